@@ -1,0 +1,1 @@
+"""Guarded tools: every call an agent makes is checked first."""

@@ -1,0 +1,85 @@
+"""Every exception this package raises.
+
+::
+
+    Exception
+    └── GuardError              everything below; catch this one
+        ├── PolicyError         a policy cannot be used; ``.problems`` lists all that is wrong with it
+        ├── ToolDenied          a call was refused; ``.decision``, ``.outcome``, ``.retry_after``
+        ├── StoreError          counters could not be read or written; the call was refused
+        │   └── StateLost       counters that were there are gone; refuses until an explicit reset
+        ├── AuditError          a decision could not be recorded; the call was refused
+        └── ConnectionFailed    an MCP server did not start, did not answer, or died
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from guarded_tools.values import Decision
+
+
+class GuardError(Exception):
+    """Base of every error of this package."""
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a policy file, and where.
+
+    ``line`` and ``column`` count from 1; both are 0 for a policy that came from a Python object.
+    """
+
+    file: str
+    line: int
+    column: int
+    pointer: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{place}: {self.pointer or '/'}: {self.message}{hint}"
+
+
+class PolicyError(GuardError):
+    """A policy that cannot be used. Nothing of it is in force.
+
+    ``unreadable`` is true where there was nothing to check: no such file, or no policy in it.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...], *, unreadable: bool = False) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+        self.unreadable = unreadable
+
+
+class ToolDenied(GuardError):
+    """A call was refused and did not run.
+
+    ``str()`` of it is the text a model is given. ``outcome`` is one of the denial outcomes of
+    :data:`guarded_tools.values.Outcome`. ``retry_after`` is in seconds, ``None`` where waiting does not help.
+    """
+
+    def __init__(self, text: str, decision: Decision, outcome: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.decision = decision
+        self.outcome = outcome
+        self.retry_after = retry_after
+
+
+class StoreError(GuardError):
+    """Counters could not be read or written in time. The call that needed them is refused."""
+
+
+class StateLost(StoreError):  # noqa: N818 - says what happened, as ToolDenied does
+    """Counters that were there are gone. Every call is refused until an explicit reset."""
+
+
+class AuditError(GuardError):
+    """A decision could not be recorded. The call is refused."""
+
+
+class ConnectionFailed(GuardError):  # noqa: N818 - says what happened, as ToolDenied does
+    """An MCP server did not start, did not answer in time, or died. Never carries a key."""

@@ -1,0 +1,82 @@
+"""Where counters, remembered approvals and open asks live.
+
+:func:`open_store` picks the backend by URL; :class:`Store` is what each of them promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
+
+from guarded_tools.values import Charge, Full, Reservation, Usage
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Counters that hold exactly across threads and processes, and a small keyed memory.
+
+    Every method has an ``a…`` twin for asyncio callers, which never blocks the event loop while it waits for a lock.
+    ``now`` is in seconds since the epoch and is handed in only where a clock was injected; otherwise the store uses
+    its own clock. All raise :class:`~guarded_tools.errors.StoreError` when the state cannot be relied on.
+    """
+
+    def reserve(self, charges: Sequence[Charge], now: float | None = None) -> Reservation | Full:
+        """Take all charges or none, in one transaction."""
+        ...
+
+    def refund(self, reservation: Reservation, now: float | None = None) -> int:
+        """Give back the refundable charges of a reservation, each in the very slot it was taken from.
+
+        At most ``max`` refunds a counter and window. A slot that has aged out is left alone. Returns how many
+        charges were given back; a second refund of one reservation gives nothing.
+        """
+        ...
+
+    def peek(self, charges: Sequence[Charge], now: float | None = None) -> Full | None:
+        """Say what :meth:`reserve` would refuse, and change nothing."""
+        ...
+
+    def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
+        """List the counters of one scope, or of all, busiest scopes first."""
+        ...
+
+    def reset(self, scope: str | None = None) -> int:
+        """Forget the counters of one scope, or of all. Returns how many scopes were forgotten."""
+        ...
+
+    def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        """Keep ``value`` for ``ttl`` seconds, replacing what was there."""
+        ...
+
+    def get(self, key: str) -> bytes | None:
+        """Read what :meth:`put` kept, or ``None``."""
+        ...
+
+    def take(self, key: str) -> bytes | None:
+        """Read and remove, atomically: of many takers exactly one gets the value."""
+        ...
+
+    def scan(self, prefix: str) -> Iterable[tuple[str, bytes]]:
+        """List the live entries whose key begins with ``prefix``."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections. The store may be used again afterwards."""
+        ...
+
+    async def areserve(self, charges: Sequence[Charge], now: float | None = None) -> Reservation | Full: ...  # noqa: D102
+    async def arefund(self, reservation: Reservation, now: float | None = None) -> int: ...  # noqa: D102
+    async def apeek(self, charges: Sequence[Charge], now: float | None = None) -> Full | None: ...  # noqa: D102
+    async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None: ...  # noqa: D102
+    async def aget(self, key: str) -> bytes | None: ...  # noqa: D102
+    async def atake(self, key: str) -> bytes | None: ...  # noqa: D102
+    async def ascan(self, prefix: str) -> Iterable[tuple[str, bytes]]: ...  # noqa: D102
+
+
+def open_store(url: str) -> Store:
+    """Open ``disk:///path``, ``memory://`` or ``redis://…``.
+
+    Raises:
+        StoreError: the URL names no backend, or the state behind it cannot be relied on.
+    """
+    raise NotImplementedError

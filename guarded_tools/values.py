@@ -1,0 +1,199 @@
+"""The values that pass along the line: frozen, without behaviour that has effects.
+
+Those on every call's path are named tuples: they cost a third of a frozen dataclass to make.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+Effect: TypeAlias = Literal["allow", "ask", "deny"]
+Risk: TypeAlias = Literal["read", "write", "execute", "financial", "destructive"]
+Remember: TypeAlias = Literal["never", "same", "tool"]
+Outcome: TypeAlias = Literal[
+    "ok",  # ran, and answered
+    "error",  # ran, and answered an error
+    "never_ran",  # certainly did not reach the upstream: charges were given back
+    "unknown",  # may have run: charges are kept
+    "denied",  # the policy refused
+    "limited",  # a limit refused
+    "rejected",  # a human refused
+    "unanswered",  # nobody answered in time, or the approver failed
+    "responded",  # a human answered in place of the tool
+    "suspended",  # waits for a human in a checkpoint
+    "failed_closed",  # store, audit or arguments could not be relied on
+]
+
+
+class ToolInfo(NamedTuple):
+    """What is known of a tool before it is called. ``schema`` is a JSON Schema, or ``None`` where LangChain validates."""
+
+    name: str
+    server: str = ""
+    description: str = ""
+    schema: Mapping[str, Any] | None = None
+    risk: Risk | None = None
+
+
+class ToolCall(NamedTuple):
+    """A call to judge. ``args`` is the JSON view of what the tool's body would receive."""
+
+    tool: str
+    args: Mapping[str, Any]
+    session: str = "default"
+    grant: str | None = None
+    id: str | None = None
+
+
+class Charge(NamedTuple):
+    """What one call takes from one limit.
+
+    ``scope`` names whose counter it is: ``session:<id>``, ``grant:<id>`` or ``global``. ``counter`` is
+    ``<server>/<tool>/<name>``, with ``*`` for a counter over all tools. ``window`` is in seconds. ``rule`` is the
+    limit's JSON pointer and ``message`` its ``on_deny``.
+    """
+
+    scope: str
+    counter: str
+    amount: int
+    max: int
+    window: int
+    rule: str
+    message: str = ""
+    align: Literal["rolling", "utc"] = "rolling"
+    refundable: bool = True
+
+
+class Ask(NamedTuple):
+    """On what terms a human is asked. ``timeout`` and ``remember_for`` are in seconds."""
+
+    timeout: float = 600.0
+    remember: Remember = "never"
+    remember_for: float = 3600.0
+
+
+class Decision(NamedTuple):
+    """What the policy says of a call, before limits and humans.
+
+    ``rule`` is a JSON pointer into the policy, or one of ``(hidden)``, ``(default deny)``, ``(default allow)``,
+    ``(no policy)``. ``charges`` is what would be reserved. ``ask`` is set where ``effect`` is ``ask``. ``shadow`` is
+    what a rule under trial would have said; it changes nothing.
+    """
+
+    effect: Effect
+    rule: str
+    message: str = ""
+    charges: tuple[Charge, ...] = ()
+    ask: Ask | None = None
+    shadow: Decision | None = None
+
+
+class Usage(NamedTuple):
+    """A counter as it stands. ``frees_in`` is in seconds until something of it is free again, 0.0 if nothing is used."""
+
+    scope: str
+    counter: str
+    used: int
+    max: int
+    window: int
+    frees_in: float
+
+
+class Full(NamedTuple):
+    """A reservation that did not fit; nothing was written.
+
+    ``retry_after`` is the exact number of seconds after which ``charge`` alone would fit; ``None`` where it never will.
+    """
+
+    charge: Charge
+    used: int
+    retry_after: float | None
+
+
+class Reservation(NamedTuple):
+    """Charges that were taken. Opaque to all but the store that made it."""
+
+    charges: tuple[Charge, ...]
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """What a human is asked: exactly what will run.
+
+    ``args`` is a copy of its own: changing it changes nothing that runs. ``digest`` binds server, tool, schema,
+    session, grant and arguments. ``expires_at`` is in seconds since the epoch. ``remember`` is the widest answer to
+    "for how long?" that the policy permits.
+    """
+
+    tool: str
+    args: Mapping[str, Any]
+    session: str
+    digest: str
+    rule: str
+    reason: str = ""
+    grant: str | None = None
+    server: str = ""
+    description: str = ""
+    risk: Risk = "destructive"
+    usage: tuple[Usage, ...] = ()
+    expires_at: float = 0.0
+    timeout: float = 600.0
+    remember: Remember = "never"
+    remember_for: float = 3600.0
+    call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A human's answer. Make one with :meth:`approve`, :meth:`edit`, :meth:`reject` or :meth:`respond`."""
+
+    kind: Literal["approve", "edit", "reject", "respond"]
+    args: Mapping[str, Any] | None = None
+    message: str = ""
+    remember: Literal["once", "same", "tool"] = "once"
+    by: str = field(default="", compare=False)
+
+    @classmethod
+    def approve(cls, remember: Literal["once", "same", "tool"] = "once", *, by: str = "") -> Verdict:
+        """Run it as shown. ``same`` and ``tool`` also cover later calls, where the policy permits it."""
+        return cls("approve", remember=remember, by=by)
+
+    @classmethod
+    def edit(cls, args: Mapping[str, Any], *, by: str = "") -> Verdict:
+        """Run the same tool with ``args`` instead; policy, schema and limits judge them anew."""
+        return cls("edit", args=args, by=by)
+
+    @classmethod
+    def reject(cls, message: str = "", *, by: str = "") -> Verdict:
+        """Do not run it. ``message`` is passed on to the model."""
+        return cls("reject", message=message, by=by)
+
+    @classmethod
+    def respond(cls, text: str, *, by: str = "") -> Verdict:
+        """Do not run it; give ``text`` to the model as if the tool had answered it."""
+        return cls("respond", message=text, by=by)
+
+
+Approver: TypeAlias = Callable[[ApprovalRequest], Verdict | bool | Awaitable[Verdict | bool]]
+
+
+def canonical(value: object) -> str:
+    """The one text of a JSON value: sorted keys, types kept apart (1, 1.0 and "1" differ), Unicode as it came.
+
+    Raises:
+        ValueError: NaN, infinity, a value that is not JSON, or a structure too deep to write.
+    """
+    try:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def digest(*parts: object) -> str:
+    """A SHA-256 over JSON values, in hex. Two different tuples of values have different digests."""
+    return hashlib.sha256(canonical(parts).encode("utf-8", "surrogatepass")).hexdigest()
