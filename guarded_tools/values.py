@@ -179,6 +179,38 @@ class Verdict:
         return cls("respond", message=text, by=by)
 
 
+class AuditEvent(NamedTuple):
+    """One line of the audit, before the log adds its time, number and hashes.
+
+    ``key`` joins the lines of one call. ``args`` are the names of the top-level arguments, sorted; ``values`` holds only
+    what the user asked to be logged. ``charges`` are (scope, counter, amount); ``refunded`` is how many of them were
+    given back. ``approval`` says who answered what, and how long it took. Latencies are in milliseconds. ``trace``
+    carries ids that join with other traces.
+    """
+
+    kind: Literal["refused", "asked", "answered", "admitted", "settled", "shadow", "control"]
+    tool: str = ""
+    session: str = ""
+    key: str = ""
+    outcome: Outcome | None = None
+    rule: str = ""
+    message: str = ""
+    grant: str | None = None
+    server: str = ""
+    call_id: str | None = None
+    args: tuple[str, ...] = ()
+    values: Mapping[str, Any] | None = None
+    policy: str = ""
+    charges: tuple[tuple[str, str, int], ...] = ()
+    refunded: int = 0
+    retry_after: float | None = None
+    approval: Mapping[str, Any] | None = None
+    guard_ms: float | None = None
+    human_ms: float | None = None
+    tool_ms: float | None = None
+    trace: Mapping[str, str] | None = None
+
+
 Approver: TypeAlias = Callable[[ApprovalRequest], Verdict | bool | Awaitable[Verdict | bool]]
 
 
