@@ -1,0 +1,71 @@
+"""The ``guarded-tools`` command: a table of commands, each loaded when it is the one that was asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from guarded_tools._version import __version__
+from guarded_tools.errors import GuardError, PolicyError
+
+FINE, PROBLEMS, UNREADABLE = 0, 1, 2
+"""Exit codes: all is well; the input was read and something is wrong with it; the input could not be read."""
+
+COMMANDS = {
+    "validate": "guarded_tools.cli.policy:validate",
+    "explain": "guarded_tools.cli.policy:explain",
+}
+"""Name of a command → ``module:function``, or ``module:app`` for a ``typer.Typer`` with commands of its own."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and exit. An error of this package becomes one message on standard error.
+
+    Raises:
+        SystemExit: always, with one of the exit codes above.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _app(arguments)(arguments, prog_name="guarded-tools")
+    except PolicyError as error:
+        _fail(error, UNREADABLE if error.unreadable else PROBLEMS)
+    except GuardError as error:
+        _fail(error, UNREADABLE)
+
+
+def _app(arguments: Sequence[str]) -> typer.Typer:
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+    app.callback()(_root)
+    asked_for = next((argument for argument in arguments if not argument.startswith("-")), "")
+    # An unknown name loads them all: the help and "did you mean" need every command.
+    for name in [asked_for] if asked_for in COMMANDS else COMMANDS:
+        module, _, attribute = COMMANDS[name].partition(":")
+        command = getattr(import_module(module), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"guarded-tools {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Policy checks, exact limits, human approval and an audit log in front of an agent's tools."""
+
+
+def _fail(error: GuardError, code: int) -> None:
+    typer.echo(f"error: {error}", err=True)
+    raise SystemExit(code)
