@@ -48,6 +48,10 @@ class Store(Protocol):
         """Keep ``value`` for ``ttl`` seconds, replacing what was there."""
         ...
 
+    def add(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        """Keep ``value`` unless the key is held, atomically: of many adders exactly one is told ``True``."""
+        ...
+
     def get(self, key: str) -> bytes | None:
         """Read what :meth:`put` kept, or ``None``."""
         ...
@@ -68,6 +72,7 @@ class Store(Protocol):
     async def arefund(self, reservation: Reservation, now: float | None = None) -> int: ...  # noqa: D102
     async def apeek(self, charges: Sequence[Charge], now: float | None = None) -> Full | None: ...  # noqa: D102
     async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None: ...  # noqa: D102
+    async def aadd(self, key: str, value: bytes, ttl: float | None = None) -> bool: ...  # noqa: D102
     async def aget(self, key: str) -> bytes | None: ...  # noqa: D102
     async def atake(self, key: str) -> bytes | None: ...  # noqa: D102
     async def ascan(self, prefix: str) -> Iterable[tuple[str, bytes]]: ...  # noqa: D102
