@@ -9,6 +9,7 @@
         ├── StoreError          counters could not be read or written; the call was refused
         │   └── StateLost       counters that were there are gone; refuses until an explicit reset
         ├── AuditError          a decision could not be recorded; the call was refused
+        ├── CannotAsk           an approver has nobody to ask where it runs; the call was refused
         └── ConnectionFailed    an MCP server did not start, did not answer, or died
 """
 
@@ -79,6 +80,13 @@ class StateLost(StoreError):  # noqa: N818 - says what happened, as ToolDenied d
 
 class AuditError(GuardError):
     """A decision could not be recorded. The call is refused."""
+
+
+class CannotAsk(GuardError):  # noqa: N818 - says what happened, as ToolDenied does
+    """An approver has no way to reach a human where it runs. ``str()`` of it says what to do about that.
+
+    Approvers raise it; the call is refused, and nobody counts as having been asked.
+    """
 
 
 class ConnectionFailed(GuardError):  # noqa: N818 - says what happened, as ToolDenied does
