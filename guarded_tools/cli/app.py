@@ -18,6 +18,7 @@ FINE, PROBLEMS, UNREADABLE = 0, 1, 2
 COMMANDS = {
     "validate": "guarded_tools.cli.policy:validate",
     "explain": "guarded_tools.cli.policy:explain",
+    "preset": "guarded_tools.cli.preset:preset",
 }
 """Name of a command → ``module:function``, or ``module:app`` for a ``typer.Typer`` with commands of its own."""
 
