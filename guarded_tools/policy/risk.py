@@ -1,0 +1,217 @@
+"""What a tool can do, told from what its server says of it. Pure, and wrong on the safe side.
+
+The verb of the name decides; where the name has none, the verbs its description begins with; where neither tells,
+the tool is destructive. Description, parameters and annotations may then raise the class and nothing lowers it: a
+server that lies can make a tool look worse than it is, or has to lie in the very name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from guarded_tools.values import Risk
+
+RANK: Mapping[Risk, int] = {"read": 0, "write": 1, "execute": 2, "financial": 3, "destructive": 4}
+
+
+class Classified(NamedTuple):
+    """A risk class, and why in a few words."""
+
+    risk: Risk
+    why: str
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Where a verb is harmless in one API and risky in another, it stands under the risky class: `validate` may store its
+# findings, `resolve` may close an incident, `log` may write an entry, `export` and `download` leave a file behind.
+_VERBS: Mapping[Risk, frozenset[str]] = {
+    "read": _words(
+        "access aggregate analyse analyze audit browse calculate check compare compute count describe detect "
+        "determine diff discover display docs documentation enumerate estimate examine explain explore extract fetch "
+        "find get glob grep head help identify info inspect introspect list locate look lookup measure obtain parse "
+        "peek ping poll preview query read recommend research retrieve return scrape screenshot search show snapshot "
+        "stat status suggest summarise summarize summary tail trace tree view wait whoami"
+    ),
+    "write": _words(
+        "accept acknowledge add adjust allow amend annotate answer append approve archive ask assign associate attach "
+        "authenticate authorize autofix bind block book change chat checkout clone close comment commit complete "
+        "compose compress configure convert copy create crop decline decrypt define detach disable disassociate "
+        "dismiss download draft duplicate edit email embed enable encrypt escalate expand export extend finalize fix "
+        "follow fork format forward give grant hide import increment index ingest init initialize insert invite join "
+        "label leave link lock log login logout make manage map mark memorize merge message migrate modify monitor "
+        "move mutate mute notify open patch pin populate post provision publish pull push put react rebase record "
+        "refresh register reindex reject remember rename render reopen reorder replace replicate reply request "
+        "reschedule reserve resize resolve restore review rewrite rotate save schedule seed send set share sign "
+        "snooze sort stage star store submit subscribe switch sync tag toggle track train transfer transition "
+        "translate unarchive unassign unblock unfollow unlink unlock unmute unpin unstar unsubscribe untag update "
+        "upgrade upload upsert validate verify vote watch write"
+    ),
+    "execute": _words(
+        "abort activate apply batch boot build call click connect control cordon crawl deactivate deploy disconnect "
+        "dispatch drag drain eval evaluate exec execute failover fill generate handle hover initiate install invoke "
+        "launch navigate pause press promote reboot rebuild redeploy reload rerun restart resume retry rollback run "
+        "scale scroll select shutdown simulate start stop suspend swipe tap test trigger type"
+    ),
+    "financial": _words("bid buy charge donate order pay payout purchase refund sell stake swap tip trade withdraw"),
+    "destructive": _words(
+        "ban cancel clean cleanup clear decommission delete deprovision deregister destroy discard drop empty erase "
+        "evict expire expunge flush forget kill nuke overwrite prune purge remove reset revoke terminate trash "
+        "truncate uninstall unpublish unregister void wipe"
+    ),
+}
+_CLASS: Mapping[str, Risk] = {verb: risk for risk, verbs in _VERBS.items() for verb in verbs}
+
+# Verbs that are as often nouns (`get_order`, `list_builds`). They count where they lead, or where nothing else does.
+_NOUNS = _words(
+    "access answer audit ban batch bid block book build call change charge chat check checkout clean comment commit "
+    "control copy count deploy diff docs documentation download draft drop email empty export fork format head help "
+    "import index info label link list lock log login map merge message monitor move order patch payout pin post "
+    "preview pull purchase push put query record refund render request research reset return review schedule "
+    "screenshot search select set share sign snapshot sort stage stake star start stat status stop store summary swap "
+    "tag tap test tip trace track trade train transfer trash tree type upload view void vote wait watch"
+)
+
+# Believed wherever they stand in a name: `search_and_delete`, `search_console_insert_site`.
+_UNMISTAKABLE = _words(
+    "create add insert update modify write send execute delete remove destroy purge wipe erase truncate"
+)
+_HOW = _words("batch bulk")
+_PREPOSITIONS = _words("to in from by for with of on at into as via within using per")
+
+_MOVING = _words("create make send submit place process execute initiate issue confirm capture transfer")
+_MONEY = _words(
+    "payment payments payout payouts refund refunds charge charges order orders trade transaction funds money"
+)
+
+_CERTAIN_HARM = re.compile(
+    r"cannot be (?:undone|reversed|recovered)|irreversibl|permanently (?:delet|remov|eras|destroy)", re.IGNORECASE
+)
+_ANY_PROGRAM = re.compile(r"\barbitrary (?:\w+ )?(?:code|commands?|sql|javascript|python|scripts?)", re.IGNORECASE)
+# "Run a PromQL query" is another way to say "read"; "run SQL" is not.
+_RUNS_A_QUERY = re.compile(
+    r"\W*(?:run|execute|perform)s?\b"
+    r"(?:.*\bread[ -](?:only|mode)\b|(?!.*\b(?:sql|cypher|graphql)\b).*\b(?:quer|search|\w+ql\b))",
+    re.IGNORECASE,
+)
+
+_PROGRAM = _words("sql command cmd script shell javascript")
+_CHOICE = _words("action operation mode method")
+
+_OPENING = 8  # words of a description among which its verb is looked for
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+
+def classify(
+    name: str,
+    description: str = "",
+    schema: Mapping[str, Any] | None = None,
+    annotations: Mapping[str, Any] | None = None,
+) -> Classified:
+    """Say which risk class a tool belongs to.
+
+    ``schema`` is its JSON Schema. ``annotations`` are MCP's ``readOnlyHint`` and ``destructiveHint``, claims of the
+    server itself, so they are believed only where they warn.
+    """
+    said = _by_name(name) or _by_description(description) or Classified("destructive", "no verb tells what it does")
+    warnings = (*_in_description(said.risk, description), *_in_schema(schema or {}), *_in_hints(annotations or {}))
+    return max((said, *warnings), key=lambda classified: RANK[classified.risk])
+
+
+def _by_name(name: str) -> Classified | None:
+    words = [word.lower() for word in _WORD.findall(name)]
+    end = next((at for at, word in enumerate(words) if at and word in _PREPOSITIONS), len(words))
+    words = words[:end]
+    verbs = [word for word in words if word in _CLASS]
+    head = _head(words, verbs) if verbs else ""
+    moving = sorted(_MOVING.intersection((head, *words[:2])))
+    if moving and _CLASS.get(head) != "read" and not _MONEY.isdisjoint(words):
+        return Classified("financial", f"name says {moving[0]!r} of money")
+    if not verbs:
+        return None
+    strongest = _strongest([head, *(verb for verb in verbs if verb in _UNMISTAKABLE)])
+    return Classified(_CLASS[strongest], f"name says {strongest!r}")
+
+
+def _head(words: list[str], verbs: list[str]) -> str:
+    """The verb that says what is done, in `list_orders`, `shop_list_orders`, `order_list` and `bulk_order_list`."""
+    plain = [verb for verb in verbs if verb not in _NOUNS]
+    first = verbs[0]
+    if not plain or first == plain[0]:
+        return first
+    leads = words.index(first) <= 1 and first not in _HOW
+    return first if leads and words[-1] != plain[-1] else plain[0]
+
+
+def _strongest(verbs: Iterable[str]) -> str:
+    return max(verbs, key=lambda verb: RANK[_CLASS[verb]])
+
+
+def _by_description(description: str) -> Classified | None:
+    verbs = _leading_verbs(description)
+    if not verbs:
+        return None
+    strongest = _strongest(verbs)
+    return Classified(_CLASS[strongest], f"description says {strongest!r}")
+
+
+def _leading_verbs(description: str) -> list[str]:
+    """The first verb of the first sentence, and those that `and`, `or` or a comma join to it."""
+    sentence = re.split(r"[.\n:;]", description.strip(), maxsplit=1)[0]
+    verbs: list[str] = []
+    before = ""
+    for at, word in enumerate(re.findall(r"[a-z]+|,", sentence.lower())):
+        verb = _verb(word)
+        if verb and (at < _OPENING if not verbs else before in {"and", "or", ","} and verb not in _NOUNS):
+            verbs.append(verb)
+        before = word
+    return verbs
+
+
+def _verb(word: str) -> str | None:
+    stems = [word]
+    if word.endswith("s"):
+        stems += [word[:-1], word[:-2], word[:-3] + "y"]
+    elif word.endswith("ing"):
+        stems += [word[:-3], word[:-3] + "e", word[:-4]]
+    return next((stem for stem in stems if stem in _CLASS), None)
+
+
+def _in_description(risk: Risk, description: str) -> Iterator[Classified]:
+    if _CERTAIN_HARM.search(description):
+        yield Classified("destructive", "description says it cannot be undone")
+    if _ANY_PROGRAM.search(description):
+        yield Classified("execute", "description says it runs what it is given")
+    plain = [verb for verb in _leading_verbs(description) if verb not in _NOUNS]
+    if plain and not _RUNS_A_QUERY.match(description[:300]):
+        strongest = _strongest(plain)
+        # Between write and execute the name is the better witness: "Trigger the creation of …" creates.
+        if risk == "read" or RANK[_CLASS[strongest]] >= RANK["financial"]:
+            yield Classified(_CLASS[strongest], f"description says {strongest!r}")
+
+
+def _in_schema(schema: Mapping[str, Any]) -> Iterator[Classified]:
+    properties = schema.get("properties")
+    if not isinstance(properties, Mapping):
+        return
+    for key, value in properties.items():
+        words = {word.lower() for word in _WORD.findall(str(key))}
+        if words & _PROGRAM:
+            yield Classified("execute", f"takes {key!r}")
+        choices = value.get("enum") if isinstance(value, Mapping) and words & _CHOICE else None
+        for choice in choices if isinstance(choices, list) else ():
+            said = _by_name(str(choice))
+            if said:
+                yield Classified(said.risk, f"{key!r} may be {choice!r}")
+
+
+def _in_hints(annotations: Mapping[str, Any]) -> Iterator[Classified]:
+    if annotations.get("destructiveHint") is True:
+        yield Classified("destructive", "server marks it destructive")
+    if annotations.get("readOnlyHint") is False:
+        yield Classified("write", "server says it is not read-only")

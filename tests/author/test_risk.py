@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from guarded_tools.policy.risk import RANK, classify
+
+TOOLS = list(
+    csv.DictReader((Path(__file__).parent / "tools.tsv").open(encoding="utf-8"), delimiter="\t", quoting=csv.QUOTE_NONE)
+)
+
+
+def test_the_list_is_told_as_a_person_would():
+    assert len(TOOLS) >= 120
+    told = [(tool, classify(tool["tool"], tool["description"] or "").risk) for tool in TOOLS]
+    equal = sum(risk == tool["class"] for tool, risk in told)
+    risky = [(tool, risk) for tool, risk in told if tool["class"] != "read"]
+    called_read = [tool["tool"] for tool, risk in risky if risk == "read"]
+    assert equal / len(told) >= 0.95
+    assert called_read == []
+
+
+@pytest.mark.parametrize(
+    "name", ["deleteRepo", "delete-repo", "delete_repo", "acme_delete_repo", "repo.delete", "DELETE/repo"]
+)
+def test_spelling_of_a_name_does_not_matter(name):
+    assert classify(name).risk == "destructive"
+
+
+@pytest.mark.parametrize(
+    ("name", "risk"),
+    [
+        ("list_orders", "read"),
+        ("order_get", "read"),
+        ("order_list", "financial"),
+        ("shop_list_orders", "read"),
+        ("order_pizza", "financial"),
+        ("get_or_create_user", "write"),
+        ("search_and_delete", "destructive"),
+        ("search_console_insert_site", "write"),
+        ("bulk_delete_users", "destructive"),
+        ("batch_update_rows", "write"),
+        ("batch_render", "execute"),
+        ("list_deleted_items", "read"),
+        ("get_payment", "read"),
+        ("process_payment", "financial"),
+        ("shop_process_payment", "financial"),
+        ("run_sql_transaction", "execute"),
+        ("add_card_to_list", "write"),
+        ("getHTTPHeaders", "read"),
+    ],
+)
+def test_the_verb_of_a_name_decides(name, risk):
+    assert classify(name).risk == risk
+
+
+@pytest.mark.parametrize(
+    ("name", "description"), [("frobnicate", ""), ("", ""), ("widget", "The widget."), ("工具", "读取")]
+)
+def test_what_nobody_can_tell_is_never_read(name, description):
+    assert classify(name, description).risk == "destructive"
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "risk"),
+    [
+        ("console_messages", "Returns all console messages", "read"),
+        ("get_report", "Deletes the report and answers its last copy", "destructive"),
+        ("get_report", "Finds the report, deletes it and answers its last copy", "destructive"),
+        ("update_row", "Update a row. This cannot be undone.", "destructive"),
+        ("lookup", "Looks up and executes arbitrary Python code", "execute"),
+        ("query_metrics", "Run a PromQL query", "read"),
+        ("query_database", "Run SQL against the database", "execute"),
+        ("delete_all", "Get a list of everything", "destructive"),
+        ("get_status", "This tool lets you see the status", "read"),
+    ],
+)
+def test_a_description_tells_where_the_name_does_not_and_raises_where_it_does(name, description, risk):
+    assert classify(name, description).risk == risk
+
+
+def test_parameters_raise():
+    takes_sql = {"properties": {"sql": {"type": "string"}}}
+    choices = {"properties": {"action": {"enum": ["list", "delete"]}}}
+    assert classify("query_table", "Query a table", takes_sql).risk == "execute"
+    assert classify("get_thing", "", choices).risk == "destructive"
+    assert "action" in classify("get_thing", "", choices).why
+    assert classify("get_thing", "", {"properties": {"action": {"enum": ["list", "show"]}}}).risk == "read"
+
+
+def test_annotations_raise_and_never_lower():
+    assert classify("delete_thing", "", None, {"readOnlyHint": True, "destructiveHint": False}).risk == "destructive"
+    assert classify("frobnicate", "", None, {"readOnlyHint": True}).risk == "destructive"
+    assert classify("get_thing", "", None, {"readOnlyHint": False}).risk == "write"
+    assert classify("get_thing", "", None, {"destructiveHint": True}).risk == "destructive"
+    assert classify("get_thing", "", None, {"readOnlyHint": "yes", "destructiveHint": "no"}).risk == "read"
+
+
+@pytest.mark.parametrize(
+    "schema", [{"properties": []}, {"properties": {"action": True}}, {"properties": {"mode": {"enum": "x"}}}]
+)
+def test_a_strange_schema_is_no_error(schema):
+    assert classify("get_thing", "", schema).risk == "read"
+
+
+def test_nothing_a_server_adds_makes_a_tool_look_safer():
+    for tool in TOOLS:
+        bare = classify(tool["tool"])
+        for description in (tool["description"] or "", "Get it.", "Read-only."):
+            full = classify(tool["tool"], description, {"properties": {}}, {"readOnlyHint": True})
+            named = "no verb" not in bare.why
+            assert not named or RANK[full.risk] >= RANK[bare.risk]
+
+
+def test_a_hostile_description_costs_no_time():
+    classify("get_thing", "Run " + "a" * 1_000_000)
+    classify("frobnicate", "arbitrary " * 100_000 + "," * 100_000)
