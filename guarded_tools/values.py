@@ -114,6 +114,14 @@ class Full(NamedTuple):
     retry_after: float | None
 
 
+class Halted(NamedTuple):
+    """The stop button is pressed for ``scope``; nothing was written. ``since`` is in seconds since the epoch."""
+
+    scope: str
+    reason: str
+    since: float
+
+
 class Reservation(NamedTuple):
     """Charges that were taken. Opaque to all but the store that made it."""
 

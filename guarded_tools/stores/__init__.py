@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
-from guarded_tools.values import Charge, Full, Reservation, Usage
+from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 
 @runtime_checkable
@@ -20,8 +20,14 @@ class Store(Protocol):
     its own clock. All raise :class:`~guarded_tools.errors.StoreError` when the state cannot be relied on.
     """
 
-    def reserve(self, charges: Sequence[Charge], now: float | None = None) -> Reservation | Full:
-        """Take all charges or none, in one transaction."""
+    def reserve(
+        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+    ) -> Reservation | Full | Halted:
+        """Take all charges or none, in one transaction.
+
+        A halt of any scope in ``scopes``, of any charge's scope or of ``global`` is seen in that same transaction, also
+        where there are no charges. Of several charges that do not fit, the answer is the one that has to wait longest.
+        """
         ...
 
     def refund(self, reservation: Reservation, now: float | None = None) -> int:
@@ -32,7 +38,9 @@ class Store(Protocol):
         """
         ...
 
-    def peek(self, charges: Sequence[Charge], now: float | None = None) -> Full | None:
+    def peek(
+        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+    ) -> Full | Halted | None:
         """Say what :meth:`reserve` would refuse, and change nothing."""
         ...
 
@@ -42,6 +50,21 @@ class Store(Protocol):
 
     def reset(self, scope: str | None = None) -> int:
         """Forget the counters of one scope, or of all. Returns how many scopes were forgotten."""
+        ...
+
+    def halt(self, scope: str, reason: str) -> None:
+        """Press the stop button for ``session:<id>``, ``grant:<id>`` or ``global``: no call of it is admitted from now on.
+
+        It outlives restarts and :meth:`reset`. A scope that is halted already keeps its time and gets the new reason.
+        """
+        ...
+
+    def resume(self, scope: str) -> bool:
+        """Release the stop button of ``scope``. Returns whether it was pressed."""
+        ...
+
+    def halts(self) -> list[Halted]:
+        """List what is halted, oldest first."""
         ...
 
     def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
@@ -68,9 +91,13 @@ class Store(Protocol):
         """Let go of files and connections. The store may be used again afterwards."""
         ...
 
-    async def areserve(self, charges: Sequence[Charge], now: float | None = None) -> Reservation | Full: ...  # noqa: D102
+    async def areserve(  # noqa: D102
+        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+    ) -> Reservation | Full | Halted: ...
     async def arefund(self, reservation: Reservation, now: float | None = None) -> int: ...  # noqa: D102
-    async def apeek(self, charges: Sequence[Charge], now: float | None = None) -> Full | None: ...  # noqa: D102
+    async def apeek(  # noqa: D102
+        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+    ) -> Full | Halted | None: ...
     async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None: ...  # noqa: D102
     async def aadd(self, key: str, value: bytes, ttl: float | None = None) -> bool: ...  # noqa: D102
     async def aget(self, key: str) -> bytes | None: ...  # noqa: D102
