@@ -1,1 +1,121 @@
-"""Guarded tools: every call an agent makes is checked first."""
+"""Guarded tools: every call an agent makes is checked before it runs.
+
+A policy says what may run, limits hold exactly across threads, processes and restarts, a human is asked where the
+policy wants one, and every decision is written down.
+
+The names below load what they need when they are first used, so that importing this package costs little.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from guarded_tools._version import __version__
+
+if TYPE_CHECKING:
+    from guarded_tools.adapters.servers import guarded_tools
+    from guarded_tools.approvers import InterruptApprover, TerminalApprover, deny_all
+    from guarded_tools.audit import AuditLog
+    from guarded_tools.errors import (
+        AuditError,
+        CannotAsk,
+        ConnectionFailed,
+        GuardError,
+        PolicyError,
+        StateLost,
+        StoreError,
+        ToolDenied,
+    )
+    from guarded_tools.guard import Guard
+    from guarded_tools.pictify.connection import pictify_tools
+    from guarded_tools.policy.engine import decide
+    from guarded_tools.policy.lock import Lock
+    from guarded_tools.policy.model import Policy
+    from guarded_tools.stores import Store, open_store
+    from guarded_tools.values import (
+        ApprovalRequest,
+        Approver,
+        AuditEvent,
+        Charge,
+        Decision,
+        ToolCall,
+        ToolInfo,
+        Verdict,
+    )
+
+_HOME = {
+    "ApprovalRequest": "values",
+    "Approver": "values",
+    "AuditError": "errors",
+    "AuditEvent": "values",
+    "AuditLog": "audit",
+    "CannotAsk": "errors",
+    "Charge": "values",
+    "ConnectionFailed": "errors",
+    "Decision": "values",
+    "Guard": "guard",
+    "GuardError": "errors",
+    "InterruptApprover": "approvers",
+    "Lock": "policy.lock",
+    "Policy": "policy.model",
+    "PolicyError": "errors",
+    "StateLost": "errors",
+    "Store": "stores",
+    "StoreError": "errors",
+    "TerminalApprover": "approvers",
+    "ToolCall": "values",
+    "ToolDenied": "errors",
+    "ToolInfo": "values",
+    "Verdict": "values",
+    "decide": "policy.engine",
+    "deny_all": "approvers",
+    "guarded_tools": "adapters.servers",
+    "open_store": "stores",
+    "pictify_tools": "pictify.connection",
+}
+
+__all__ = [
+    "ApprovalRequest",
+    "Approver",
+    "AuditError",
+    "AuditEvent",
+    "AuditLog",
+    "CannotAsk",
+    "Charge",
+    "ConnectionFailed",
+    "Decision",
+    "Guard",
+    "GuardError",
+    "InterruptApprover",
+    "Lock",
+    "Policy",
+    "PolicyError",
+    "StateLost",
+    "Store",
+    "StoreError",
+    "TerminalApprover",
+    "ToolCall",
+    "ToolDenied",
+    "ToolInfo",
+    "Verdict",
+    "__version__",
+    "decide",
+    "deny_all",
+    "guarded_tools",
+    "open_store",
+    "pictify_tools",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,52 @@
+"""What a model is told when a call is refused: stable words it can act on."""
+
+from __future__ import annotations
+
+import math
+
+from guarded_tools.values import Full, Halted, Outcome
+
+_ADVICE: dict[str, str] = {
+    "denied": "The policy does not change by retrying: do not repeat this call.",
+    "limited": "This call can never fit into that limit: do not repeat it.",
+    "rejected": "A human refused it: do not repeat this call, and do not look for another way to the same effect.",
+    "unanswered": "Nobody approved it, so it did not run. Do not repeat it unless the user asks for it.",
+    "failed_closed": "The guard refuses whatever it cannot check. Tell the user; do not repeat this call.",
+}
+
+
+def seconds(value: float) -> str:
+    """Write a wait so that waiting it is enough: rounded up to the millisecond."""
+    return f"{math.ceil(value * 1000) / 1000:.3f}".rstrip("0").rstrip(".")
+
+
+def used_up(full: Full) -> str:
+    """Say which limit is full, and how full."""
+    charge = full.charge
+    over = f"a limit of {charge.max} in {_window(charge.window)} is used up ({full.used} used"
+    over += ")" if charge.amount == 1 else f", this call would take {charge.amount})"
+    return f"{charge.message}: {over}" if charge.message else over
+
+
+def halted(halt: Halted) -> str:
+    """Say who was stopped, and why."""
+    return f"calls are halted for {halt.scope}: {halt.reason or 'no reason given'}"
+
+
+def text(tool: str, rule: str, outcome: Outcome, reason: str, retry_after: float | None) -> str:
+    """Put a refusal into words: DENIED, the rule, the reason, and what to do next."""
+    advice = _ADVICE.get(outcome, _ADVICE["denied"])
+    if retry_after is not None:
+        advice = f"Retry after {seconds(retry_after)} seconds."
+    return f"DENIED: {tool} did not run. Rule: {rule}. Reason: {reason or 'the policy says so'}. {advice}"
+
+
+def _window(length: int) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if length % size == 0:
+            return (
+                f"{length // size} {unit}"
+                if length > size
+                else {"days": "a day", "hours": "an hour"}.get(unit, "a minute")
+            )
+    return f"{length} seconds"
