@@ -1,1 +1,41 @@
-"""Being built."""
+"""Those who ask a human.
+
+An approver is any function of one :class:`~guarded_tools.values.ApprovalRequest`, sync or async, that returns a
+:class:`~guarded_tools.values.Verdict` or a bool. It may also have
+
+``check(request)``
+    called before anything is counted; raises :class:`~guarded_tools.errors.CannotAsk` where there is nobody to ask;
+``withdraw(request)``
+    called, from any thread, when nobody waits for the answer any longer; without it, an approver that is still busy
+    with a question that was given up is asked nothing else;
+``suspends = True`` and ``address(request) -> str``
+    it asks by leaving the call (LangGraph's interrupt) and is called again, in the caller's own thread, when the run
+    resumes; the address is the same text each time the same call comes by.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from guarded_tools.errors import CannotAsk
+from guarded_tools.values import ApprovalRequest
+
+
+class _DenyAll:
+    """The approver where none was given."""
+
+    def check(self, request: ApprovalRequest) -> None:
+        self(request)
+
+    def __call__(self, request: ApprovalRequest) -> NoReturn:
+        raise CannotAsk(
+            f"{request.tool} needs a human's approval and no approver was given to the guard: "
+            "pass approver=TerminalApprover(), approver=InterruptApprover() or a function"
+        )
+
+    def __repr__(self) -> str:
+        return "deny_all"
+
+
+deny_all = _DenyAll()
+"""Refuses every call that needs a human."""

@@ -1,0 +1,357 @@
+"""What stands between a call that needs a human and the human.
+
+:func:`resume` and :func:`ask` are lines (see :mod:`guarded_tools.steps`) that end with an :class:`Answer`. For a call
+that may need a human, a guard
+
+1. calls :func:`resume` if ``approver.suspends``, whatever the policy says by now: a run that was suspended for this
+   call has to hand its answer to this question. ``None``: this call is not waiting for one;
+2. peeks whether the limits would let the call through;
+3. calls :func:`ask`, and decides anew with what the human answered;
+4. calls :func:`reopen` if the body was itself suspended by an interrupt: its one execution is still to come.
+
+Suspensions and cancellations pass through untouched. A failing store raises
+:class:`~guarded_tools.errors.StoreError`: the call is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from guarded_tools.approvers import deny_all
+from guarded_tools.approvers.calling import Unanswered, acall, call
+from guarded_tools.errors import CannotAsk, StoreError
+from guarded_tools.flood import (
+    SESSION_ENDS,
+    AskLimits,
+    claim_slot,
+    count_ask,
+    count_rejection,
+    rejected_before,
+    release_slot,
+)
+from guarded_tools.remembered import Remembered, find, keep, of_session, remembered, revoke
+from guarded_tools.steps import Line, Step, is_suspension
+from guarded_tools.stores import Store
+from guarded_tools.values import ApprovalRequest, Approver, Outcome, Verdict, canonical, digest
+
+__all__ = ["Answer", "AskLimits", "Cause", "Remembered", "ask", "deny_all", "remembered", "reopen", "resume", "revoke"]
+
+Clock: TypeAlias = Callable[[], float]
+
+Cause: TypeAlias = Literal[
+    "human",  # a human answered
+    "remembered",  # an earlier answer covers the call
+    "timeout",  # nobody answered in time
+    "expired",  # the answer came after the question had expired
+    "failed",  # the approver raised
+    "invalid",  # the approver returned something that is no answer
+    "unavailable",  # there was nobody to ask
+    "pending",  # too many questions are open
+    "asks",  # too many questions were asked
+    "closed",  # humans rejected this tool too often in this session
+    "repeated",  # humans rejected this very call twice in this session
+    "stray",  # an answer to a question that is not open: used, expired, or another call's
+    "changed",  # the call is no longer the one the human was shown
+]
+
+_OUTCOMES: Mapping[Cause, Outcome] = {
+    "pending": "limited",
+    "asks": "limited",
+    "closed": "rejected",
+    "repeated": "rejected",
+}
+
+
+class Answer(NamedTuple):
+    """What became of a question. ``verdict`` is a rejection unless a human's approval, edit or response stands.
+
+    ``detail`` says how it came to that. ``waited`` and ``retry_after`` are in seconds.
+    """
+
+    verdict: Verdict
+    cause: Cause
+    detail: str = ""
+    waited: float = 0.0
+    retry_after: float | None = None
+    reuse: tuple[str, bytes] | None = None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the call ended, or ``None`` where it may go on."""
+        if self.verdict.kind in ("approve", "edit"):
+            return None
+        if self.cause == "human":
+            return "rejected" if self.verdict.kind == "reject" else "responded"
+        return _OUTCOMES.get(self.cause, "unanswered")
+
+    @property
+    def text(self) -> str:
+        """What the model is told: the response, or why the call did not run."""
+        if self.cause != "human" or self.outcome is None:
+            return self.detail
+        if self.outcome == "responded":
+            return self.verdict.message
+        return f'a human rejected it: "{self.verdict.message}"' if self.verdict.message else "a human rejected it"
+
+
+def resume(
+    request: ApprovalRequest, *, store: Store, approver: Approver, limits: AskLimits, clock: Clock | None = None
+) -> Line[Answer | None]:
+    """Pick up the answer for which a suspended call waits; ``None`` where it does not wait.
+
+    An answer counts for exactly the call that was shown, once, until the question expires.
+    """
+    if not getattr(approver, "suspends", False):
+        return None
+    try:
+        key = _address(approver, request)
+    except CannotAsk:
+        return None  # it is said when the call is asked about
+    kept = yield Step(store.get, store.aget, (key,))
+    if kept is None:
+        return None
+    record = _read(kept)
+    said: object
+    try:
+        said = yield Step(_in_place, _ain_place, (approver, request))
+    except Exception as error:
+        if not is_suspension(error):
+            said = error
+        else:
+            if record["digest"] != request.digest:  # shown anew as what it has become: the answer will be to that
+                yield from _put(store, key, _record(request, record["id"], record["slot"], clock))
+            raise
+    answer = _judge(said, _now(clock) - record["asked"])
+    if (yield Step(store.take, store.atake, (key,))) is None:
+        return _refusal("stray", "the answer to this question was used before")
+    yield from release_slot(record["slot"], record["id"], store=store)
+    if record["digest"] != request.digest:
+        return _refusal("changed", "the call was changed after a human was asked about it", answer.waited)
+    answer = yield from _conclude(request, answer, record, store=store, limits=limits, clock=clock)
+    return answer._replace(reuse=(key, _dump(record | {"begun": True})))
+
+
+def ask(
+    request: ApprovalRequest,
+    *,
+    store: Store,
+    approver: Approver,
+    limits: AskLimits,
+    clock: Clock | None = None,
+    announce: Step | None = None,
+) -> Line[Answer]:
+    """Ask a human, unless an earlier answer covers the call or the session has asked too much.
+
+    ``request.remember`` has to be what the policy permits now. ``announce`` is waited for right before a human is
+    asked; what it raises ends the ask. ``clock`` is given only where one was injected.
+    """
+    known = yield from _without_asking(request, store=store, limits=limits, clock=clock)
+    if known is not None:
+        return known
+    suspends = getattr(approver, "suspends", False)
+    try:
+        if (check := getattr(approver, "check", None)) is not None:
+            check(request)
+        key = _address(approver, request) if suspends else ""
+    except CannotAsk as error:
+        return _refusal("unavailable", str(error))
+    ask_id = secrets.token_hex(8)
+    slot = yield from claim_slot(request, limits, ask_id, store=store)
+    if slot is None:
+        return _refusal("pending", f"{limits.max_pending} questions of this session already wait for a human")
+    record = _record(request, ask_id, slot, clock)
+    try:
+        full = yield from count_ask(request, limits, store=store, at=clock and clock())
+        if full is not None:
+            answer = _refusal("asks", f"this session asked a human {full.used} times in {limits.window} seconds")
+            answer = answer._replace(retry_after=full.retry_after)
+        else:
+            if announce is not None:
+                yield announce
+            question = _suspend(request, approver, key, record, store) if suspends else _wait(request, approver, clock)
+            answer = yield from question
+    except GeneratorExit:
+        raise  # nobody drives this line any more; the slot frees itself when the question expires
+    except BaseException as error:
+        if not (suspends and is_suspension(error)):
+            yield from release_slot(slot, ask_id, store=store)
+        raise
+    yield from release_slot(slot, ask_id, store=store)
+    answer = yield from _conclude(request, answer, record, store=store, limits=limits, clock=clock)
+    return answer._replace(reuse=(_once(request), _dump(dataclasses.asdict(answer.verdict))))
+
+
+def reopen(answer: Answer, *, store: Store) -> Line[None]:
+    """Let an answer count once more, because the execution it permitted was suspended before it happened."""
+    if answer.reuse is not None and answer.outcome is None:
+        yield Step(store.put, store.aput, (*answer.reuse, SESSION_ENDS))
+
+
+def _without_asking(
+    request: ApprovalRequest, *, store: Store, limits: AskLimits, clock: Clock | None
+) -> Line[Answer | None]:
+    """Answer from what humans answered before."""
+    reopened = yield Step(store.take, store.atake, (_once(request),))
+    if reopened is not None:
+        verdict = Verdict(**_read(reopened))
+        return Answer(verdict, "remembered", "approved before its run was suspended", reuse=(_once(request), reopened))
+    entry = yield from find(request, store=store, now=_now(clock))
+    if entry is not None:
+        what = "these arguments" if entry.covers == "same" else "ANY arguments of this tool"
+        return Answer(Verdict.approve(by=entry.by), "remembered", f"approved earlier for {what} ({entry.id})")
+    why = yield from rejected_before(request, limits, store=store, at=clock and clock())
+    if why == "repeated":
+        return _refusal("repeated", "humans rejected this very call twice")
+    if why == "closed":
+        return _refusal("closed", f"humans rejected {request.tool} {limits.max_rejections} times in this session")
+    return None
+
+
+def _wait(request: ApprovalRequest, approver: Approver, clock: Clock | None) -> Line[Answer]:
+    """Ask an approver that answers by returning."""
+    asked = _now(clock)
+    text = canonical(request.args)
+    shown = dataclasses.replace(request, args=json.loads(text))
+    said: object
+    try:
+        said = yield Step(call, acall, (approver, shown))
+        if canonical(shown.args) != text:
+            return _refusal("changed", "the arguments were changed while a human looked at them", _now(clock) - asked)
+    except Exception as error:
+        if is_suspension(error):
+            raise
+        said = error
+    return _judge(said, _now(clock) - asked)
+
+
+def _suspend(
+    request: ApprovalRequest, approver: Approver, key: str, record: Mapping[str, Any], store: Store
+) -> Line[Answer]:
+    """Ask an approver that leaves the call. It must not come back with an answer: nobody was asked yet."""
+    yield from _put(store, key, record)
+    try:
+        yield Step(_in_place, _ain_place, (approver, request))
+    except Exception as error:
+        if is_suspension(error):
+            raise
+        answer = _judge(error, 0.0)
+    else:
+        answer = _refusal("stray", "an answer came that is not to this question: used before, or another call's")
+    yield Step(store.take, store.atake, (key,))
+    return answer
+
+
+def _judge(said: object, waited: float) -> Answer:
+    """Tell an answer from everything else."""
+    if isinstance(said, Exception):
+        return _silence(said, waited)
+    if isinstance(said, bool):
+        said = Verdict.approve() if said else Verdict.reject()
+    if not isinstance(said, Verdict):
+        return _refusal("invalid", f"the approver returned {type(said).__name__}, which is no answer", waited)
+    problem = _problem(said)
+    if problem:
+        return _refusal("invalid", f"the approver returned a verdict {problem}", waited)
+    if said.kind == "edit":
+        said = dataclasses.replace(said, args=json.loads(canonical(said.args)))
+    return Answer(said, "human", waited=waited)
+
+
+def _silence(error: Exception, waited: float) -> Answer:
+    if isinstance(error, Unanswered):
+        return _refusal("timeout", str(error), waited)
+    if isinstance(error, CannotAsk):
+        return _refusal("unavailable", str(error), waited)
+    return _refusal("failed", f"the approver failed with {type(error).__name__}: {error}", waited)
+
+
+def _problem(verdict: Verdict) -> str:
+    if verdict.kind not in ("approve", "edit", "reject", "respond"):
+        return f"of unknown kind {verdict.kind!r}"
+    if verdict.remember not in ("once", "same", "tool"):
+        return f"to remember {verdict.remember!r}"
+    if not (isinstance(verdict.message, str) and isinstance(verdict.by, str)):
+        return "whose message is no text"
+    if verdict.kind == "edit":
+        try:
+            exact = isinstance(verdict.args, dict) and json.loads(canonical(verdict.args)) == verdict.args
+        except ValueError:
+            exact = False
+        if not exact:
+            return "whose arguments are no JSON object"
+    return ""
+
+
+def _conclude(
+    request: ApprovalRequest,
+    answer: Answer,
+    record: Mapping[str, Any],
+    *,
+    store: Store,
+    limits: AskLimits,
+    clock: Clock | None,
+) -> Line[Answer]:
+    """Let time, memory and the count of rejections have their say about a human's answer."""
+    now = _now(clock)
+    if answer.cause != "human":
+        return answer
+    if answer.verdict.kind == "reject":
+        yield from count_rejection(request, limits, store=store, at=clock and now)
+    elif now >= record["expires"] and "begun" not in record:
+        return _refusal("expired", "the answer came after the question had expired", answer.waited)
+    elif answer.verdict.kind == "approve":
+        yield from keep(request, answer.verdict, store=store, now=now)
+    return answer
+
+
+def _record(request: ApprovalRequest, ask_id: str, slot: str, clock: Clock | None) -> dict[str, Any]:
+    now = _now(clock)
+    expires = request.expires_at or now + request.timeout
+    return {"id": ask_id, "slot": slot, "digest": request.digest, "asked": now, "expires": expires}
+
+
+def _put(store: Store, key: str, record: Mapping[str, Any]) -> Line[None]:
+    # Kept a day beyond its end, so that a late answer is called late and not unknown.
+    seconds = record["expires"] - record["asked"] + 86_400
+    yield Step(store.put, store.aput, (key, _dump(record), seconds))
+
+
+def _address(approver: Any, request: ApprovalRequest) -> str:
+    return f"approvals/asked/{digest(request.session, approver.address(request))}"
+
+
+def _once(request: ApprovalRequest) -> str:
+    return f"approvals/once/{digest(of_session(request.session), request.call_id, request.digest)}"
+
+
+def _dump(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record).encode()
+
+
+def _read(kept: bytes) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(kept)
+    except ValueError as error:
+        raise StoreError(f"the record of a question cannot be read: {error}") from None
+    return record
+
+
+def _refusal(cause: Cause, detail: str, waited: float = 0.0) -> Answer:
+    return Answer(Verdict.reject(), cause, detail, waited)
+
+
+def _now(clock: Clock | None) -> float:
+    return time.time() if clock is None else clock()
+
+
+def _in_place(approver: Any, request: ApprovalRequest) -> Any:
+    return approver(request)
+
+
+async def _ain_place(approver: Any, request: ApprovalRequest) -> Any:
+    return approver(request)
