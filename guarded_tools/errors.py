@@ -90,4 +90,11 @@ class CannotAsk(GuardError):  # noqa: N818 - says what happened, as ToolDenied d
 
 
 class ConnectionFailed(GuardError):  # noqa: N818 - says what happened, as ToolDenied does
-    """An MCP server did not start, did not answer in time, or died. Never carries a key."""
+    """An MCP server did not start, did not answer in time, or died. Never carries a key.
+
+    ``sent`` is false only where the call certainly did not reach the server; otherwise it may have run.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
