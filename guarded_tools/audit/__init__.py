@@ -1,0 +1,27 @@
+"""An append-only account of every decision: JSON lines, each chained to the one before by hash.
+
+:class:`AuditLog` writes it, :func:`read` and :func:`follow` tell what happened, :func:`verify` finds what was changed.
+"""
+
+from __future__ import annotations
+
+from guarded_tools.audit.head import HeadStore
+from guarded_tools.audit.log import AuditLog, Fsync, audit_path
+from guarded_tools.audit.read import FIELDS, Filter, Record, export, follow, read, when
+from guarded_tools.audit.verify import Finding, verify
+
+__all__ = [
+    "FIELDS",
+    "AuditLog",
+    "Filter",
+    "Finding",
+    "Fsync",
+    "HeadStore",
+    "Record",
+    "audit_path",
+    "export",
+    "follow",
+    "read",
+    "verify",
+    "when",
+]

@@ -1,0 +1,190 @@
+"""Where the chain stands: the number and the hash of the last line, kept apart from the lines themselves.
+
+A hash chain alone does not notice that its end was cut off. So the head is kept twice: in a small file beside the log,
+written with every line, and in the store, at most a second later. The file is also the lock of all who write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import socket
+import threading
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from guarded_tools.audit.record import GENESIS
+
+log = logging.getLogger("guarded_tools.audit")
+
+EVERY = 1.0
+"""Seconds between two looks of the keeper: how far the store's head may lag behind the file's."""
+
+_WIDTH = 128
+_SHAPE = re.compile(rb"([0-9]{18}) ([0-9a-f]{64}) ([0-9]{18})\n *")
+
+
+class Head(NamedTuple):
+    """The last line: its number, its hash, and the size in bytes of the current file with it."""
+
+    seq: int = 0
+    hash: str = GENESIS
+    size: int = 0
+
+
+class HeadStore(Protocol):
+    """The part of a store that the audit needs."""
+
+    def get(self, key: str) -> bytes | None: ...  # noqa: D102 - see guarded_tools.stores.Store
+    def put(self, key: str, value: bytes, ttl: float | None = None) -> None: ...  # noqa: D102
+
+
+def head_path(path: Path) -> Path:
+    """Name the head's file of the log at ``path``."""
+    return path.with_name(path.name + ".head")
+
+
+def store_key(path: Path) -> str:
+    """Name the store's key for the log at ``path`` of this machine."""
+    place = f"{socket.gethostname()}\0{os.path.realpath(path.parent)}/{path.name}"
+    return "audit-head:" + hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def load(descriptor: int) -> Head | None:
+    """Read the head's file; ``None`` where it is empty or holds something else."""
+    match = _SHAPE.fullmatch(os.pread(descriptor, _WIDTH, 0))
+    return Head(int(match[1]), match[2].decode("ascii"), int(match[3])) if match else None
+
+
+def save(descriptor: int, head: Head) -> None:
+    """Write the head's file: one write of one fixed size, which a killed process cannot leave half done."""
+    os.pwrite(descriptor, b"%018d %b %018d\n" % (head.seq, head.hash.encode("ascii"), head.size), 0)
+
+
+def from_store(store: HeadStore, key: str) -> Head | None:
+    """Read the store's head; ``None`` where there is none, or something else stands in its place."""
+    value = store.get(key)
+    if value is None:
+        return None
+    try:
+        kept = json.loads(value)
+        return Head(int(kept["seq"]), str(kept["hash"]))
+    except (ValueError, TypeError, KeyError):
+        log.warning("the store's audit head is not readable and is passed over")
+        return None
+
+
+class Keeper:
+    """A thread that brings the store's head up to the file's, off the path of every call.
+
+    It starts with the first line, rests while nothing is written, takes a last look when told to finish, and does not
+    keep the log alive. With ``fsync`` it also brings the lines to the disk at each look.
+    """
+
+    def __init__(self, path: Path, store: HeadStore | None, *, fsync: bool) -> None:
+        self._path = path
+        self._store = store
+        self._fsync = fsync
+        self._key = store_key(path)
+        self._thread: threading.Thread | None = None
+        self._awake = False
+        self._wake = threading.Event()
+        self._finish = threading.Event()
+        self._complained = False
+
+    def begin(self) -> Head | None:
+        """Return the store's head for a log whose own is not there, or leave a first one so that it is known to be."""
+        if self._store is None:
+            return None
+        try:
+            kept = from_store(self._store, self._key)
+            if kept is None:
+                self._put(self._store, Head())
+        except Exception:  # noqa: BLE001 - a store fails in its own ways
+            self._complain()
+            return None
+        return kept
+
+    def touched(self) -> None:
+        """Say that the head has moved. The log's lock is held."""
+        if self._awake:
+            return
+        self._awake = True
+        self._wake.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="guarded-tools-audit", daemon=True)
+            self._thread.start()
+
+    def finish(self) -> None:
+        """Ask for the last look. Does not wait, so that a garbage collector may call it anywhere."""
+        self._finish.set()
+        self._wake.set()
+
+    def join(self, timeout: float) -> None:
+        """Wait until the last look was taken, at most ``timeout`` seconds."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._finish.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            # Before the look, so that a line written during it wakes the keeper again.
+            self._awake = False
+            if not self._look():
+                self._awake = True
+                self._wake.set()
+            self._finish.wait(EVERY)
+        self._look()
+
+    def _look(self) -> bool:
+        """Bring the store up to date; true where it already was."""
+        try:
+            if self._fsync:
+                _flush(self._path)
+            if self._store is None:
+                return True
+            head = peek(head_path(self._path))
+            kept = from_store(self._store, self._key)
+            # Another process may have overtaken us; an older head is never written over a newer one for long, because
+            # the keeper that wrote looks again.
+            if head is None or (kept is not None and kept.seq >= head.seq):
+                return True
+            self._put(self._store, head)
+        except Exception:  # noqa: BLE001 - a store fails in its own ways
+            self._complain()
+        else:
+            self._complained = False
+        return False
+
+    def _put(self, store: HeadStore, head: Head) -> None:
+        store.put(self._key, json.dumps({"seq": head.seq, "hash": head.hash}).encode())
+
+    def _complain(self) -> None:
+        # A store that is down refuses the calls itself; the line that says so must not be refused for it.
+        level = logging.DEBUG if self._complained else logging.ERROR
+        log.log(level, "the head of the audit %s could not be kept in the store", self._path, exc_info=True)
+        self._complained = True
+
+
+def peek(path: Path) -> Head | None:
+    """Read the head's file at ``path``; ``None`` where there is none that can be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        return load(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,176 @@
+"""The reading side: records as dictionaries, filtered, over all files of a log, and followed as they are written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO, TypeAlias
+
+from guarded_tools.audit.files import rotated
+
+Record: TypeAlias = dict[str, Any]
+
+FIELDS = (
+    "seq", "time", "kind", "outcome", "tool", "server", "session", "grant", "key", "call_id", "rule", "message", "args",
+    "values", "policy", "charges", "refunded", "retry_after", "approval", "guard_ms", "human_ms", "tool_ms", "trace",
+    "prev", "hash",
+)  # fmt: skip
+"""Every member a record can have, in the order of an export's columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which records are wanted; what is ``None`` does not matter.
+
+    ``tool`` may hold ``*`` and ``?``. ``since`` is in seconds since the epoch. ``shadow`` picks the decisions of
+    rules under trial, or leaves them out.
+    """
+
+    session: str | None = None
+    tool: str | None = None
+    outcome: str | None = None
+    kind: str | None = None
+    since: float | None = None
+    shadow: bool | None = None
+
+    def wants(self, record: Record) -> bool:
+        """Say whether a record passes."""
+        return (
+            (self.session is None or record.get("session") == self.session)
+            and (self.tool is None or fnmatchcase(str(record.get("tool", "")), self.tool))
+            and (self.outcome is None or record.get("outcome") == self.outcome)
+            and (self.kind is None or record.get("kind") == self.kind)
+            and (self.shadow is None or (record.get("kind") == "shadow") == self.shadow)
+            and (self.since is None or when(record) >= self.since)
+        )
+
+
+def when(record: Record) -> float:
+    """Return a record's time in seconds since the epoch; 0.0 where it has none."""
+    try:
+        moment = datetime.fromisoformat(str(record.get("time")))
+    except ValueError:
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def files(path: str | PathLike[str]) -> list[Path]:
+    """List the files of the log at ``path``, oldest first, the current one last."""
+    current = Path(path)
+    return [full for _, full in rotated(current)] + ([current] if current.exists() else [])
+
+
+def read(
+    path: str | PathLike[str],
+    *,
+    session: str | None = None,
+    tool: str | None = None,
+    outcome: str | None = None,
+    kind: str | None = None,
+    since: float | None = None,
+    shadow: bool | None = None,
+) -> Iterator[Record]:
+    """Yield the records of a log in the order they were written, filtered as :class:`Filter` says.
+
+    Lines that are no records are passed over; :func:`~guarded_tools.audit.verify` tells of them.
+    """
+    wanted = Filter(session, tool, outcome, kind, since, shadow)
+    for file in files(path):
+        with file.open("rb") as lines:
+            for line in lines:
+                record = parse(line)
+                if record is not None and wanted.wants(record):
+                    yield record
+
+
+def follow(
+    path: str | PathLike[str],
+    wanted: Filter = Filter(),
+    *,
+    poll: float = 0.2,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Record]:
+    """Yield records as they are written, from now on, over rotations; looks every ``poll`` seconds until ``stop()``."""
+    current = Path(path)
+    file = current.open("rb") if current.exists() else None
+    if file is not None:
+        file.seek(0, 2)
+    part = b""
+    try:
+        while True:
+            # Asked before reading: what was written until then is still delivered.
+            ending = stop()
+            if file is None:
+                file = current.open("rb") if current.exists() else None
+            following = _after(file, current) if file is not None else None
+            while file is not None and (piece := file.readline()):
+                part += piece
+                if part.endswith(b"\n"):
+                    record = parse(part)
+                    part = b""
+                    if record is not None and wanted.wants(record):
+                        yield record
+            if file is not None and following is not None:
+                file.close()
+                file, part = following.open("rb"), b""
+            elif ending:
+                return
+            else:
+                time.sleep(poll)
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _after(file: BinaryIO, current: Path) -> Path | None:
+    """Name the file that continues ``file``, once that is no longer the current one."""
+    own = os.fstat(file.fileno())
+    candidates = files(current)
+    for position, candidate in enumerate(candidates):
+        try:
+            found = candidate.stat()
+        except FileNotFoundError:
+            continue
+        if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
+            return candidates[position + 1] if position + 1 < len(candidates) else None
+    return candidates[-1] if candidates else None
+
+
+def parse(line: bytes) -> Record | None:
+    """Read one line; ``None`` where it is no record."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and "seq" in record else None
+
+
+def export(records: Iterable[Record], file: TextIO) -> int:
+    """Write records as CSV, one column a field, and return how many. What is not a text or number becomes JSON.
+
+    A text that a spreadsheet would run as a formula is preceded by an apostrophe.
+    """
+    rows = csv.writer(file)
+    rows.writerow(FIELDS)
+    count = 0
+    for record in records:
+        rows.writerow([_cell(record.get(field)) for field in FIELDS])
+        count += 1
+    return count
+
+
+def _cell(value: Any) -> str | int | float:
+    if value is None:
+        return ""
+    if isinstance(value, int | float):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,0 +1,178 @@
+"""Checks a log against its own chain, and its end against the heads that were kept elsewhere."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+from guarded_tools.audit.head import Head, HeadStore, from_store, head_path, peek, store_key
+from guarded_tools.audit.read import files
+from guarded_tools.audit.record import GENESIS, Sealed, unseal
+
+Fault: TypeAlias = Literal["edited", "removed", "reordered", "inserted", "cut", "torn", "headless"]
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong with a log, and where: ``line`` counts from 1 within ``file``, 0 is the whole file.
+
+    ``seq`` is the number of the first record concerned.
+    """
+
+    fault: Fault
+    file: str
+    line: int
+    seq: int
+    message: str
+
+    @property
+    def tolerated(self) -> bool:
+        """Whether a crash explains it: the piece of a line that was never finished."""
+        return self.fault == "torn"
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.fault}: {self.message}"
+
+
+class _Place(NamedTuple):
+    file: str
+    line: int
+
+
+class _Gap(NamedTuple):
+    """Records that did not come where they belong, and the line in front of which they are missing."""
+
+    first: int
+    last: int
+    before: _Place
+
+
+def verify(path: str | PathLike[str], store: HeadStore | None = None, *, first: int = 1) -> list[Finding]:
+    """Check all files of the log at ``path`` and list what is wrong, in the order of the records.
+
+    Finds lines that were edited, removed, reordered, repeated or written by another hand, and an end that was cut off:
+    the last line is compared with the head's file, and with the store's head where a store is given. ``first`` is the
+    lowest number expected, for logs whose oldest files were archived.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    path = Path(path).absolute()
+    # Heads first: lines that are written while we read come after them.
+    heads = {head_path(path).name: peek(head_path(path))}
+    if store is not None:
+        heads["the store"] = from_store(store, store_key(path))
+    chain = _Chain(first, heads)
+    for file in files(path):
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                chain.take(_Place(file.name, number), line)
+    chain.end(_Place(path.name, 0))
+    return chain.findings()
+
+
+class _Chain:
+    """The walk along the lines. Memory grows with what is wrong, not with the log."""
+
+    def __init__(self, first: int, heads: dict[str, Head | None]) -> None:
+        self._heads = heads
+        self._at = _Place("", 0)  # the last record that came in turn
+        self._next = first
+        self._prev = GENESIS if first == 1 else ""  # empty: not known
+        self._scraps: list[_Place] = []
+        self._gaps: list[_Gap] = []
+        self._found: list[Finding] = []
+
+    def findings(self) -> list[Finding]:
+        for gap in self._gaps:
+            self._say("removed", gap.before, gap.first, f"{_records(gap.first, gap.last)} missing before this line")
+        return sorted(self._found, key=lambda finding: finding.seq)
+
+    def take(self, place: _Place, line: bytes) -> None:
+        record = unseal(line)
+        if record is None:
+            if line.strip():
+                self._scraps.append(place)
+            return
+        if not record.intact:
+            self._say("edited", place, record.seq, f"record {record.seq} is not what its own hash says")
+        if record.seq < self._next:
+            self._out_of_turn(place, record)
+            return
+        if record.intact and record.seq > self._next:
+            self._skip_to(record.seq, place)
+        elif record.intact and self._prev not in {"", record.prev}:
+            self._say(
+                "edited",
+                self._at if self._at.line else place,
+                max(self._next - 1, 1),
+                f"record {self._next - 1} was rewritten: record {self._next} follows another one",
+            )
+        self._settle_scraps(0)
+        # The number of a line that was edited is as doubtful as the rest of it: it fills the place it stands in.
+        self._prev = record.hash if record.seq == self._next or record.intact else ""
+        self._next = (record.seq if record.intact else self._next) + 1
+        self._at = place
+        self._compare(record)
+
+    def end(self, place: _Place) -> None:
+        missing = [
+            (head.seq, name) for name, head in self._heads.items() if head is not None and head.seq >= self._next
+        ]
+        if missing:
+            last, name = max(missing)
+            first = self._settle_scraps(last - self._next + 1)
+            if first <= last:
+                self._say("cut", self._at, first, f"{_records(first, last)} cut off the end: {name} names {last}")
+        self._settle_scraps(0)
+        if self._next > 1:
+            for name, head in self._heads.items():
+                if head is None:
+                    text = f"{name} has no head of this log, so lines cut off its end cannot be noticed there"
+                    self._say("headless", place, self._next - 1, text)
+
+    def _skip_to(self, seq: int, place: _Place) -> None:
+        first = self._settle_scraps(seq - self._next)
+        if first < seq:
+            self._gaps.append(_Gap(first, seq - 1, place))
+
+    def _settle_scraps(self, missing: int) -> int:
+        """Judge the lines that are no records: destroyed ones where records are missing, else pieces a crash left.
+
+        Returns the number of the first record that is still missing.
+        """
+        first = self._next
+        for place in self._scraps:
+            if first < self._next + missing:
+                self._say("edited", place, first, f"record {first} is no longer a record")
+                first += 1
+            else:
+                self._say("torn", place, first, "a piece of a line that was never finished, and belongs to no record")
+        self._scraps.clear()
+        return first
+
+    def _out_of_turn(self, place: _Place, record: Sealed) -> None:
+        for position, gap in enumerate(self._gaps):
+            if gap.first <= record.seq <= gap.last:
+                parts = (gap._replace(last=record.seq - 1), gap._replace(first=record.seq + 1))
+                self._gaps[position : position + 1] = [part for part in parts if part.first <= part.last]
+                text = f"record {record.seq} stands after record {self._next - 1}"
+                self._say("reordered", place, record.seq, text)
+                self._compare(record)
+                return
+        self._say("inserted", place, record.seq, f"there already is a record {record.seq}")
+
+    def _compare(self, record: Sealed) -> None:
+        for name, head in self._heads.items():
+            if head is not None and head.seq == record.seq and head.hash != record.hash:
+                text = (
+                    f"record {record.seq} is not the one that {name} names: it was rewritten, or lines before it were"
+                )
+                self._say("edited", self._at, record.seq, text)
+
+    def _say(self, fault: Fault, place: _Place, seq: int, message: str) -> None:
+        self._found.append(Finding(fault, place.file, place.line, seq, message))
+
+
+def _records(first: int, last: int) -> str:
+    return f"record {first} is" if first == last else f"records {first} to {last} are"

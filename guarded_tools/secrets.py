@@ -1,0 +1,109 @@
+"""Masking of secrets whose shape is known, wherever text leaves the process: errors, prompts, logs, the audit.
+
+A shape is recognised by the prefix its issuer gives it, or by the name it stands behind. What has neither cannot be
+told from other text and is left alone: masking is the second net, not the first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MASK = "***"
+
+_WORD = r"[A-Za-z0-9_\-]"
+_NAMES = (
+    r"(?:api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|account[_-]?key|client[_-]?secret|secret"
+    r"|pass(?:word|wd|phrase)|auth[_-]?token|access[_-]?token|refresh[_-]?token|id[_-]?token|session[_-]?token"
+    r"|bearer[_-]?token|token|credentials?|signature|sig)"
+)
+_SECRET_NAME = re.compile(rf"(?:^|[^a-z]){_NAMES}$|^authorization$|^(?:set-)?cookie$", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    rf"""(?P<keep>(?<![A-Za-z]){_NAMES}["']?\s{{0,3}}(?:=|:(?!//))\s{{0,3}})(?:"[^"]{{1,4096}}"|'[^']{{1,4096}}'|[^\s"',;&)}}\]]{{3,}})""",
+    re.IGNORECASE,
+)
+
+
+def _prefixed(prefix: str, rest: str) -> tuple[re.Pattern[str], str]:
+    return re.compile(rf"(?<![A-Za-z0-9])(?P<keep>{prefix}){rest}"), rf"\g<keep>{MASK}"
+
+
+# Each pattern runs only where its marker (lower case) occurs, so that text without secrets costs a few substring
+# searches. None backtracks over the same characters twice: they see text that an attacker wrote.
+_SHAPES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
+    (marker, *shape)
+    for markers, shape in (
+        (("sk-",), _prefixed(r"sk-(?:proj-|ant-|or-|svcacct-|admin-|lf-)?", rf"{_WORD}{{12,}}")),
+        (("sk_", "rk_", "pk_"), _prefixed(r"[srp]k_(?:live_|test_|prod_)?", r"[A-Za-z0-9]{12,}")),
+        (("whsec_",), _prefixed("whsec_", r"[A-Za-z0-9+/=]{12,}")),
+        (("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), _prefixed("gh[pousr]_", r"[A-Za-z0-9]{20,}")),
+        (("github_pat_",), _prefixed("github_pat_", r"\w{20,}")),
+        (("glpat-",), _prefixed("glpat-", rf"{_WORD}{{16,}}")),
+        (("xox",), _prefixed("xox[abeoprs]-", rf"{_WORD}{{8,}}")),
+        (("xapp-",), _prefixed("xapp-", rf"{_WORD}{{8,}}")),
+        (("hooks.slack.com",), _prefixed("hooks.slack.com/services/", r"[A-Za-z0-9/]{8,}")),
+        (("akia", "asia"), _prefixed("A[KS]IA", r"[A-Z0-9]{16}")),
+        (("aiza",), _prefixed("AIza", rf"{_WORD}{{30,}}")),
+        (("ya29.",), _prefixed(r"ya29\.", rf"{_WORD}{{16,}}")),
+        (("gocspx-",), _prefixed("GOCSPX-", rf"{_WORD}{{16,}}")),
+        (("hf_",), _prefixed("hf_", r"[A-Za-z0-9]{16,}")),
+        (("npm_",), _prefixed("npm_", r"[A-Za-z0-9]{20,}")),
+        (("pypi-",), _prefixed("pypi-", rf"{_WORD}{{16,}}")),
+        (("sg.",), _prefixed(r"SG\.", rf"{_WORD}{{16,}}\.{_WORD}{{16,}}")),
+        (("lsv2_",), _prefixed("lsv2_(?:pt|sk)_", r"\w{16,}")),
+        (("gsk_",), _prefixed("gsk_", r"[A-Za-z0-9]{16,}")),
+        (("xai-",), _prefixed("xai-", rf"{_WORD}{{16,}}")),
+        (("pplx-",), _prefixed("pplx-", rf"{_WORD}{{16,}}")),
+        (("dop_v1_",), _prefixed("dop_v1_", r"[a-f0-9]{16,}")),
+        (("dapi",), _prefixed("dapi", r"[a-f0-9]{32}")),
+        (("shp",), _prefixed("shp(?:at|ca|pa|ss)_", r"[A-Fa-f0-9]{16,}")),
+        (("lin_api_",), _prefixed("lin_api_", r"[A-Za-z0-9]{16,}")),
+        (("ntn_",), _prefixed("ntn_", r"[A-Za-z0-9]{16,}")),
+        ((":aa",), _prefixed(r"[0-9]{8,10}:AA", rf"{_WORD}{{32,}}")),
+        (("eyj",), _prefixed("eyJ", rf"{_WORD}{{8,}}\.{_WORD}{{8,}}(?:\.{_WORD}*)?")),
+        (
+            ("-----begin",),
+            (
+                re.compile(r"-----BEGIN ([A-Z ]{0,40}PRIVATE KEY)-----(?:(?!-----END)[\s\S])*(?:-----END \1-----)?"),
+                f"-----BEGIN PRIVATE KEY-----{MASK}",
+            ),
+        ),
+        (
+            ("bearer ", "basic "),
+            (
+                re.compile(r"(?P<keep>\b(?:bearer|basic)\s{1,3})[A-Za-z0-9._~+/=\-]{8,}", re.IGNORECASE),
+                rf"\g<keep>{MASK}",
+            ),
+        ),
+        (
+            ("://",),
+            (re.compile(r"(?P<keep>://[^\s/?#@:]{0,256}:)[^\s/?#@]{1,1024}(?=@)"), rf"\g<keep>{MASK}"),
+        ),
+        (("key", "token", "secret", "pass", "credential", "sig"), (_ASSIGNED, rf"\g<keep>{MASK}")),
+    )
+    for marker in markers
+)
+
+
+def mask(text: str) -> str:
+    """Return ``text`` with every secret of a known shape replaced by ``***``; a public prefix or name stays."""
+    low = text.lower()
+    for marker, pattern, replacement in _SHAPES:
+        if marker in low:
+            text = pattern.sub(replacement, text)
+    return text
+
+
+def mask_json(value: Any) -> Any:
+    """Return a copy of a JSON value with secrets masked, also those that only the name of their key gives away."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, Mapping):
+        return {
+            mask(str(key)): MASK if item is not None and _SECRET_NAME.search(str(key)) else mask_json(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [mask_json(item) for item in value]
+    return value
