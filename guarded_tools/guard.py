@@ -20,6 +20,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from guarded_tools import consent, denial
@@ -295,7 +296,7 @@ class Guard:
             self._stop_if_denied(case)
             if case.decision.effect == "allow":
                 return case
-            blocked = yield Step(self.store.peek, self.store.apeek, self._charging(case))
+            blocked = yield self._counting(self.store.peek, self.store.apeek, case)
             if blocked is not None:
                 raise self._blocked(case, blocked)
             usage = yield from self._usage_against(case.decision.charges)
@@ -370,7 +371,7 @@ class Guard:
         self._record(case._replace(decision=shadow), "shadow", outcome, message=shadow.message)
 
     def _reserve(self, case: _Case) -> Line[Reservation]:
-        taken = yield Step(self.store.reserve, self.store.areserve, self._charging(case))
+        taken = yield self._counting(self.store.reserve, self.store.areserve, case)
         if isinstance(taken, Reservation):
             return taken
         raise self._blocked(case, taken)
@@ -468,11 +469,13 @@ class Guard:
     def _now(self) -> float | None:
         return None if self._clock is None else self._clock()
 
-    def _charging(self, case: _Case) -> tuple[tuple[Charge, ...], float | None, tuple[str, ...]]:
-        """Name what a call takes, when, and whose halts stop it."""
+    def _counting(self, sync: Callable[..., Any], async_: Callable[..., Any], case: _Case) -> Step:
+        """Ask the store about a call: what it takes, when, and whose stop button ends it."""
         call = case.call
-        halts = ("global", f"session:{call.session}", *((f"grant:{call.grant}",) if call.grant is not None else ()))
-        return case.decision.charges, self._now(), halts
+        scopes = [f"session:{call.session}"]
+        if call.grant is not None:
+            scopes.append(f"grant:{call.grant}")
+        return Step(partial(sync, scopes=scopes), partial(async_, scopes=scopes), (case.decision.charges, self._now()))
 
     def _ask_limits(self, grant: str | None) -> consent.AskLimits:
         policy = self._force.policy(grant)
