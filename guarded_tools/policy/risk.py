@@ -119,8 +119,17 @@ def classify(
     server itself, so they are believed only where they warn.
     """
     said = _by_name(name) or _by_description(description) or Classified("destructive", "no verb tells what it does")
-    warnings = (*_in_description(said.risk, description), *_in_schema(schema or {}), *_in_hints(annotations or {}))
-    return max((said, *warnings), key=lambda classified: RANK[classified.risk])
+    warnings = (*_in_description(said.risk, description), *_in_schema(schema or {}))
+    return warned(_worst(said, *warnings), annotations)
+
+
+def warned(said: Classified, annotations: Mapping[str, Any] | None) -> Classified:
+    """Raise a class to what the server's own annotations warn of."""
+    return _worst(said, *_in_hints(annotations or {}))
+
+
+def _worst(*classes: Classified) -> Classified:
+    return max(classes, key=lambda classified: RANK[classified.risk])
 
 
 def _by_name(name: str) -> Classified | None:

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from guarded_tools.pictify.catalogue import catalogue
+from guarded_tools.pictify.presets import preset_text
+from guarded_tools.policy.scan import draft, draft_yaml, rate
+from guarded_tools.values import ToolInfo
+
+
+def test_a_draft_for_pictify_is_its_standard_preset_but_for_what_only_a_person_knows():
+    preset = json.loads(preset_text("standard"))
+    drafted = draft("pictify", [rate(info, None, info.risk) for info in catalogue().values()])
+    assert sorted(drafted["hide"]) == sorted(preset["hide"])
+    assert drafted["default"] == preset["default"]
+    assert drafted["tools"].keys() == preset["tools"].keys()
+    for name, entry in drafted["tools"].items():
+        kept = preset["tools"][name]
+        assert entry.get("approval") == kept.get("approval"), name
+        assert entry.get("risk") == kept.get("risk"), name
+        assert entry.get("limits", [])[:1] == kept.get("limits", [])[:1], name
+
+    def without_words(limits):
+        return [{key: value for key, value in limit.items() if key != "on_deny"} for limit in limits]
+
+    assert without_words(drafted["all_tools"]["limits"]) == without_words(preset["all_tools"]["limits"])
+
+
+def test_comments_change_nothing():
+    rated = [rate(info) for info in catalogue().values()]
+    assert yaml.safe_load(draft_yaml("pictify", rated)) == draft("pictify", rated)
+
+
+def test_a_draft_says_what_a_tool_does_takes_and_why_it_has_its_class():
+    schema = {
+        "type": "object",
+        "properties": {
+            "rows": {"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": 9},
+            "callbackUrl": {"type": "string"},
+            "mode": {"enum": ["a", "b"]},
+        },
+        "required": ["rows"],
+    }
+    text = draft_yaml("db", [rate(ToolInfo("insert_rows", "db", "Insert rows.", schema))])
+    assert "# Insert rows." in text
+    assert 'Takes rows: array of 1..9 object, callbackUrl?: string, mode?: "a" | "b"' in text
+    assert "Classed: name says 'insert'" in text
+    assert "count: args.rows.length" in text
+    assert "path: args.callbackUrl, op: url_host" in text
+
+
+def test_the_worst_classes_are_hidden_and_stand_ready_to_be_enabled():
+    tools = [rate(ToolInfo(name)) for name in ("get_thing", "pay_invoice", "delete_thing", "frobnicate")]
+    drafted = draft("shop", tools)
+    assert drafted["hide"] == ["pay_invoice", "delete_thing", "frobnicate"]
+    assert list(drafted["tools"]) == ["get_thing"]
+    text = draft_yaml("shop", tools)
+    lines = text.replace("  - delete_thing\n", "").splitlines()
+    at = lines.index("  #delete_thing:")
+    lines[at : at + 5] = [line.replace("#", "", 1) for line in lines[at : at + 5]]
+    enabled = "\n".join(lines)
+    entry = yaml.safe_load(enabled)["tools"]["delete_thing"]
+    assert entry["approval"] is True
+    assert entry["risk"] == "destructive"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "harmless\n  delete_everything: {}",
+        "harmless\r  delete_everything: {}",
+        "harmless\u2028  delete_everything: {}",
+        "harmless\x85  delete_everything: {}",
+        "\x1b[2J\u202e\u200b# x",
+        "'\"\\: {}[]",
+        "\ud800",
+    ],
+)
+def test_what_a_server_writes_cannot_become_policy(text):
+    schema = {"properties": {text: {"type": text, "enum": [text]}}, "required": [text]}
+    tools = [rate(ToolInfo("get_thing", text, text, schema)), rate(ToolInfo("x_" + text, text, text, schema))]
+    written = draft_yaml(text, tools)
+    for bad in "\x1b\u202e\u200b\r\u2028\x85\ud800":
+        assert bad not in written
+    loaded = yaml.safe_load(written)
+    named = set(loaded["tools"]) | set(loaded["hide"])
+    assert named <= {tool.info.name for tool in tools}
+    assert "delete_everything" not in loaded["tools"]
+
+
+@pytest.mark.parametrize(
+    "name", ["yes", "null", "on", "1e3", "2024-01-01", "get thing", "get_thing:", "a#b", "-", "é", "🎈"]
+)
+def test_a_name_comes_back_as_itself(name):
+    tool = rate(ToolInfo(name, description="Get it."), known="read")
+    assert list(yaml.safe_load(draft_yaml("s", [tool]))["tools"]) == [name]
+
+
+@pytest.mark.parametrize("name", ["*", "get_*", "get_?", "[a]", ""])
+def test_a_name_that_reads_as_a_pattern_is_left_out_and_said_so(name):
+    tools = [rate(ToolInfo(name), known="read"), rate(ToolInfo("get_thing"))]
+    assert list(draft("s", tools)["tools"]) == ["get_thing"]
+    assert name not in draft("s", tools)["hide"]
+    assert f"#   {name}" in draft_yaml("s", tools)
+
+
+def test_a_catalogue_decides_and_annotations_may_raise_it():
+    info = ToolInfo("render_thing", description="Render it.")
+    assert rate(info, None, "read").risk == "read"
+    assert rate(info, {"destructiveHint": True}, "read").risk == "destructive"
+    assert rate(info, {"readOnlyHint": True}, "destructive").risk == "destructive"
+
+
+def test_a_server_without_tools():
+    assert yaml.safe_load(draft_yaml("", [])) == draft("", [])
