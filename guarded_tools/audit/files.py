@@ -40,12 +40,13 @@ def _check(found: os.stat_result) -> None:
         raise OSError(errno.EPERM, "it belongs to another user")
 
 
-def look(path: str) -> os.stat_result | None:
-    """Say what stands under a name, links not followed; ``None`` where nothing does."""
+def same_file(descriptor: int, path: str) -> bool:
+    """Say whether a name still stands for the file behind a descriptor."""
     try:
-        return os.stat(path, follow_symlinks=False)  # noqa: PTH116 - a Path costs as much again
+        found = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - as os.fstat below
     except FileNotFoundError:
-        return None
+        return False
+    return os.path.samestat(found, os.fstat(descriptor))
 
 
 def lock(descriptor: int) -> None:

@@ -23,16 +23,22 @@ log = logging.getLogger("guarded_tools.audit")
 EVERY = 1.0
 """Seconds between two looks of the keeper: how far the store's head may lag behind the file's."""
 
-_WIDTH = 128
-_SHAPE = re.compile(rb"([0-9]{18}) ([0-9a-f]{64}) ([0-9]{18})\n *")
+WIDTH = 112
+"""Size in bytes of the head's file."""
+
+_SHAPE = re.compile(rb"([0-9]{18}) ([0-9a-f]{64}) ([0-9]{18}) ([0-9]{8})\n")
 
 
 class Head(NamedTuple):
-    """The last line: its number, its hash, and the size in bytes of the current file with it."""
+    """The last line: its number, its hash, the size in bytes of the current file with it, and how many are full."""
 
     seq: int = 0
     hash: str = GENESIS
     size: int = 0
+    turn: int = 0
+
+    def __bytes__(self) -> bytes:
+        return b"%018d %b %018d %08d\n" % (self.seq, self.hash.encode("ascii"), self.size, self.turn)
 
 
 class HeadStore(Protocol):
@@ -53,15 +59,22 @@ def store_key(path: Path) -> str:
     return "audit-head:" + hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def load(descriptor: int) -> Head | None:
+def parse(raw: bytes) -> Head | None:
     """Read the head's file; ``None`` where it is empty or holds something else."""
-    match = _SHAPE.fullmatch(os.pread(descriptor, _WIDTH, 0))
-    return Head(int(match[1]), match[2].decode("ascii"), int(match[3])) if match else None
+    match = _SHAPE.fullmatch(raw)
+    return Head(int(match[1]), match[2].decode("ascii"), int(match[3]), int(match[4])) if match else None
 
 
-def save(descriptor: int, head: Head) -> None:
-    """Write the head's file: one write of one fixed size, which a killed process cannot leave half done."""
-    os.pwrite(descriptor, b"%018d %b %018d\n" % (head.seq, head.hash.encode("ascii"), head.size), 0)
+def peek(path: Path) -> Head | None:
+    """Read the head's file at ``path``; ``None`` where there is none that can be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        return parse(os.pread(descriptor, WIDTH + 1, 0))
+    finally:
+        os.close(descriptor)
 
 
 def from_store(store: HeadStore, key: str) -> Head | None:
@@ -168,18 +181,6 @@ class Keeper:
         level = logging.DEBUG if self._complained else logging.ERROR
         log.log(level, "the head of the audit %s could not be kept in the store", self._path, exc_info=True)
         self._complained = True
-
-
-def peek(path: Path) -> Head | None:
-    """Read the head's file at ``path``; ``None`` where there is none that can be read."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    try:
-        return load(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _flush(path: Path) -> None:

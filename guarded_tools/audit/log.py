@@ -9,13 +9,12 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
-from guarded_tools.audit.files import lock, look, open_own, rotated, write_all
-from guarded_tools.audit.head import Head, HeadStore, Keeper, head_path, load, save
+from guarded_tools.audit.files import lock, open_own, rotated, same_file, write_all
+from guarded_tools.audit.head import WIDTH, Head, HeadStore, Keeper, head_path, parse
 from guarded_tools.audit.record import encode, seal, unseal
 from guarded_tools.errors import AuditError
 from guarded_tools.values import AuditEvent
@@ -25,6 +24,7 @@ Fsync: TypeAlias = Literal["never", "second", "always"]
 log = logging.getLogger("guarded_tools.audit")
 
 _CLOSE_PATIENCE = 5.0
+_LOOK_EVERY = 0.1
 
 
 def audit_path(state_dir: str | os.PathLike[str]) -> Path:
@@ -76,15 +76,20 @@ class AuditLog:
 
     def _begin(self) -> None:
         """Take up the state before the first line: no descriptors, and a lock and a keeper of this process."""
-        self._file = -1
-        self._head = -1
-        self._file_id = self._head_id = (0, 0)
+        self._file = self._head = -1
         self._lock = threading.Lock()
-        self._keeper: Keeper | None = None
-        if self._store is not None or self.fsync == "second":
-            self._keeper = Keeper(self.path, self._store, fsync=self.fsync == "second")
-            # A log that is dropped without close() leaves its keeper to take a last look and end.
-            weakref.finalize(self, self._keeper.finish).atexit = False
+        self._noted = b""
+        self._last = Head()
+        self._look_again = 0.0
+        self._keeper = self._hire()
+
+    def _hire(self) -> Keeper | None:
+        if self._store is None and self.fsync != "second":
+            return None
+        keeper = Keeper(self.path, self._store, fsync=self.fsync == "second")
+        # A log that is dropped without close() leaves its keeper to take a last look and end.
+        weakref.finalize(self, keeper.finish).atexit = False
+        return keeper
 
     def write(self, event: AuditEvent) -> None:
         """Append one event. When this returns the line is in the file, and in order.
@@ -94,8 +99,12 @@ class AuditLog:
         """
         try:
             body = encode(event)
-            with self._lock, self._exclusive():
-                self._append(body)
+            with self._lock:
+                self._enter()
+                try:
+                    self._append(body)
+                finally:
+                    fcntl.flock(self._head, fcntl.LOCK_UN)
                 if self._keeper is not None:
                     self._keeper.touched()
         except OSError as error:
@@ -107,14 +116,13 @@ class AuditLog:
     def close(self) -> None:
         """Let go of the files, the store's head brought up to date. The log may be used again afterwards."""
         with self._lock:
-            keeper = self._keeper
             if self._file >= 0 and self.fsync != "never":
                 os.fsync(self._file)
             self._let_go()
+            keeper, self._keeper = self._keeper, self._hire()
         if keeper is not None:
             keeper.finish()
             keeper.join(_CLOSE_PATIENCE)
-        self._begin()
 
     def __enter__(self) -> Self:
         return self
@@ -129,35 +137,9 @@ class AuditLog:
         head, size, torn = self._stand()
         line, own = seal(body, head.seq + 1, self._clock(), head.hash)
         if size and size + len(line) > self.max_bytes:
-            self._rotate()
-            size, torn = 0, False
+            head, size, torn = self._rotate(head), 0, False
         if torn:
             line = b"\n" + line
-        self._put(line, size)
-        save(self._head, Head(head.seq + 1, own, size + len(line)))
-
-    def _stand(self) -> tuple[Head, int, bool]:
-        """Find the last line and the file's size, and say whether the file ends within a line."""
-        size = self._size()
-        head = load(self._head)
-        if head is not None and head.size == size:
-            return head, size, False
-        if head is None:
-            head = self._lost_head()
-        # The file grew by what a killed process wrote before it could note it: that is taken over. It shrank because
-        # lines were cut off: the chain goes on from the line that is gone, so that the gap stays visible for ever.
-        if size > head.size:
-            head = _adopt(self._file, head)
-        return head, size, size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
-
-    def _lost_head(self) -> Head:
-        kept = self._keeper.begin() if self._keeper is not None else None
-        last = _last(self._file)
-        if last is not None or kept is not None:
-            log.warning("%s was gone or damaged; the chain is taken up from the last line known", self._head_path)
-        return max((head for head in (last, kept) if head is not None), key=lambda head: head.seq, default=Head())
-
-    def _put(self, line: bytes, size: int) -> None:
         try:
             write_all(self._file, line)
             if self.fsync == "always":
@@ -165,48 +147,80 @@ class AuditLog:
         except OSError:
             os.ftruncate(self._file, size)
             raise
+        self._note(Head(head.seq + 1, own, size + len(line), head.turn))
+
+    def _stand(self) -> tuple[Head, int, bool]:
+        """Find the last line and the current file's size, and say whether that file ends within a line."""
+        noted = os.pread(self._head, WIDTH + 1, 0)
+        if noted != self._noted or self._file < 0:
+            head = parse(noted) or self._lost_head()
+            if head.turn != self._last.turn:
+                self._let_go_of_file()
+            self._noted, self._last = noted, head
+            if self._file < 0:
+                self._file = open_own(self._file_path, os.O_RDWR | os.O_APPEND)
+        head = self._last
+        size = os.lseek(self._file, 0, os.SEEK_END)
+        if size == head.size:
+            return head, size, False
+        # The file grew by what a killed process wrote before it could note it: that is taken over. It shrank because
+        # lines were cut off: the chain goes on from the line that is gone, so that the gap stays visible for ever.
+        if size > head.size:
+            head = _adopt(self._file, head)
+        return head, size, size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
+
+    def _note(self, head: Head) -> None:
+        # One write of one fixed size: a killed process cannot leave it half done.
+        self._noted = bytes(head)
+        self._last = head
+        os.pwrite(self._head, self._noted, 0)
+
+    def _lost_head(self) -> Head:
+        """Find the last line anew: the furthest of what memory, the store, and the lines themselves still know."""
+        full = rotated(self.path)
+        turn = full[-1][0] if full else 0
+        known = [self._last._replace(size=0)]
+        if self._keeper is not None:
+            known.append(self._keeper.begin() or Head())
+        if full:
+            known.append(_last_of(str(full[-1][1]))._replace(size=0))
+        known.append(_last_of(self._file_path))
+        head = max(known, key=lambda head: head.seq)
+        if head.seq:
+            log.warning("%s was gone or damaged; the chain is taken up from record %d", self._head_path, head.seq)
+        return head._replace(turn=turn)
 
     # Files
 
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """Hold the lock of all writers: the head's file, as it now stands under its name."""
+    def _enter(self) -> None:
+        """Take the lock of all writers: the head's file, as it now stands under its name."""
         while True:
             if self._head < 0:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._head = open_own(self._head_path, os.O_RDWR)
-                self._head_id = os.fstat(self._head)[1:3]
+                self._look_again = 0.0
             lock(self._head)
-            # Whoever deleted or moved it has split the writers in two, unless each looks again.
-            found = look(self._head_path)
-            if found is not None and found[1:3] == self._head_id:
-                break
+            now = time.monotonic()
+            if now < self._look_again:
+                return
+            # Whoever deleted or moved a file has us write into nothing, or past each other.
+            if self._file >= 0 and not same_file(self._file, self._file_path):
+                self._let_go_of_file()
+            if same_file(self._head, self._head_path):
+                self._look_again = now + _LOOK_EVERY
+                return
             self._let_go()
-        try:
-            yield
-        finally:
-            if self._head >= 0:
-                fcntl.flock(self._head, fcntl.LOCK_UN)
 
-    def _size(self) -> int:
-        """The size of the current file, opened anew where another process rotated it or somebody moved it."""
-        found = look(self._file_path)
-        if found is None or self._file < 0 or found[1:3] != self._file_id:
-            self._let_go_of_file()
-            self._file = open_own(self._file_path, os.O_RDWR | os.O_APPEND)
-            found = os.fstat(self._file)
-            self._file_id = found[1:3]
-        return found.st_size
-
-    def _rotate(self) -> None:
+    def _rotate(self, head: Head) -> Head:
         if self.fsync != "never":
             os.fsync(self._file)
-        number = max((number for number, _ in rotated(self.path)), default=0) + 1
-        self.path.rename(f"{self.path}.{number}")
-        head = load(self._head)
-        if head is not None:
-            save(self._head, head._replace(size=0))
-        self._size()
+        turn = max((number for number, _ in rotated(self.path)), default=0) + 1
+        self.path.rename(f"{self.path}.{turn}")
+        head = head._replace(size=0, turn=turn)
+        self._note(head)
+        self._let_go_of_file()
+        self._file = open_own(self._file_path, os.O_RDWR | os.O_APPEND)
+        return head
 
     def _let_go(self) -> None:
         self._let_go_of_file()
@@ -227,18 +241,20 @@ def _adopt(descriptor: int, head: Head) -> Head:
         for line in file:
             record = unseal(line)
             if record is not None and record.intact and record.prev == head.hash and record.seq == head.seq + 1:
-                head = Head(record.seq, record.hash)
+                head = head._replace(seq=record.seq, hash=record.hash)
     return head
 
 
-def _last(descriptor: int) -> Head | None:
+def _last_of(path: str) -> Head:
     """Find the last intact line of a file of which nothing else is known."""
-    last = None
-    with os.fdopen(os.dup(descriptor), "rb") as file:
+    last = Head()
+    with os.fdopen(open_own(path, os.O_RDWR), "rb") as file:
+        end = 0
         for line in file:
+            end += len(line)
             record = unseal(line)
             if record is not None and record.intact:
-                last = Head(record.seq, record.hash, file.tell())
+                last = Head(record.seq, record.hash, end)
     return last
 
 

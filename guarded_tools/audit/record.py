@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeAlias
 
 from guarded_tools.secrets import mask, mask_json
 from guarded_tools.values import AuditEvent
@@ -20,9 +21,11 @@ from guarded_tools.values import AuditEvent
 GENESIS = "0" * 64
 """What stands for the hash of the line before the first."""
 
-_LONG_LINE = 16_384
+_LONG = 16_384
 _LONG_TEXT = 1_000
 _MANY = 50
+_WORTH_KEEPING = 4_096
+_KEPT = 1_024
 
 _dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _loose = json.JSONEncoder(separators=(",", ":"), default=repr).encode
@@ -38,43 +41,54 @@ class Sealed(NamedTuple):
     intact: bool
 
 
-# Names repeat from call to call: what masking said of them is remembered.
-_mask_name = lru_cache(maxsize=4096)(mask)
+def _as_is(value: Any) -> Any:
+    return value
 
 
-@lru_cache(maxsize=1024)
-def _mask_names(names: tuple[str, ...]) -> list[str]:
+def _names(names: tuple[str, ...]) -> list[str]:
     return [mask(name) for name in names]
 
 
-@lru_cache(maxsize=1024)
-def _mask_charges(charges: tuple[tuple[str, str, int], ...]) -> list[tuple[str, str, int]]:
+def _charges(charges: tuple[tuple[str, str, int], ...]) -> list[tuple[str, str, int]]:
     return [(mask(scope), mask(counter), amount) for scope, counter, amount in charges]
 
 
-def _milliseconds(value: float) -> float:
+def _rounded(value: float) -> float:
     return round(value, 3)
 
 
-# Fields that are not here are made by the guard and hold neither names nor text of others.
-_WRITE: dict[str, Callable[[Any], Any]] = {
-    "tool": _mask_name,
-    "session": _mask_name,
-    "rule": _mask_name,
+_Write: TypeAlias = Callable[[Any], Any]
+
+# What an event shares with thousands of others is encoded once; the rest each time. What is taken as it is was made by
+# the guard and holds neither names nor text of others.
+_SHARED: dict[str, _Write] = {
+    "kind": _as_is,
+    "tool": mask,
+    "session": mask,
+    "outcome": _as_is,
+    "rule": mask,
+    "grant": mask,
+    "server": mask,
+    "args": _names,
+    "policy": _as_is,
+    "charges": _charges,
+}
+_OWN: dict[str, _Write] = {
+    "key": _as_is,
     "message": mask,
-    "grant": _mask_name,
-    "server": _mask_name,
     "call_id": mask,
-    "args": _mask_names,
     "values": mask_json,
-    "charges": _mask_charges,
-    "retry_after": _milliseconds,
+    "refunded": _as_is,
+    "retry_after": _rounded,
     "approval": mask_json,
-    "guard_ms": _milliseconds,
-    "human_ms": _milliseconds,
-    "tool_ms": _milliseconds,
+    "guard_ms": _rounded,
+    "human_ms": _rounded,
+    "tool_ms": _rounded,
     "trace": dict,
 }
+_shared_of = itemgetter(*(AuditEvent._fields.index(name) for name in _SHARED))
+_own_of = itemgetter(*(AuditEvent._fields.index(name) for name in _OWN))
+_encoded: dict[tuple[Any, ...], str] = {}
 
 
 def encode(event: AuditEvent) -> str:
@@ -83,16 +97,29 @@ def encode(event: AuditEvent) -> str:
     The text is ASCII, and free of control characters below DEL, whatever the event holds. Past 16 KB, or where
     ``values`` or ``approval`` are not JSON, texts and lists are cut and say so.
     """
+    shared = _shared_of(event)
+    text = _encoded.get(shared)
+    if text is None:
+        text = _members(_SHARED, shared)
+        if len(text) <= _WORTH_KEEPING:
+            if len(_encoded) >= _KEPT:
+                _encoded.clear()
+            _encoded[shared] = text
+    own = _members(_OWN, _own_of(event))
+    return f"{text},{own}" if own else text
+
+
+def _members(writes: dict[str, _Write], values: tuple[Any, ...]) -> str:
     members = {
-        name: _WRITE[name](value) if name in _WRITE else value
-        for name, value in zip(AuditEvent._fields, event, strict=True)
+        name: write(value)
+        for (name, write), value in zip(writes.items(), values, strict=True)
         if value or type(value) is float
     }
     try:
         text = _dumps(members)
     except (TypeError, ValueError, RecursionError):
         text = ""
-    if not 0 < len(text) <= _LONG_LINE:
+    if not 0 < len(text) <= _LONG:
         text = _dumps({name: _cut(value) for name, value in members.items()})
     return text[1:-1]
 
@@ -130,4 +157,11 @@ def unseal(line: bytes) -> Sealed | None:
 
 def timestamp(now: float) -> str:
     """Seconds since the epoch as UTC in ISO 8601, to the microsecond."""
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    seconds = int(now // 1)
+    text = _second(seconds)
+    return f"{text}.{int((now - seconds) * 1e6):06d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
