@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Judge: TypeAlias = Callable[[Any], Outcome]
+Read: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 Observer: TypeAlias = Callable[[AuditEvent], None]
 RunConfig: TypeAlias = Mapping[str, Any]
 
@@ -229,6 +230,11 @@ class Guard:
         """Name the identity a call acts for."""
         return self._grant(config or {}) if callable(self._grant) else self._grant
 
+    def risk_of(self, info: ToolInfo, grant: str | None = None) -> Risk:
+        """Class a tool: as the policy says, else as it is known; what nobody classed is taken for the worst."""
+        policy = self._force.policy(grant)
+        return (policy and policy.risk(info.name)) or info.risk or "destructive"
+
     # The line and its two drivers
 
     def call(
@@ -238,15 +244,17 @@ class Guard:
         *,
         info: ToolInfo | None = None,
         judge: Judge = judge_plainly,
+        read: Read | None = None,
     ) -> T:
         """Run ``invoke`` with the arguments that were judged, if the call may run.
 
-        ``judge`` says what became of the body, given its result or its exception.
+        ``judge`` says what became of the body, given its result or its exception. ``read`` returns what the body would
+        receive for arguments that a human edited, or raises ``ValueError``; that is judged and run then.
 
         Raises:
             ToolDenied: the call did not run. With outcome ``responded`` a human answered in its place.
         """
-        result: T = run(self._line(call, invoke, info, judge)).unwrap()
+        result: T = run(self._line(call, invoke, info, judge, read)).unwrap()
         return result
 
     async def acall(
@@ -256,13 +264,19 @@ class Guard:
         *,
         info: ToolInfo | None = None,
         judge: Judge = judge_plainly,
+        read: Read | None = None,
     ) -> T:
         """As :meth:`call`, with an ``invoke`` that is awaited; neither a lock nor a human blocks the event loop."""
-        result: T = (await arun(self._line(call, invoke, info, judge))).unwrap()
+        result: T = (await arun(self._line(call, invoke, info, judge, read))).unwrap()
         return result
 
     def _line(
-        self, call: ToolCall, invoke: Callable[[dict[str, Any]], Any], info: ToolInfo | None, judge: Judge
+        self,
+        call: ToolCall,
+        invoke: Callable[[dict[str, Any]], Any],
+        info: ToolInfo | None,
+        judge: Judge,
+        read: Read | None,
     ) -> Line[_Ended]:
         case = _Case(call, info or self._force.info(call.tool), _UNJUDGED, os.urandom(8).hex(), time.perf_counter())
         try:
@@ -270,7 +284,7 @@ class Guard:
             case = self._decide(case)
             if case.decision.shadow is not None:
                 yield from self._shadow(case, case.decision.shadow)
-            case = yield from self._clear(case)
+            case = yield from self._clear(case, read)
             reservation = yield from self._reserve(case)
             try:
                 self._record(case, "admitted")
@@ -284,7 +298,7 @@ class Guard:
     def _decide(self, case: _Case) -> _Case:
         return case._replace(decision=self._force.decide(case.call, case.info))
 
-    def _clear(self, case: _Case) -> Line[_Case]:
+    def _clear(self, case: _Case, read: Read | None) -> Line[_Case]:
         """Bring a call to where the policy lets it run, through a human where it asks for one."""
         limits = self._ask_limits(case.call.grant)
         answer = None
@@ -314,7 +328,8 @@ class Guard:
         if answer.outcome is not None:
             raise self._refuse(case, answer.outcome, answer.text, answer.retry_after)
         if edited is not None:
-            case = case._replace(call=snapshot(case.call._replace(args=edited)))
+            received = edited if read is None else read(edited)
+            case = case._replace(call=snapshot(case.call._replace(args=received)))
         case = self._decide(case)
         self._stop_if_denied(case)
         return case
@@ -341,7 +356,7 @@ class Guard:
     def _request(self, case: _Case, usage: tuple[Usage, ...] = ()) -> ApprovalRequest:
         call, info, decision = case.call, case.info, case.decision
         terms = decision.ask or Ask()
-        risk = self._risk(case)
+        risk = self.risk_of(case.info, case.call.grant)
         return ApprovalRequest(
             tool=call.tool,
             args=call.args,
@@ -480,11 +495,6 @@ class Guard:
     def _ask_limits(self, grant: str | None) -> consent.AskLimits:
         policy = self._force.policy(grant)
         return consent.AskLimits() if policy is None else consent.AskLimits(*policy.approvals)
-
-    def _risk(self, case: _Case) -> Risk:
-        """What the policy says, else the catalogue; what nobody classed is taken for the worst."""
-        policy = self._force.policy(case.call.grant)
-        return (policy and policy.risk(case.call.tool)) or case.info.risk or "destructive"
 
     def _fingerprint(self, grant: str | None) -> str:
         policy = self._force.policy(grant)
