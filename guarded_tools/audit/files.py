@@ -79,6 +79,15 @@ def write_all(descriptor: int, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "no space left for the whole line")
 
 
+def flush(path: str) -> None:
+    """Force a file or a directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def rotated(path: Path) -> list[tuple[int, Path]]:
     """List the full files of the log at ``path`` with their numbers, oldest first."""
     found = []

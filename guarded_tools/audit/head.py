@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from guarded_tools.audit.files import flush
 from guarded_tools.audit.record import GENESIS
 
 log = logging.getLogger("guarded_tools.audit")
@@ -157,7 +158,7 @@ class Keeper:
         """Bring the store up to date; true where it already was."""
         try:
             if self._fsync:
-                _flush(self._path)
+                flush(str(self._path))
             if self._store is None:
                 return True
             head = peek(head_path(self._path))
@@ -181,11 +182,3 @@ class Keeper:
         level = logging.DEBUG if self._complained else logging.ERROR
         log.log(level, "the head of the audit %s could not be kept in the store", self._path, exc_info=True)
         self._complained = True
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
-from guarded_tools.audit.files import lock, open_own, rotated, same_file, write_all
+from guarded_tools.audit.files import flush, lock, open_own, rotated, same_file, write_all
 from guarded_tools.audit.head import WIDTH, Head, HeadStore, Keeper, head_path, parse
 from guarded_tools.audit.record import encode, seal, unseal
 from guarded_tools.errors import AuditError
@@ -100,11 +100,12 @@ class AuditLog:
         try:
             body = encode(event)
             with self._lock:
-                self._enter()
                 try:
+                    self._enter()
                     self._append(body)
                 finally:
-                    fcntl.flock(self._head, fcntl.LOCK_UN)
+                    if self._head >= 0:
+                        fcntl.flock(self._head, fcntl.LOCK_UN)
                 if self._keeper is not None:
                     self._keeper.touched()
         except OSError as error:
@@ -144,21 +145,16 @@ class AuditLog:
             write_all(self._file, line)
             if self.fsync == "always":
                 os.fsync(self._file)
+            self._note(Head(head.seq + 1, own, size + len(line), head.turn))
         except OSError:
             os.ftruncate(self._file, size)
             raise
-        self._note(Head(head.seq + 1, own, size + len(line), head.turn))
 
     def _stand(self) -> tuple[Head, int, bool]:
         """Find the last line and the current file's size, and say whether that file ends within a line."""
         noted = os.pread(self._head, WIDTH + 1, 0)
         if noted != self._noted or self._file < 0:
-            head = parse(noted) or self._lost_head()
-            if head.turn != self._last.turn:
-                self._let_go_of_file()
-            self._noted, self._last = noted, head
-            if self._file < 0:
-                self._file = open_own(self._file_path, os.O_RDWR | os.O_APPEND)
+            self._take_up(noted)
         head = self._last
         size = os.lseek(self._file, 0, os.SEEK_END)
         if size == head.size:
@@ -170,24 +166,34 @@ class AuditLog:
         return head, size, size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
 
     def _note(self, head: Head) -> None:
+        noted = bytes(head)
         # One write of one fixed size: a killed process cannot leave it half done.
-        self._noted = bytes(head)
-        self._last = head
-        os.pwrite(self._head, self._noted, 0)
+        os.pwrite(self._head, noted, 0)
+        self._noted, self._last = noted, head
 
-    def _lost_head(self) -> Head:
-        """Find the last line anew: the furthest of what memory, the store, and the lines themselves still know."""
+    def _take_up(self, noted: bytes) -> None:
+        """Go on from the head that another process left, or from the furthest that is known where it was damaged."""
+        head = parse(noted) or self._from_lines()
+        # Numbers only grow. A head that went back was put back, and the chain must not close over the gap.
+        furthest = self._last
+        if not self._noted and self._keeper is not None:
+            furthest = self._keeper.begin() or furthest
+        if furthest.seq > head.seq:
+            log.error("the audit %s ends at record %d, but had reached %d", self.path, head.seq, furthest.seq)
+            head = head._replace(seq=furthest.seq, hash=furthest.hash)
+        if head.turn != self._last.turn:
+            self._let_go_of_file()
+        if self._file < 0:
+            self._file = self._open_file()
+        self._noted, self._last = noted, head
+
+    def _from_lines(self) -> Head:
         full = rotated(self.path)
         turn = full[-1][0] if full else 0
-        known = [self._last._replace(size=0)]
-        if self._keeper is not None:
-            known.append(self._keeper.begin() or Head())
-        if full:
-            known.append(_last_of(str(full[-1][1]))._replace(size=0))
-        known.append(_last_of(self._file_path))
-        head = max(known, key=lambda head: head.seq)
+        before = _last_of(str(full[-1][1]))._replace(size=0) if full else Head()
+        head = max(before, _last_of(self._file_path), key=lambda head: head.seq)
         if head.seq:
-            log.warning("%s was gone or damaged; the chain is taken up from record %d", self._head_path, head.seq)
+            log.error("%s was gone or damaged; the chain is taken up from record %d", self._head_path, head.seq)
         return head._replace(turn=turn)
 
     # Files
@@ -219,8 +225,14 @@ class AuditLog:
         head = head._replace(size=0, turn=turn)
         self._note(head)
         self._let_go_of_file()
-        self._file = open_own(self._file_path, os.O_RDWR | os.O_APPEND)
+        self._file = self._open_file()
         return head
+
+    def _open_file(self) -> int:
+        descriptor = open_own(self._file_path, os.O_RDWR | os.O_APPEND)
+        if self.fsync != "never":
+            flush(str(self.path.parent))  # a name that is not on the disk takes its lines with it
+        return descriptor
 
     def _let_go(self) -> None:
         self._let_go_of_file()
