@@ -5,20 +5,23 @@ An approver is any function of one :class:`~guarded_tools.values.ApprovalRequest
 
 ``check(request)``
     called before anything is counted; raises :class:`~guarded_tools.errors.CannotAsk` where there is nobody to ask;
-``withdraw(request)``
-    called, from any thread, when nobody waits for the answer any longer; without it, an approver that is still busy
-    with a question that was given up is asked nothing else;
 ``suspends = True`` and ``address(request) -> str``
     it asks by leaving the call (LangGraph's interrupt) and is called again, in the caller's own thread, when the run
     resumes; the address is the same text each time the same call comes by.
+
+A sync approver that reads from a human looks at :func:`withdrawn` while it waits; while one that does not is still busy
+with a question that was given up, it is asked nothing else.
 """
 
 from __future__ import annotations
 
 from typing import NoReturn
 
+from guarded_tools.approvers.calling import withdrawn
 from guarded_tools.errors import CannotAsk
 from guarded_tools.values import ApprovalRequest
+
+__all__ = ["deny_all", "withdrawn"]
 
 
 class _DenyAll:

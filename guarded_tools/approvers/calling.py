@@ -12,17 +12,29 @@ import contextlib
 import contextvars
 import inspect
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from guarded_tools.values import ApprovalRequest, Approver
 
+_waiting: contextvars.ContextVar[threading.Event] = contextvars.ContextVar("guarded_tools.withdrawn")
 _given_up: list[tuple[threading.Thread, Approver]] = []
 _given_up_lock = threading.Lock()
+_GRACE = 2.0
 
 
 class Unanswered(Exception):  # noqa: N818 - not a failure of this package: it says that no answer came
     """No answer came in time."""
+
+
+def withdrawn() -> bool:
+    """Whether nobody waits any longer for the answer that the running sync approver is about to give.
+
+    An approver that reads from a human looks at this a few times a second, and takes its question back.
+    """
+    given_up = _waiting.get(None)
+    return given_up is not None and given_up.is_set()
 
 
 def call(approver: Approver, request: ApprovalRequest) -> Any:
@@ -32,23 +44,22 @@ def call(approver: Approver, request: ApprovalRequest) -> Any:
         Unanswered: time ran out, or the approver is still busy with a question that was given up.
     """
     answered = threading.Event()
-    thread, outcome = _start(approver, request, lambda: _settle(approver(request)), answered.set)
+    asking = _Asking(approver, request, lambda: _settle(approver(request)), answered.set)
     try:
         in_time = answered.wait(request.timeout)
     except BaseException:  # Ctrl-C while waiting: the question must not stay behind
-        _give_up(approver, request, thread)
+        asking.give_up()
         raise
     if not in_time:
-        _give_up(approver, request, thread)
-        raise Unanswered(_late(request))
-    return outcome()
+        raise asking.give_up()
+    return asking.outcome()
 
 
 async def acall(approver: Approver, request: ApprovalRequest) -> Any:
     """Do what :func:`call` does, leaving the event loop free; cancellation takes the question back."""
     deadline = asyncio.get_running_loop().time() + request.timeout
     answer = approver(request) if _is_async(approver) else await _from_thread(approver, request)
-    return await _from_task(approver, request, answer, deadline) if inspect.isawaitable(answer) else answer
+    return await _from_task(request, answer, deadline) if inspect.isawaitable(answer) else answer
 
 
 async def _from_thread(approver: Approver, request: ApprovalRequest) -> Any:
@@ -63,64 +74,84 @@ async def _from_thread(approver: Approver, request: ApprovalRequest) -> Any:
         with contextlib.suppress(RuntimeError):  # the loop may be gone by the time a given-up thread ends
             loop.call_soon_threadsafe(arrive)
 
-    thread, outcome = _start(approver, request, lambda: approver(request), wake)
+    asking = _Asking(approver, request, lambda: approver(request), wake)
     try:
         await asyncio.wait({answered}, timeout=request.timeout)
     except BaseException:
-        _give_up(approver, request, thread)
+        asking.give_up()
         raise
     if not answered.done():
-        _give_up(approver, request, thread)
-        raise Unanswered(_late(request))
-    return outcome()
+        raise asking.give_up()
+    return asking.outcome()
 
 
-async def _from_task(approver: Approver, request: ApprovalRequest, answer: Awaitable[Any], deadline: float) -> Any:
+async def _from_task(request: ApprovalRequest, answer: Awaitable[Any], deadline: float) -> Any:
     task = asyncio.ensure_future(answer)
     task.add_done_callback(_retrieve)
     try:
         # Not wait_for: an approver that swallows its cancellation would be waited for without end.
         await asyncio.wait({task}, timeout=max(deadline - asyncio.get_running_loop().time(), 0))
-    except BaseException:
+    finally:
         task.cancel()
-        _withdraw(approver, request)
-        raise
     if not task.done():
-        task.cancel()
-        _withdraw(approver, request)
-        raise Unanswered(_late(request))
+        raise _late(request)
     if task.cancelled():
         raise Unanswered("the approver cancelled itself")
     return task.result()
 
 
-def _start(
-    approver: Approver, request: ApprovalRequest, body: Callable[[], Any], wake: Callable[[], object]
-) -> tuple[threading.Thread, Callable[[], Any]]:
-    """Run ``body`` in a thread of its own. The second value returns or raises what it did, once ``wake`` was called."""
-    if _is_stuck(approver):
-        raise Unanswered("the approver is still busy with an earlier question that nobody waits for any more")
-    ended: list[tuple[bool, Any]] = []
+class _Asking:
+    """An approver at work in a thread of its own."""
 
-    def run() -> None:
+    def __init__(
+        self, approver: Approver, request: ApprovalRequest, body: Callable[[], Any], wake: Callable[[], object]
+    ) -> None:
+        self._approver = approver
+        self._request = request
+        self._given_up = threading.Event()
+        self._ended: list[tuple[bool, Any]] = []
+        context = contextvars.copy_context()
+        context.run(_waiting.set, self._given_up)
+        name = f"approver for {request.tool}"
+        self._thread = threading.Thread(target=context.run, args=(self._run, body, wake), name=name, daemon=True)
+        self._thread.start()
+
+    def _run(self, body: Callable[[], Any], wake: Callable[[], object]) -> None:
         try:
-            ended.append((True, body()))
+            if _is_stuck(self._approver):
+                raise Unanswered("the approver is still busy with a question that nobody waits for any more")  # noqa: TRY301
+            self._ended.append((True, body()))
         except BaseException as error:  # noqa: BLE001 - belongs to the one who waits
-            ended.append((False, error))
+            self._ended.append((False, error))
         finally:
             wake()
 
-    def outcome() -> Any:
-        returned, value = ended[0]
+    def outcome(self) -> Any:
+        """Return or raise what the approver did, once it has ended."""
+        returned, value = self._ended[0]
         if returned:
             return value
         raise value
 
-    context = contextvars.copy_context()
-    name = f"approver for {request.tool}"
-    thread = threading.Thread(target=context.run, args=(run,), name=name, daemon=True)
-    thread.start()
-    return thread, outcome
+    def give_up(self) -> Unanswered:
+        """Take the question back, and note who asks it: it may still read an answer that is meant for another."""
+        self._given_up.set()
+        with _given_up_lock:
+            _given_up.append((self._thread, self._approver))
+        return _late(self._request)
+
+
+def _is_stuck(approver: Approver) -> bool:
+    """Whether a question of this approver that was given up is still being asked, some grace later."""
+    until = time.monotonic() + _GRACE
+    while True:
+        with _given_up_lock:
+            _given_up[:] = [(thread, owner) for thread, owner in _given_up if thread.is_alive()]
+            busy = [thread for thread, owner in _given_up if owner == approver]
+        left = until - time.monotonic()
+        if not busy or left <= 0:
+            return bool(busy)
+        busy[0].join(left)
 
 
 def _settle(answer: Any) -> Any:
@@ -142,26 +173,5 @@ def _retrieve(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
-def _late(request: ApprovalRequest) -> str:
-    return f"nobody answered within {request.timeout:g} seconds"
-
-
-def _withdraw(approver: Approver, request: ApprovalRequest) -> bool:
-    withdraw = getattr(approver, "withdraw", None)
-    if withdraw is None:
-        return False
-    withdraw(request)
-    return True
-
-
-def _give_up(approver: Approver, request: ApprovalRequest, thread: threading.Thread) -> None:
-    """Take the question back. An approver that cannot is noted: it may still read an answer meant for another."""
-    if not _withdraw(approver, request):
-        with _given_up_lock:
-            _given_up.append((thread, approver))
-
-
-def _is_stuck(approver: Approver) -> bool:
-    with _given_up_lock:
-        _given_up[:] = [(thread, owner) for thread, owner in _given_up if thread.is_alive()]
-        return any(owner == approver for _, owner in _given_up)
+def _late(request: ApprovalRequest) -> Unanswered:
+    return Unanswered(f"nobody answered within {request.timeout:g} seconds")
