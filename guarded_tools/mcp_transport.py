@@ -1,0 +1,208 @@
+"""Where an MCP server is and how to reach it: a process of ours over stdio, or an address over streamable HTTP.
+
+Both roads end in a pair of message streams and keep what an error should say: the server's last words and no secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import shutil
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import quote, urlsplit
+
+from guarded_tools.errors import ConnectionFailed
+
+DOWNLOADERS = frozenset({"npx", "bunx", "pnpx", "uvx", "pipx"})
+"""Commands that may download the server before they start it."""
+
+_SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
+_STDERR_LINES = 12
+_LINE_LENGTH = 400
+_LONGEST_LINE = 65_536
+_MASK = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class StdioServer:
+    """A server that is started as a process and spoken to over its stdin and stdout.
+
+    Its environment is MCP's default one (``PATH``, ``HOME`` and few more) plus ``env``, never the caller's whole.
+    """
+
+    command: str
+    args: Sequence[str] = field(default=(), repr=False)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cwd: str | os.PathLike[str] | None = None
+
+    @property
+    def start_timeout(self) -> float:
+        """Seconds it may take to start."""
+        return 90.0 if PurePath(self.command).stem.lower() in DOWNLOADERS else 10.0
+
+    def secrets(self) -> Iterable[str]:
+        """What must never appear in an error."""
+        yield from (value for name, value in self.env.items() if _SECRET_NAME.search(name))
+        previous = ""
+        for arg in self.args:
+            name, equals, value = arg.partition("=")
+            if equals and _SECRET_NAME.search(name):
+                yield value
+            elif previous.startswith("-") and "=" not in previous and _SECRET_NAME.search(previous):
+                yield arg
+            previous = arg
+
+    def check(self) -> None:
+        """Look for the command before anything is started.
+
+        Raises:
+            ConnectionFailed: it is not installed.
+        """
+        path = self.env.get("PATH", os.environ.get("PATH"))
+        if shutil.which(self.command, path=path) is None:
+            hint = " It comes with Node.js: https://nodejs.org." if PurePath(self.command).stem == "npx" else ""
+            raise ConnectionFailed(f"the command {self.command!r} was not found on PATH.{hint}", sent=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpServer:
+    """A server behind an address, spoken to over streamable HTTP. ``headers`` go with every request."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def start_timeout(self) -> float:
+        """Seconds it may take to answer for the first time."""
+        return 10.0
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether requests stay on this machine."""
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    def secrets(self) -> Iterable[str]:
+        """What must never appear in an error."""
+        parts = urlsplit(self.url)
+        yield from filter(None, (parts.password, *(pair.partition("=")[2] for pair in parts.query.split("&"))))
+        for value in self.headers.values():
+            yield value
+            scheme, space, token = value.partition(" ")
+            if space and scheme.isalpha():
+                yield token
+
+    def check(self) -> None:
+        """Make sure that no key leaves this machine in the clear.
+
+        Raises:
+            ConnectionFailed: the address is not http(s), or a key would go to another machine over plain http.
+        """
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ConnectionFailed("the url has to begin with https:// (or http:// and name this machine)", sent=False)
+        if parts.scheme == "http" and not self.is_loopback and any(True for _ in self.secrets()):
+            raise ConnectionFailed(f"a key is sent over https only, not over http to {parts.hostname}", sent=False)
+
+
+Server: TypeAlias = StdioServer | HttpServer
+
+
+class Tail:
+    """The last lines that a server wrote to stderr, without secrets. Reads on a thread of its own until the end."""
+
+    def __init__(self, mask: Masker) -> None:
+        self._lines: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._mask = mask
+        self._ended = threading.Event()
+
+    def attach(self) -> int:
+        """Start reading; give the descriptor that the server should write to. The caller closes it."""
+        reader, writer = os.pipe()
+        threading.Thread(target=self._read, args=(reader,), name="guarded-tools-stderr", daemon=True).start()
+        return writer
+
+    def _read(self, descriptor: int) -> None:
+        with os.fdopen(descriptor, "rb") as stream:
+            while line := stream.readline(_LONGEST_LINE):
+                # Masked before it is cut: half a key is still a secret.
+                text = self._mask(line.decode("utf-8", "replace")).strip()
+                if text:
+                    self._lines.append(text[:_LINE_LENGTH])
+        self._ended.set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything that will come has come."""
+        return self._ended.is_set()
+
+    def __str__(self) -> str:
+        return "\n".join(f"  {line}" for line in tuple(self._lines))
+
+
+class Masker:
+    """Replaces every secret in a text, however it was quoted."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms: set[str] = set()
+        for secret in secrets:
+            if len(secret) > 3:  # noqa: PLR2004 - masking "1" or "on" would leave no text
+                forms |= {secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+
+    def __call__(self, text: str) -> str:
+        """Return ``text`` without the secrets."""
+        return self._pattern.sub(_MASK, text) if self._pattern else text
+
+
+class Streams(NamedTuple):
+    """The two message streams of a connection, and why single requests failed on the way, by their id."""
+
+    read: Any
+    write: Any
+    failures: dict[Any, ConnectionFailed]
+
+
+@asynccontextmanager
+async def open_streams(server: Server, tail: Tail, *, read_timeout: float) -> AsyncIterator[Streams]:
+    """Start or reach ``server``; leaving it ends the process or the HTTP session.
+
+    Raises:
+        ConnectionFailed: the process could not be started.
+    """
+    if isinstance(server, HttpServer):
+        from guarded_tools.mcp_http import open_http
+
+        async with open_http(server, read_timeout=read_timeout) as http:
+            yield http
+        return
+
+    from mcp.client.stdio import StdioServerParameters, stdio_client
+
+    parameters = StdioServerParameters(
+        command=server.command,
+        args=list(server.args),
+        env=dict(server.env),
+        cwd=None if server.cwd is None else Path(server.cwd),
+        # A stray byte on stdout would otherwise end the connection for every call under way.
+        encoding_error_handler="replace",
+    )
+    with os.fdopen(tail.attach(), "w") as errlog:
+        try:
+            async with stdio_client(parameters, errlog) as (read, write):
+                errlog.close()  # the server alone holds the pipe now, so that its end is seen
+                yield Streams(read, write, {})
+        except OSError as error:
+            raise ConnectionFailed(f"{server.command!r} could not be started: {error.strerror}", sent=False) from None
