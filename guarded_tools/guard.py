@@ -192,6 +192,11 @@ class Guard:
 
     # What adapters ask
 
+    @property
+    def family(self) -> object:
+        """The same object for a guard and all its views, so that adapters can tell one guard from two."""
+        return self._force
+
     def wrap(self, tools: Sequence[BaseTool]) -> list[BaseTool]:
         """Return the same tools, guarded; hidden ones are left out."""
         from guarded_tools.adapters.tools import wrap
@@ -214,6 +219,10 @@ class Guard:
     def register(self, info: ToolInfo) -> None:
         """Make a tool known: its schema and risk, and whether it is still the one that was pinned."""
         self._force.register(info)
+
+    def info(self, tool: str) -> ToolInfo:
+        """What is known of a tool."""
+        return self._force.info(tool)
 
     def visible(self, tool: str) -> bool:
         """Whether a model should see this tool at all."""

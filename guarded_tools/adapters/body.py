@@ -1,0 +1,268 @@
+"""One body of a tool, behind the guard: what goes in is judged first, what comes out is left as it is."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
+from langchain_core.tools import BaseTool
+from langchain_core.tools.base import _is_injected_arg_type, get_all_basemodel_annotations
+
+from guarded_tools.adapters import answers
+from guarded_tools.adapters.arguments import json_view, snapshot
+from guarded_tools.adapters.outcome import Judge
+from guarded_tools.adapters.ticket import admitted
+from guarded_tools.errors import ToolDenied
+from guarded_tools.steps import is_suspension
+from guarded_tools.values import ToolCall, ToolInfo
+
+if TYPE_CHECKING:
+    from guarded_tools.guard import Guard
+
+CALL_ID = "__guarded_tools_call_id"
+"""Carries the id of a tool call from LangChain's argument parsing to the body, where a denial needs it.
+
+Always set after the model's arguments were read, so that no argument of this name gets through.
+"""
+
+
+_POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD})
+
+
+class Body:
+    """A callable of a tool, and the guard in front of it.
+
+    ``target`` is what runs. For a method of the tool, ``described`` is the one whose signature LangChain goes by.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        tool: BaseTool,
+        info: ToolInfo,
+        judge: Judge,
+        target: Callable[..., Any],
+        *,
+        described: Callable[..., Any] | None = None,
+    ) -> None:
+        self.guard = guard
+        self.tool = tool
+        self.info = info
+        self.judge = judge
+        self.target = target
+        self.nested = getattr(type(tool), "__guard__", None) is not None
+        self.signature = _resolved(described or target)
+        inner = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
+        self._inner = _resolved(inner) if inner is not None else self.signature
+        filled_in = "callbacks" if described is None else "run_manager"
+        self.injected = _injected(tool, self.signature, self._inner) | (self.signature.parameters.keys() & {filled_in})
+
+    @functools.cached_property
+    def _fields(self) -> list[str]:
+        return list(self.tool.args)
+
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return all arguments by name: by that of the schema, which is what policies are written against.
+
+        Raises:
+            ValueError: two arguments have one name.
+        """
+        if not args:
+            return kwargs
+        positional = [p.name for p in self._inner.parameters.values() if p.kind in _POSITIONAL]
+        named = dict(kwargs)
+        for at, value in enumerate(args):
+            name = positional[at] if at < len(positional) else f"args[{at}]"
+            if name not in self._fields and at < len(self._fields):
+                name = self._fields[at]
+            if name in named:
+                raise ValueError(f"two arguments are called {name!r}")
+            named[name] = value
+        return named
+
+    def parsed(
+        self, edited: Mapping[str, Any], injected: Mapping[str, Any], call_id: str | None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what the tool's own parsing makes of arguments that did not come through LangChain.
+
+        Raises:
+            ValueError: the tool refuses them.
+        """
+        try:
+            args, kwargs = self.tool._to_args_and_kwargs({**edited, **injected}, call_id)  # noqa: SLF001
+        except Exception as error:
+            raise ValueError(f"{self.tool.name} does not take these arguments: {error}") from error
+        return args, {name: value for name, value in kwargs.items() if name not in self.injected and name != CALL_ID}
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the body if the guard lets it."""
+        entry = _Entry(self, args, kwargs)
+        try:
+            return self.guard.call(entry.call, entry.run, info=self.info, judge=self.judge, read=entry.read)
+        except ToolDenied as denied:
+            return entry.refused(denied)
+
+    async def acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """As :meth:`call`, for a body that is awaited."""
+        entry = _Entry(self, args, kwargs)
+        try:
+            return await self.guard.acall(entry.call, entry.arun, info=self.info, judge=self.judge, read=entry.read)
+        except ToolDenied as denied:
+            return entry.refused(denied)
+
+    def function(self) -> Callable[..., Any]:
+        """Return the guarded stand-in of a plain function."""
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            return self.call(args, kwargs)
+
+        self._dress(guarded)
+        return guarded
+
+    def coroutine(self) -> Callable[..., Awaitable[Any]]:
+        """Return the guarded stand-in of a coroutine function."""
+
+        async def guarded(*args: Any, **kwargs: Any) -> Any:
+            return await self.acall(args, kwargs)
+
+        self._dress(guarded)
+        return guarded
+
+    def method(self) -> Callable[..., Any]:
+        """Return the guarded stand-in of a method; it runs on the tool it was taken from, which is not guarded."""
+
+        def guarded(_self: Any, *args: Any, **kwargs: Any) -> Any:
+            return self.call(args, kwargs)
+
+        self._dress(guarded, bound=True)
+        return guarded
+
+    def coroutine_method(self) -> Callable[..., Awaitable[Any]]:
+        """As :meth:`method`, for a coroutine method."""
+
+        async def guarded(_self: Any, *args: Any, **kwargs: Any) -> Any:
+            return await self.acall(args, kwargs)
+
+        self._dress(guarded, bound=True)
+        return guarded
+
+    def _dress(self, guarded: Any, *, bound: bool = False) -> None:
+        """Give a stand-in the looks LangChain inspects, and no ``__wrapped__`` that leads around the guard."""
+        parameters = list(self.signature.parameters.values())
+        if bound:
+            parameters.insert(0, inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY))
+        guarded.__signature__ = self.signature.replace(parameters=parameters)
+        annotations = {p.name: p.annotation for p in parameters if p.annotation is not inspect.Parameter.empty}
+        if self.signature.return_annotation is not inspect.Signature.empty:
+            annotations["return"] = self.signature.return_annotation
+        guarded.__annotations__ = annotations
+        for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+            if (value := getattr(self.target, name, None)) is not None:
+                setattr(guarded, name, value)
+
+
+class _Entry:
+    """One call on its way into a body."""
+
+    __slots__ = ("_args", "_body", "_call_id", "_error", "_injected", "_kwargs", "call")
+
+    def __init__(self, body: Body, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._body = body
+        self._error: BaseException | None = None
+        self._call_id: str | None = kwargs.pop(CALL_ID, None)
+        self._injected = {name: kwargs.pop(name) for name in body.injected if name in kwargs}
+        view = self._take(args, kwargs)
+        guard, config = body.guard, var_child_runnable_config.get()
+        self.call = ToolCall(body.info.name, view, guard.session_for(config), guard.grant_for(config), self._call_id)
+
+    def _take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Keep a copy of the arguments for the body, and return them as they are judged."""
+        try:
+            self._args = tuple(snapshot(value) for value in args)
+            self._kwargs = snapshot(kwargs)
+            view: dict[str, Any] = json_view(self._body.named(self._args, self._kwargs))
+        except Exception as error:  # noqa: BLE001 - copying runs code of the values
+            # An exception is not JSON, so the guard refuses the call, records it, and says what was wrong.
+            return {**dict.fromkeys(kwargs), "": error}
+        return view
+
+    def read(self, edited: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the body would receive for arguments that a human wrote.
+
+        Raises:
+            ValueError: the tool's own schema refuses them.
+        """
+        return self._take(*self._body.parsed(edited, self._injected, self._call_id))
+
+    def run(self, judged: dict[str, Any]) -> Any:
+        with admitted(self._body.guard, self._body.info.name, judged):
+            try:
+                return self._body.target(*self._args, **self._kwargs, **self._handed_on())
+            except BaseException as error:
+                self._failed(error)
+                raise
+
+    async def arun(self, judged: dict[str, Any]) -> Any:
+        with admitted(self._body.guard, self._body.info.name, judged):
+            try:
+                return await self._body.target(*self._args, **self._kwargs, **self._handed_on())
+            except BaseException as error:
+                self._failed(error)
+                raise
+
+    def _handed_on(self) -> dict[str, Any]:
+        return {**self._injected, CALL_ID: self._call_id} if self._body.nested else self._injected
+
+    def _failed(self, error: BaseException) -> None:
+        self._error = error
+        body = self._body
+        if not isinstance(error, Exception) or is_suspension(error) or body.judge(error) != "unknown":
+            return
+        if body.guard.risk_of(body.info, self.call.grant) != "read":
+            answers.uncertain(error)
+
+    def refused(self, denied: ToolDenied) -> Any:
+        """Turn a refusal into what LangChain takes for a result; another guard's, met in the body, stays as it is."""
+        tool = self._body.tool
+        if denied is self._error or (self._body.guard.on_denied == "raise" and denied.outcome != "responded"):
+            raise denied
+        content = str(denied) if self._call_id is None else answers.message(denied, tool.name, self._call_id)
+        return (content, answers.artifact(denied)) if tool.response_format == "content_and_artifact" else content
+
+
+def _resolved(body: Callable[..., Any]) -> inspect.Signature:
+    """Return a signature whose annotations are objects: names would be looked up in our module, not in the body's."""
+    signature = inspect.signature(body)
+    owner = body.func if isinstance(body, functools.partial) else body
+    scope = getattr(inspect.unwrap(owner), "__globals__", {})
+
+    def resolved(annotation: Any) -> Any:
+        if not isinstance(annotation, str):
+            return annotation
+        holder = type("holder", (), {"__annotations__": {"it": annotation}})
+        try:
+            return get_type_hints(holder, globalns=scope, include_extras=True)["it"]
+        except Exception:  # noqa: BLE001 - LangChain leaves a name alone that nobody can resolve, and so do we
+            return annotation
+
+    return signature.replace(
+        parameters=[p.replace(annotation=resolved(p.annotation)) for p in signature.parameters.values()],
+        return_annotation=resolved(signature.return_annotation),
+    )
+
+
+def _injected(tool: BaseTool, outer: inspect.Signature, inner: inspect.Signature) -> frozenset[str]:
+    """Return the names that LangChain fills in and no model writes.
+
+    Not by name alone: an argument called ``callbacks`` that nobody annotated is one that a model can write.
+    """
+    schema = tool.args_schema
+    annotations = {name: p.annotation for name, p in {**outer.parameters, **inner.parameters}.items()}
+    if schema is not None and not isinstance(schema, dict):
+        annotations |= get_all_basemodel_annotations(schema)
+    names = {name for name, annotation in annotations.items() if _is_injected_arg_type(annotation)}
+    names |= {name for name, p in outer.parameters.items() if p.annotation is RunnableConfig}
+    return frozenset(names)

@@ -1,0 +1,115 @@
+"""The guard as an MCP interceptor: for tools that are made per connection and never pass through :meth:`Guard.wrap`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from langchain_core.messages import ToolMessage
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_mcp_adapters.interceptors import MCPToolCallRequest
+from mcp.types import CallToolResult, TextContent
+
+from guarded_tools.adapters import answers
+from guarded_tools.adapters.outcome import Judge, judge_mcp
+from guarded_tools.adapters.ticket import take
+from guarded_tools.adapters.tools import identity, is_mcp
+from guarded_tools.errors import ToolDenied
+from guarded_tools.values import ToolCall, ToolInfo
+
+if TYPE_CHECKING:
+    from guarded_tools.guard import Guard
+
+Handler: TypeAlias = Callable[[MCPToolCallRequest], Awaitable[Any]]
+
+
+class GuardInterceptor:
+    """Decides each call on its way to the MCP server, with the arguments as they will be sent.
+
+    Belongs last in ``tool_interceptors``: what comes after it may still change a call that was judged. A call that was
+    decided by a wrapped tool of the same guard passes without being counted again.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._warned = False
+
+    async def __call__(self, request: MCPToolCallRequest, handler: Handler) -> Any:
+        """Pass the call on, or answer with a refusal.
+
+        Raises:
+            ToolDenied: the call was refused, and the guard's ``on_denied`` is ``"raise"``.
+        """
+        self._warn_unless_last(handler)
+        if take(self._guard, request.name, request.args):
+            return await handler(request)
+        config = getattr(request.runtime, "config", None)
+        if not isinstance(config, Mapping):  # outside a graph, or written by a model
+            config = var_child_runnable_config.get()
+        guard = self._guard
+        info = self._info(request)
+        call_id = getattr(request.runtime, "tool_call_id", None)
+        call = ToolCall(request.name, request.args, guard.session_for(config), guard.grant_for(config), call_id)
+        crossing = _Crossing(guard, info, call, judge_mcp(request.server_name), request, handler)
+        try:
+            return await guard.acall(call, crossing.send, info=info, judge=crossing.judge)
+        except ToolDenied as denied:
+            if denied is crossing.error or (guard.on_denied == "raise" and denied.outcome != "responded"):
+                raise
+            return _refusal(denied, request.name, call_id)
+
+    def _info(self, request: MCPToolCallRequest) -> ToolInfo:
+        """Learn a tool from the graph that runs it: a request carries neither schema nor description."""
+        for tool in getattr(request.runtime, "tools", None) or ():
+            if is_mcp(tool) and (info := identity(tool)).name == request.name:
+                if self._guard.info(info.name) != info:
+                    self._guard.register(info)
+                return info
+        return self._guard.info(request.name)
+
+    def _warn_unless_last(self, handler: Handler) -> None:
+        if self._warned or getattr(handler, "__name__", "execute_tool") == "execute_tool":
+            return
+        self._warned = True
+        warnings.warn(
+            "guard.interceptor is not the last of tool_interceptors: those after it can change or repeat a call that "
+            "was judged. Put it last.",
+            stacklevel=3,
+        )
+
+
+class _Crossing:
+    """One call on its way to a server."""
+
+    def __init__(
+        self, guard: Guard, info: ToolInfo, call: ToolCall, judge: Judge, request: MCPToolCallRequest, handler: Handler
+    ) -> None:
+        self._writes = guard.risk_of(info, call.grant) != "read"
+        self._request = request
+        self._handler = handler
+        self.judge = judge
+        self.error: BaseException | None = None
+
+    async def send(self, judged: dict[str, Any]) -> Any:
+        try:
+            result = await self._handler(self._request.override(args=judged))
+        except BaseException as error:
+            self.error = error
+            if self._writes and isinstance(error, Exception) and self.judge(error) == "unknown":
+                answers.uncertain(error)
+            raise
+        if self._writes and isinstance(result, CallToolResult) and self.judge(result) == "unknown":
+            note = TextContent(type="text", text=answers.UNCERTAIN)
+            return result.model_copy(update={"content": [*result.content, note]})
+        return result
+
+
+def _refusal(denied: ToolDenied, tool: str, call_id: object) -> ToolMessage | CallToolResult:
+    # The adapter drops the structured part of an error, so where a message can be made, it carries the details.
+    if isinstance(call_id, str):
+        return answers.message(denied, tool, call_id)
+    text = TextContent(type="text", text=str(denied))
+    return CallToolResult(
+        content=[text], structuredContent=answers.artifact(denied), isError=denied.outcome != "responded"
+    )

@@ -1,0 +1,162 @@
+"""The guard as a middleware of LangChain's agents: hides tools from the model, and guards those that run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.tools import BaseTool
+from langgraph.prebuilt.tool_node import ToolCallRequest
+from langgraph.types import Command
+
+from guarded_tools.adapters import answers
+from guarded_tools.adapters.outcome import judge_plain
+from guarded_tools.adapters.tools import clone, identity
+from guarded_tools.errors import ToolDenied
+from guarded_tools.values import Outcome, ToolCall
+
+if TYPE_CHECKING:
+    from guarded_tools.guard import Guard
+
+ModelAnswer: TypeAlias = ModelResponse[Any] | AIMessage
+ToolAnswer: TypeAlias = ToolMessage | Command[Any]
+
+_MOST_CLONES = 1024
+_INNERMOST = "execute"
+"""The name of the function by which LangGraph's tool node runs a tool, when no other middleware is in between."""
+
+
+class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
+    """Enforces a policy on every tool call of an agent; belongs last in ``middleware``.
+
+    It does not decide where it stands: it hands on the tool, guarded, so that the guard sits around the tool's body
+    whatever other middleware does to the call on its way there. A tool that the agent does not know, invented or
+    supplied by middleware further in, is decided here.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__()
+        self._guard = guard
+        self._clones: dict[int, tuple[BaseTool, BaseTool]] = {}
+        self._warned = False
+
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelAnswer]
+    ) -> ModelAnswer:
+        """Show the model what it may see."""
+        return handler(self._filtered(request))
+
+    async def awrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelAnswer]]
+    ) -> ModelAnswer:
+        """As :meth:`wrap_model_call`."""
+        return await handler(self._filtered(request))
+
+    def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolAnswer]) -> ToolAnswer:
+        """Guard the tool that runs.
+
+        Raises:
+            ToolDenied: the call was refused, and the guard's ``on_denied`` is ``"raise"``.
+            TypeError: the tool runs in a way that a guard cannot see.
+        """
+        self._warn_unless_last(handler)
+        if request.tool is not None:
+            return handler(request.override(tool=self._guarded(request.tool)))
+        passage = _Passage(self._guard, request, handler)
+        try:
+            return self._guard.call(passage.call, passage.run, judge=passage.judge)
+        except ToolDenied as denied:
+            return passage.refused(denied)
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolAnswer]]
+    ) -> ToolAnswer:
+        """As :meth:`wrap_tool_call`."""
+        self._warn_unless_last(handler)
+        if request.tool is not None:
+            return await handler(request.override(tool=self._guarded(request.tool)))
+        passage = _Passage(self._guard, request, handler)
+        try:
+            return await self._guard.acall(passage.call, passage.arun, judge=passage.judge)
+        except ToolDenied as denied:
+            return passage.refused(denied)
+
+    def _filtered(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+        return request.override(tools=[tool for tool in request.tools if self._guard.visible(_name(tool))])
+
+    def _guarded(self, tool: BaseTool) -> BaseTool:
+        known = self._clones.get(id(tool))
+        if known is not None and known[0] is tool:  # an id can be used again, but not while we hold its owner
+            return known[1]
+        if len(self._clones) >= _MOST_CLONES:
+            self._clones.clear()
+        guarded = clone(self._guard, tool)
+        self._clones[id(tool)] = (tool, guarded)
+        return guarded
+
+    def _warn_unless_last(self, handler: Callable[..., Any]) -> None:
+        if self._warned or getattr(handler, "__name__", _INNERMOST) == _INNERMOST:
+            return
+        self._warned = True
+        warnings.warn(
+            "guard.middleware() is not the last middleware that wraps tool calls. Arguments and repetitions are still "
+            "judged where the tool runs, but middleware after it that runs something else in the tool's place is not. "
+            "Put the guard last.",
+            stacklevel=3,
+        )
+
+
+class _Passage:
+    """A call of a tool that the agent does not know."""
+
+    def __init__(self, guard: Guard, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> None:
+        config = request.runtime.config if request.runtime is not None else None
+        asked = request.tool_call
+        self._guard = guard
+        self._request = request
+        self._handler = handler
+        self._error: BaseException | None = None
+        self.call = ToolCall(
+            asked["name"], asked["args"], guard.session_for(config), guard.grant_for(config), asked["id"]
+        )
+
+    def run(self, judged: dict[str, Any]) -> ToolAnswer:
+        try:
+            answer: ToolAnswer = self._handler(self._with(judged))
+        except BaseException as error:
+            self._error = error
+            raise
+        return answer
+
+    async def arun(self, judged: dict[str, Any]) -> ToolAnswer:
+        try:
+            answer: ToolAnswer = await self._handler(self._with(judged))
+        except BaseException as error:
+            self._error = error
+            raise
+        return answer
+
+    def judge(self, result: object) -> Outcome:
+        unknown = f"Error: {self.call.tool} is not a valid tool, "
+        if isinstance(result, ToolMessage) and result.status == "error" and str(result.content).startswith(unknown):
+            return "never_ran"
+        return judge_plain(result)
+
+    def refused(self, denied: ToolDenied) -> ToolMessage:
+        if denied is self._error or (self._guard.on_denied == "raise" and denied.outcome != "responded"):
+            raise denied
+        return answers.message(denied, self.call.tool, self.call.id or "")
+
+    def _with(self, judged: dict[str, Any]) -> ToolCallRequest:
+        return self._request.override(tool_call={**self._request.tool_call, "args": judged})
+
+
+def _name(tool: BaseTool | dict[str, Any]) -> str:
+    if not isinstance(tool, dict):
+        return identity(tool).name
+    function = tool.get("function")
+    inner = function.get("name") if isinstance(function, dict) else None
+    return str(tool.get("name") or inner or tool.get("type") or "")

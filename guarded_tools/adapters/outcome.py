@@ -1,0 +1,136 @@
+"""Did the call happen? The one place that tells, from what a body returned or raised.
+
+=====================================================================  =============
+seen                                                                   outcome
+=====================================================================  =============
+a result                                                               ``ok``
+an argument error or an unknown tool, said by the MCP server           ``never_ran``
+the server could not be started, nobody listened, nothing was sent     ``never_ran``
+an upstream 4xx other than 408 and 429, in a server's known format     ``never_ran``
+an upstream 5xx or 408, in a server's known format                     ``unknown``
+a timeout, a cancellation, a lost connection, an unreadable answer     ``unknown``
+any other error                                                        ``error``
+=====================================================================  =============
+
+Only ``never_ran`` gives charges back, so it is said where it is certain and nowhere else.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from guarded_tools.errors import ConnectionFailed
+from guarded_tools.values import Outcome
+
+Judge: TypeAlias = Callable[[Any], Outcome]
+
+# How a server words the HTTP status its upstream answered: only then is a status in a text known to be one.
+_STATUS_FORMATS = {"pictify": re.compile(r"Error \((\d{3})\)(?::|$)")}
+
+# What servers answer before they call a tool's function: the TypeScript SDK, the Python SDK, FastMCP (twice).
+_REFUSED = re.compile(
+    r"MCP error -3260[12]\b"
+    r"|Input validation error: "
+    r"|Unknown tool: \S+$"
+    r"|Error executing tool (\S+): \d+ validation errors? for \1Arguments\n"
+)
+_JSONRPC_REFUSED = frozenset({-32602, -32601})
+_JSONRPC_AMBIGUOUS = frozenset({408, -32000, -32001})
+
+_LOST = re.compile(r"Timeout|Cancel|Connect|Transport|ClosedResource|BrokenResource|EndOfStream|Protocol")
+_STARTING = frozenset({"_create_platform_compatible_process", "open_process"})
+
+
+def judge_plain(result: object) -> Outcome:
+    """Judge a body of which nothing is known: it may have done much before it raised, so nothing is given back."""
+    if isinstance(result, BaseException):
+        return "unknown" if _was_lost(result) else "error"
+    return "error" if _says_error(result) else "ok"
+
+
+def judge_mcp(server: str) -> Judge:
+    """Return the judge of calls to an MCP server: of results, of adapters' exceptions and of connection failures."""
+    return functools.partial(_judge_mcp, _STATUS_FORMATS.get(server))
+
+
+def _judge_mcp(status_format: re.Pattern[str] | None, result: object) -> Outcome:
+    if isinstance(result, BaseExceptionGroup):
+        outcomes = {_judge_mcp(status_format, error) for error in result.exceptions}
+        return outcomes.pop() if len(outcomes) == 1 else "unknown"
+    if isinstance(result, BaseException):
+        if not hasattr(result, "tool_content"):  # the adapter's exception for an answer that is an error
+            return _judge_failure(result)
+        text = str(result)
+    elif _says_error(result):
+        text = _text(getattr(result, "content", ""))
+    else:
+        return "ok"
+    if _REFUSED.match(text):
+        return "never_ran"
+    found = status_format.match(text) if status_format else None
+    return _judge_status(int(found[1])) if found else "error"
+
+
+def _judge_status(status: int) -> Outcome:
+    if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return "unknown"
+    refused = status >= HTTPStatus.BAD_REQUEST and status != HTTPStatus.TOO_MANY_REQUESTS
+    return "never_ran" if refused else "error"
+
+
+def _judge_failure(error: BaseException) -> Outcome:
+    if _was_not_sent(error):
+        return "never_ran"
+    # A ValidationError comes from reading the answer: there was one, and it is not understood.
+    if _jsonrpc_code(error) in _JSONRPC_AMBIGUOUS or "ValidationError" in _names(error) or _was_lost(error):
+        return "unknown"
+    return "error"
+
+
+def _was_not_sent(error: BaseException) -> bool:
+    if isinstance(error, ConnectionFailed):
+        return not error.sent
+    if isinstance(error, OSError) and any(frame in _STARTING for frame in _frames(error.__traceback__)):
+        return True
+    # httpx raises these while there is no connection yet to send anything through.
+    return _jsonrpc_code(error) in _JSONRPC_REFUSED or not {"ConnectError", "ConnectTimeout"}.isdisjoint(_names(error))
+
+
+def _jsonrpc_code(error: BaseException) -> object:
+    return getattr(getattr(error, "error", None), "code", None)  # where mcp's McpError keeps it
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _was_lost(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_was_lost(inner) for inner in error.exceptions)
+    return not isinstance(error, Exception) or any(map(_LOST.search, _names(error)))
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[str]:
+    while traceback is not None:
+        yield traceback.tb_frame.f_code.co_name
+        traceback = traceback.tb_next
+
+
+def _says_error(result: object) -> bool:
+    """Whether a ``CallToolResult`` or a ``ToolMessage``, alone or with its artifact, reports an error."""
+    if isinstance(result, tuple) and result:
+        result = result[0]
+    return getattr(result, "isError", False) is True or getattr(result, "status", None) == "error"
+
+
+def _text(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    blocks = content if isinstance(content, list) else []
+    texts = [block.get("text") if isinstance(block, dict) else getattr(block, "text", None) for block in blocks]
+    return "\n".join(text for text in texts if isinstance(text, str))

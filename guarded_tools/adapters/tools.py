@@ -1,0 +1,142 @@
+"""LangChain tools whose body runs only after the guard said so, and which are otherwise the tools they were.
+
+A guarded tool is an instance of a subclass of the tool's own class. Every way into the body (``_run``, ``_arun``,
+``func``, ``coroutine``) leads through the guard, inside everything LangChain does around a body.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_core.tools import BaseTool
+from pydantic import ConfigDict
+
+from guarded_tools.adapters.body import CALL_ID, Body
+from guarded_tools.adapters.outcome import judge_mcp, judge_plain
+from guarded_tools.values import ToolInfo
+
+if TYPE_CHECKING:
+    from guarded_tools.guard import Guard
+
+# Whoever overrides one of these may run things without a body, where no guard could sit.
+_OUTER = ("invoke", "ainvoke", "run", "arun", "batch", "abatch", "stream", "astream", "transform", "atransform")
+
+
+def wrap(guard: Guard, tools: Iterable[BaseTool]) -> list[BaseTool]:
+    """Return the tools guarded, without those that are hidden. A tool that this guard has wrapped stays as it is.
+
+    Raises:
+        TypeError: something is not a ``BaseTool``, or runs in a way that a guard cannot see.
+    """
+    guarded = [clone(guard, tool) for tool in tools]
+    return [tool for tool in guarded if guard.visible(identity(tool).name)]
+
+
+def is_guarded(tool: BaseTool, guard: Guard) -> bool:
+    """Whether the outermost guard of ``tool`` is ``guard`` or a view of it."""
+    own: Guard | None = getattr(type(tool), "__guard__", None)
+    return own is not None and own.family is guard.family
+
+
+def is_mcp(tool: BaseTool) -> bool:
+    """Whether the tool lives on an MCP server."""
+    return _mcp(tool) is not None
+
+
+def identity(tool: BaseTool) -> ToolInfo:
+    """Return what is known of a tool, under the name by which its server knows it."""
+    known: ToolInfo | None = getattr(type(tool), "__guarded_info__", None)
+    if known is not None:
+        return known
+    mcp = _mcp(tool)
+    schema = tool.args_schema if isinstance(tool.args_schema, dict) else None
+    return ToolInfo(mcp.tool if mcp else tool.name, mcp.server if mcp else "", tool.description, schema)
+
+
+def clone(guard: Guard, tool: BaseTool) -> BaseTool:
+    """Return ``tool`` guarded, hidden or not.
+
+    Raises:
+        TypeError: as :func:`wrap`.
+    """
+    if not isinstance(tool, BaseTool):
+        raise TypeError(f"only LangChain tools can be wrapped, not {type(tool).__name__}; make one with @tool")
+    if is_guarded(tool, guard):
+        return tool
+    kind = type(tool)
+    for name in _OUTER:
+        if not getattr(getattr(kind, name), "__module__", "").startswith("langchain_core."):
+            raise TypeError(f"{kind.__name__} overrides {name}(), which runs outside the guard; override _run/_arun")
+    info = identity(tool)
+    guard.register(info)
+    mcp = _mcp(tool)
+    body = functools.partial(Body, guard, tool, info, judge_mcp(mcp.server) if mcp else judge_plain)
+    copied = tool.model_copy()
+    object.__setattr__(copied, "__class__", _subclass(guard, tool, info, body))
+    if "func" in kind.model_fields or "coroutine" in kind.model_fields:
+        if (function := getattr(tool, "func", None)) is not None:
+            copied.__dict__["func"] = body(function).function()
+        if (coroutine := getattr(tool, "coroutine", None)) is not None:
+            copied.__dict__["coroutine"] = body(coroutine).coroutine()
+    else:
+        # One tool, one state: what a body changes on itself shows on both.
+        object.__setattr__(copied, "__dict__", tool.__dict__)
+        object.__setattr__(copied, "__pydantic_private__", tool.__pydantic_private__)
+    return copied
+
+
+def _subclass(guard: Guard, tool: BaseTool, info: ToolInfo, body: Callable[..., Body]) -> type[BaseTool]:
+    kind = type(tool)
+
+    def _to_args_and_kwargs(self: Any, tool_input: Any, tool_call_id: str | None) -> tuple[Any, dict[str, Any]]:
+        args, kwargs = kind._to_args_and_kwargs(self, tool_input, tool_call_id)  # noqa: SLF001
+        return args, {**kwargs, CALL_ID: tool_call_id}
+
+    def __reduce_ex__(_self: Any, _protocol: Any) -> Any:  # noqa: N807
+        raise TypeError("a guarded tool cannot be pickled: its guard lives in this process. Wrap the tool over there")
+
+    namespace: dict[str, Any] = {
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "__doc__": kind.__doc__,
+        "__guard__": guard,
+        "__guarded_info__": info,
+        "__reduce_ex__": __reduce_ex__,
+        "model_config": ConfigDict(defer_build=True),  # never validated: instances are copies
+        "_to_args_and_kwargs": _to_args_and_kwargs,
+    }
+    # A tool that has no body of a kind keeps saying so in its own words, before anything is counted.
+    own_run, own_arun = not _from_langchain(kind, "_run"), not _from_langchain(kind, "_arun")
+    has_func, has_coroutine = (getattr(tool, field, None) is not None for field in ("func", "coroutine"))
+    if own_run or has_func:
+        namespace["_run"] = body(tool._run, described=tool._run).method()  # noqa: SLF001
+    if own_run or has_func or own_arun or has_coroutine:
+        inspected = tool._run if kind._arun is BaseTool._arun else tool._arun  # noqa: SLF001
+        namespace["_arun"] = body(tool._arun, described=inspected).coroutine_method()  # noqa: SLF001
+    return types.new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(namespace))
+
+
+def _from_langchain(kind: type[BaseTool], method: str) -> bool:
+    return bool(getattr(kind, method).__module__.startswith("langchain_core.tools."))
+
+
+class _Mcp(NamedTuple):
+    tool: str
+    server: str
+
+
+def _mcp(tool: BaseTool) -> _Mcp | None:
+    """Return under which name a server knows an MCP tool: LangChain's own name may carry the server's as a prefix."""
+    coroutine = getattr(tool, "coroutine", None)
+    own = getattr(coroutine, "__mcp__", None)
+    if own is not None:
+        return _Mcp(*own)
+    if coroutine is None or coroutine.__module__ != "langchain_mcp_adapters.tools":
+        return None
+    # The adapter keeps both nowhere else. Should it ever stop, the tool goes by its LangChain name.
+    closure = inspect.getclosurevars(coroutine).nonlocals
+    return _Mcp(getattr(closure.get("tool"), "name", tool.name), closure.get("server_name") or "")
