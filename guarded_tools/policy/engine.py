@@ -1,0 +1,174 @@
+"""What a policy says of a call. Pure: nothing is counted, asked or written here.
+
+The rules of a tool are compiled when it is first called, once for a policy and a name, so that the cost of a decision
+does not grow with the policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from guarded_tools.policy.names import Names
+from guarded_tools.policy.paths import kind_of
+from guarded_tools.policy.rules import (
+    EVERYWHERE,
+    Layer,
+    compile_ask,
+    compile_check,
+    compile_layer,
+    compile_limit,
+    pointer,
+)
+from guarded_tools.values import Charge, Decision, ToolCall
+
+if TYPE_CHECKING:
+    from guarded_tools.policy.model import Policy
+
+Schema: TypeAlias = Mapping[str, Any] | None
+Judge: TypeAlias = Callable[[ToolCall, Schema], Decision]
+
+SCHEMA_RULE: Final = "/schema"
+_NO_POLICY: Final = Decision("deny", "(no policy)", "no policy is in force")
+# A model may invent names without end.
+_MOST_PLANS: Final = 4096
+
+
+def decide(policy: Policy | None, call: ToolCall, schema: Schema = None) -> Decision:
+    """Say what the policy makes of a call: allow, ask or deny, by which rule, and what it would take from which limits.
+
+    ``schema`` is the tool's own JSON Schema, where nobody else checks the arguments against it. Whatever cannot be judged
+    is denied; no policy denies everything. It never raises, whatever the arguments.
+    """
+    if policy is None:
+        return _NO_POLICY
+    return policy.plans[call.tool](call, schema)
+
+
+class Plans(dict[str, Judge]):
+    """The compiled rules of a policy by tool name, each made when it is first asked for."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self._policy = policy
+        self.names = Names(policy)
+
+    def __missing__(self, tool: str) -> Judge:
+        if len(self) >= _MOST_PLANS:
+            self.clear()
+        self[tool] = judge = compile_tool(standing(self._policy, self.names, tool))
+        return judge
+
+
+class Standing(NamedTuple):
+    """What a policy says of a tool before it sees any arguments.
+
+    ``rule`` is what lets it through. ``refusal`` settles every call. ``trial`` is what the rules under trial say.
+    """
+
+    layers: tuple[Layer, ...]
+    rule: str
+    refusal: Decision | None
+    strict: bool
+    trial: Standing | None = None
+
+
+def standing(policy: Policy, names: Names, tool: str) -> Standing:
+    """Find the rules that speak for a tool."""
+    strict = policy.schema_check == "strict"
+    if names.hides(tool):
+        return Standing((), "(hidden)", Decision("deny", "(hidden)", f"{tool} is not available"), strict)
+    everywhere = compile_layer(policy, policy.all_tools, EVERYWHERE, tool)
+    entry = names.entry(tool)
+    own: tuple[Layer, ...] = ()
+    refusal = None
+    if entry is None:
+        rule = f"(default {policy.default})"
+        if policy.default == "deny":
+            refusal = Decision("deny", rule, f"{tool} is not allowed by the policy")
+    else:
+        rule = pointer("tools", entry.key)
+        own = (compile_layer(policy, entry.tool, rule, tool),)
+        if entry.twin:
+            refusal = Decision("deny", rule, f"{tool} is not a listed tool; it only looks like {entry.key}")
+    full = _standing((*own, everywhere), rule, refusal, tool, strict=strict)
+    if policy.shadow:
+        return Standing((), rule, None, strict=False, trial=full)
+    if entry is not None and entry.tool.shadow and not entry.twin:
+        trial = _standing(own, rule, None, tool, strict=False)
+        return _standing((everywhere,), rule, None, tool, strict=strict)._replace(trial=trial)
+    return full
+
+
+def _standing(layers: tuple[Layer, ...], rule: str, refusal: Decision | None, tool: str, *, strict: bool) -> Standing:
+    for layer in layers:
+        if layer.action == "deny" and refusal is None:
+            refusal = Decision("deny", layer.action_rule, layer.reason or f"{tool} is denied by the policy")
+    return Standing(layers, rule, refusal, strict)
+
+
+def compile_tool(stand: Standing) -> Judge:
+    """Compile everything a policy says of one tool."""
+    judge = _compile(stand)
+    if stand.trial is None:
+        return judge
+    on_trial = _compile(stand.trial)
+    return lambda call, schema: judge(call, schema)._replace(shadow=_apart(on_trial(call, schema)))
+
+
+def _apart(decision: Decision) -> Decision:
+    """Move the charges of a rule under trial to counters of their own."""
+    return decision._replace(
+        charges=tuple(charge._replace(scope=f"shadow:{charge.scope}") for charge in decision.charges)
+    )
+
+
+def _compile(stand: Standing) -> Judge:
+    layers, rule, strict = stand.layers, stand.rule, stand.strict
+    if stand.refusal is not None:
+        refusal = stand.refusal
+        return lambda call, schema: refusal  # noqa: ARG005 - settled before any arguments are seen
+    checks = [
+        compile_check(check)
+        for kind in ("require", "deny_if")
+        for layer in layers
+        for check in layer.checks
+        if check.kind == kind
+    ]
+    limits = [compile_limit(*limit) for layer in layers for limit in layer.limits]
+    asks = [compile_ask(layer) for layer in layers if layer.ask is not None]
+
+    def judge(call: ToolCall, schema: Schema) -> Decision:
+        args: Any = call.args
+        if type(args) is not dict:
+            if not isinstance(args, Mapping):
+                return Decision("deny", rule, f"the arguments are {kind_of(args)}, not an object")
+            args = dict(args)
+        if strict and schema is not None:
+            misfit = _misfit(schema, args)
+            if misfit is not None:
+                return Decision("deny", SCHEMA_RULE, misfit)
+        for check in checks:
+            denied = check(args)
+            if denied is not None:
+                return denied
+        charges: list[Charge] = []
+        for limit in limits:
+            charge = limit(args, call)
+            if type(charge) is Charge:
+                charges.append(charge)
+            elif charge is not None:
+                return charge  # type: ignore[return-value]  # `type() is` does not narrow to the other half
+        decision = Decision("allow", rule, "", tuple(charges))
+        for ask in asks:
+            decision = ask(args, decision)
+        return decision
+
+    return judge
+
+
+def _misfit(schema: Mapping[str, Any], args: dict[str, Any]) -> str | None:
+    # jsonschema_rs is only loaded where there is a schema to check.
+    from guarded_tools.policy.schema_check import misfit
+
+    return misfit(schema, args)

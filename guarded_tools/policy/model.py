@@ -1,0 +1,362 @@
+"""The policy format: one frozen model for both dialects and our extensions.
+
+Loading, with every problem at once and in its place, is :mod:`guarded_tools.policy.load`; what a policy says of a call is
+:mod:`guarded_tools.policy.engine`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Self, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from guarded_tools.policy.conditions import TEXTUAL, Operator, is_number, value_problem
+from guarded_tools.policy.paths import parse_path
+from guarded_tools.values import Remember, Risk, digest
+
+if TYPE_CHECKING:
+    from guarded_tools.errors import Problem
+    from guarded_tools.policy.engine import Plans
+    from guarded_tools.policy.source import Source
+
+MINUTE: Final = 60
+HOUR: Final = 3600
+DAY: Final = 86400
+LONGEST: Final = 366 * DAY
+"""The longest window, in seconds."""
+MOST: Final = 2**53
+"""The highest ``max``: every JSON reader agrees on integers up to here."""
+
+_UNITS: Final = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
+_NAMED: Final = {"minute": MINUTE, "hour": HOUR, "day": DAY}
+_WINDOW_FORM: Final = 'write "minute", "hour", "day", a number of seconds, or a number with s, m, h or d like "10m"'
+_WINDOW_PATTERN: Final = "^(minute|hour|day|[1-9][0-9]{0,8}[smhd])$"
+
+
+def wrong(message: str, hint: str = "") -> PydanticCustomError:
+    """Make the error of a validator: what is wrong, and what to write instead."""
+    # Braces would be read as a template.
+    return PydanticCustomError("policy", "{message}", {"message": message, "hint": hint})
+
+
+def parse_window(value: object) -> int:
+    """Read a window or a duration; the answer is in seconds."""
+    seconds: object = value
+    if type(value) is str:
+        text = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", value)
+        seconds = _NAMED.get(value) or (int(text[1]) * _UNITS[text[2]] if text else None)
+    if type(seconds) is not int:
+        raise wrong("not a span of time", _WINDOW_FORM)
+    if not 1 <= seconds <= LONGEST:
+        raise wrong("a span of time is from one second to 366 days", _WINDOW_FORM)
+    return seconds
+
+
+def _path(text: str) -> str:
+    try:
+        parse_path(text)
+    except ValueError as error:
+        message, _, hint = str(error).partition("; ")
+        raise wrong(message, hint) from None
+    return text
+
+
+def _count(value: object) -> object:
+    if type(value) is str:
+        return _path(value)
+    if not is_number(value):
+        raise wrong("count is a number or an argument path", 'write 1, or a path like "args.events.length"')
+    if value <= 0:  # type: ignore[operator]
+        raise wrong("a count that is not positive can never bind", "write 1, or leave count out")
+    return math.ceil(value)  # type: ignore[call-overload,no-any-return]
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise wrong("not valid Unicode: half of a surrogate pair", "write the character itself") from None
+    return text
+
+
+def _named(text: str) -> str:
+    if not text.strip():
+        raise wrong("an empty name", "write a name")
+    return _text(text)
+
+
+def _tool_name(text: str) -> str:
+    if "[" in text or "]" in text:
+        raise wrong("square brackets are not part of a glob", "only * and ? stand for something else")
+    return _named(text)
+
+
+def _rate(value: object) -> object:
+    if type(value) is not str:
+        return value
+    count, _, window = value.partition("/")
+    if not re.fullmatch(r"[1-9][0-9]{0,15}", count.strip()):
+        raise wrong("not a rate: the count is a positive whole number", 'write a rate like "5/hour" or "30/10m"')
+    return {"max": int(count), "window": window.strip()}
+
+
+def _approve(value: object) -> object:
+    if value is True:
+        return {}
+    if value is False:
+        raise wrong("false exempts nothing: approvals are never taken back", "leave approval out")
+    return value
+
+
+Text: TypeAlias = Annotated[str, AfterValidator(_text)]
+Name: TypeAlias = Annotated[str, AfterValidator(_named), Field(min_length=1)]
+ToolName: TypeAlias = Annotated[str, AfterValidator(_tool_name), Field(min_length=1)]
+ArgumentPath: TypeAlias = Annotated[str, AfterValidator(_path), Field(pattern=r"^args([.\[].*)?$")]
+Window: TypeAlias = Annotated[
+    int,
+    BeforeValidator(parse_window),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": LONGEST},
+                {"type": "string", "pattern": _WINDOW_PATTERN},
+            ],
+            "description": "A span of time: seconds, or minute, hour, day, or 90s, 10m, 2h, 7d.",
+        }
+    ),
+]
+Max: TypeAlias = Annotated[int, Field(ge=1, le=MOST)]
+
+
+class Part(BaseModel):
+    """A part of the format: strict, frozen, and without keys that nobody reads."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+
+class _Unset:
+    """Tells a value that was not written from ``null``."""
+
+
+_UNSET: Final = _Unset()
+
+
+class Predicate(Part):
+    """Something that is true or false of a call's arguments."""
+
+    path: ArgumentPath
+    op: Operator
+    value: Annotated[Any, WithJsonSchema({})] = Field(default=_UNSET, validate_default=True)
+    on_deny: Text | None = None
+    fold: bool | None = Field(
+        default=None, description="Compare texts without regard to case, width, invisible characters and blanks."
+    )
+
+    @field_validator("value", mode="after")
+    @classmethod
+    def _value_fits(cls, value: Any, info: Any) -> Any:
+        op = info.data.get("op")
+        if op is None:
+            return value
+        if value is _UNSET:
+            if op != "exists":
+                raise wrong(f"{op} needs a value to compare with", 'add "value"')
+            return True
+        problem = value_problem(op, value)
+        if problem:
+            raise wrong(*problem)
+        return value
+
+    @field_validator("fold", mode="after")
+    @classmethod
+    def _fold_fits(cls, fold: bool | None, info: Any) -> bool | None:
+        op = info.data.get("op")
+        if fold is not None and op is not None and op not in TEXTUAL:
+            raise wrong(f"fold changes nothing for {op}", "leave fold out")
+        return fold
+
+
+Predicates: TypeAlias = Annotated[tuple[Predicate, ...], Field(strict=False)]
+
+
+class Limit(Part):
+    """How much may happen in a window of time."""
+
+    counter: Name
+    max: Max
+    window: Window
+    scope: Literal["session", "grant", "global"] = "session"
+    count: Annotated[
+        int | str,
+        BeforeValidator(_count),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "number", "exclusiveMinimum": 0},
+                    {"type": "string", "pattern": r"^args([.\[].*)?$"},
+                ]
+            }
+        ),
+    ] = 1
+    counts: Literal["successes", "attempts"] = "successes"
+    align: Literal["rolling", "utc"] = "rolling"
+    on_deny: Text | None = None
+
+
+class Rate(Part):
+    """A number of calls in a window of time, per session."""
+
+    max: Max
+    window: Window
+
+
+class Approval(Part):
+    """When a human is asked, and on what terms."""
+
+    when: Annotated[Predicates, Field(min_length=1)] | None = None
+    timeout: Window = 600
+    remember: Remember = "never"
+    remember_for: Annotated[Window, Field(le=DAY)] = Field(default=HOUR, alias="for")
+    message: Text | None = None
+
+
+class Rules(Part):
+    """What holds for a tool, or for all of them."""
+
+    action: Literal["allow", "deny", "approve"] | None = None
+    reason: Text | None = Field(default=None, description="What a refused or asked call is told.")
+    require: Predicates = ()
+    deny_if: Predicates = ()
+    rate_limit: Annotated[
+        Rate | None,
+        BeforeValidator(_rate),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"$ref": "#/$defs/Rate"},
+                    {"type": "string", "pattern": "^[1-9][0-9]{0,15}/(minute|hour|day|[1-9][0-9]{0,8}[smhd])$"},
+                ]
+            }
+        ),
+    ] = None
+    limits: Annotated[tuple[Limit, ...], Field(strict=False)] = ()
+    approval: Annotated[
+        Approval | None,
+        BeforeValidator(_approve),
+        WithJsonSchema({"anyOf": [{"const": True}, {"$ref": "#/$defs/Approval"}]}),
+    ] = None
+
+
+class Tool(Rules):
+    """What holds for one tool, or for the tools of a glob."""
+
+    risk: Risk | None = None
+    shadow: bool = Field(default=False, description="Decide, count apart and log, but stop nothing.")
+
+
+class ApprovalLimits(Part):
+    """How many questions a human is put to. ``window`` is in seconds."""
+
+    max_pending: Max = 5
+    max_asks: Max = 20
+    window: Window = 600
+    max_rejections: Max = 3
+
+
+class Policy(Part):
+    """An immutable policy. Make one with :meth:`from_file` or :meth:`model_validate`."""
+
+    schema_ref: Text | None = Field(default=None, alias="$schema", repr=False)
+    version: Literal["1"]
+    default: Literal["allow", "deny"] = Field(description="What becomes of tools that are not listed.")
+    server: Name | None = Field(default=None, description="The server whose tools these are; part of counter names.")
+    description: Text | None = None
+    hide: Annotated[tuple[ToolName, ...], Field(strict=False)] = ()
+    shadow: bool = Field(default=False, description="The whole policy on trial: only hide is in force.")
+    schema_check: Literal["strict", "off"] = Field(
+        default="strict", alias="schema", description="Whether arguments must fit the tool's own input schema."
+    )
+    log_values: Annotated[tuple[ArgumentPath, ...], Field(strict=False)] = Field(
+        default=(), description="Arguments whose values the audit may hold."
+    )
+    approvals: ApprovalLimits = ApprovalLimits()
+    all_tools: Rules = Rules()
+    tools: Mapping[ToolName, Tool] = Field(default_factory=dict)
+
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _source: Source | None = PrivateAttr(default=None)
+    _warnings: tuple[Problem, ...] = PrivateAttr(default=())
+
+    @classmethod
+    def from_file(cls, path: str | FilePath) -> Policy:
+        """Read a policy of either dialect from a JSON or YAML file.
+
+        Raises:
+            PolicyError: everything that is wrong with it, each with its place.
+        """
+        from guarded_tools.policy.load import read_policy
+
+        return read_policy(FilePath(path))
+
+    @classmethod
+    def model_validate(cls, obj: Any, **_: Any) -> Self:
+        """Make a policy of either dialect from plain data, as ``json.loads`` gives it.
+
+        Raises:
+            PolicyError: everything that is wrong with it, each with its JSON pointer.
+        """
+        if isinstance(obj, cls):
+            return obj
+        from guarded_tools.policy.load import policy_from
+
+        return policy_from(cls, obj)
+
+    @classmethod
+    def _validate(cls, data: Any) -> Self:
+        return super().model_validate(data)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is not wrong but easily misread."""
+        return self._warnings
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A SHA-256 of what the policy says, whatever file and format it came from."""
+        return digest(self.model_dump(mode="json", by_alias=True, exclude={"schema_ref", "description"}))
+
+    @cached_property
+    def plans(self) -> Plans:
+        """The compiled rules by tool name, made when a tool is first called."""
+        from guarded_tools.policy.engine import Plans
+
+        return Plans(self)
+
+    def origin(self, place: str, otherwise: str | None = None) -> str:
+        """The pointer by which a rule is named: where it stands in the file, if that is not where it stands here."""
+        return self._origins.get(place, otherwise or place)
+
+    def hides(self, tool: str) -> bool:
+        """Whether a tool is kept out of lists and refused, under this name or one that only looks different."""
+        return self.plans.names.hides(tool)
+
+    def check_tools(self, names: Iterable[str]) -> tuple[Problem, ...]:
+        """List the keys, globs and ``hide`` entries that match none of the server's tools, with the nearest name."""
+        from guarded_tools.policy.load import unmatched
+
+        return unmatched(self, names)

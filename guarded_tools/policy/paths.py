@@ -1,0 +1,141 @@
+"""Argument paths: ``args.events[*].event``, ``args["a.b"]``, ``args.items[0]``, ``args.html.length``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+EACH: Final = object()
+"""The step ``[*]``."""
+LENGTH: Final = object()
+"""The last step ``.length``: a real key of that name wins over the count."""
+MISSING: Final = object()
+"""What a path finds where there is nothing."""
+
+_STEP = re.compile(
+    r"""\.(?P<key>[^.\[\]"'\s*]+)"""
+    r"""|\[(?P<index>\d+)\]"""
+    r"""|(?P<each>\[\*\])"""
+    r"""|\["(?P<double>(?:[^"\\]|\\["\\])+)"\]"""
+    r"""|\['(?P<single>(?:[^'\\]|\\['\\])+)'\]"""
+)
+_FORM: Final = 'write a path like args.amount, args.events[*].event, args.items[0], args.events.length or args["a.b"]'
+
+
+class Unjudgeable(Exception):  # noqa: N818 - a verdict about a value, not a fault
+    """A value that a rule cannot speak about. The call is denied. Never carries the value."""
+
+
+class Path(NamedTuple):
+    """A parsed path. ``steps`` are keys, indexes, :data:`EACH` and, last, :data:`LENGTH`."""
+
+    text: str
+    steps: tuple[Any, ...]
+
+    @property
+    def many(self) -> bool:
+        """Whether it leads to any number of values."""
+        return EACH in self.steps
+
+
+def parse_path(text: str) -> Path:
+    """Read a path.
+
+    Raises:
+        ValueError: what is wrong with it and what to write instead.
+    """
+    if not re.match(r"args(?![^.\[])", text):
+        if text.startswith("state."):
+            raise ValueError("counters are limits here; write an entry of limits instead of a state path")
+        raise ValueError(f"a path begins with args; did you mean args.{text.removeprefix('$').removeprefix('.')}?")
+    steps: list[Any] = []
+    position = len("args")
+    while position < len(text):
+        step = _STEP.match(text, position)
+        if step is None:
+            raise ValueError(f"not a path from character {position + 1} on; {_FORM}")
+        position = step.end()
+        kind, found = step.lastgroup, step[step.lastgroup or 0]
+        if kind == "index":
+            steps.append(int(found))
+        elif kind == "each":
+            steps.append(EACH)
+        elif kind == "key":
+            steps.append(LENGTH if found == "length" and position == len(text) else found)
+        else:
+            steps.append(re.sub(r"\\(.)", r"\1", found))
+    return Path(text, tuple(steps))
+
+
+def kind_of(value: object) -> str:
+    """What a value is, in JSON's words, for messages that must not show it."""
+    return {
+        dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number",
+    }.get(type(value), "null" if value is None else f"not JSON ({type(value).__name__})")  # fmt: skip
+
+
+def _step(value: object, step: Any) -> Any:
+    """Go one step down; ``value`` is there."""
+    kind = type(value)
+    if step is LENGTH:
+        if kind is dict:
+            return value["length"] if "length" in value else len(value)  # type: ignore[operator,index,arg-type]
+        if kind is list or kind is str:
+            return len(value)  # type: ignore[arg-type]
+        raise Unjudgeable(f"has no length: it is {kind_of(value)}")
+    if type(step) is str:
+        if kind is dict:
+            return value.get(step, MISSING)  # type: ignore[attr-defined]
+        raise Unjudgeable(f"cannot be entered with a key: there is {kind_of(value)}")
+    if kind is not list:
+        raise Unjudgeable(f"cannot be entered with an index: there is {kind_of(value)}")
+    return value[step] if step < len(value) else MISSING  # type: ignore[index,arg-type]
+
+
+def compile_one(path: Path) -> Callable[[Mapping[str, Any]], Any]:
+    """Make the reader of a path without ``[*]``: the value, or :data:`MISSING`.
+
+    Behind ``null`` there is nothing. The reader raises :class:`Unjudgeable`.
+    """
+    if len(path.steps) == 1 and type(path.steps[0]) is str:
+        key = path.steps[0]
+        return lambda args: args.get(key, MISSING)
+
+    steps = path.steps
+
+    def read(args: Mapping[str, Any]) -> Any:
+        value: Any = args
+        for step in steps:
+            if value is None or value is MISSING:
+                return MISSING
+            value = _step(value, step)
+        return value
+
+    return read
+
+
+def compile_many(path: Path) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """Make the reader of any path: all values it leads to, with :data:`MISSING` for each gap.
+
+    An empty ``[*]`` is one gap: there is nothing there. The reader raises :class:`Unjudgeable`.
+    """
+    steps = path.steps
+
+    def read(args: Mapping[str, Any]) -> list[Any]:
+        values: list[Any] = [args]
+        for step in steps:
+            found: list[Any] = []
+            for value in values:
+                if value is MISSING or value is None:
+                    found.append(MISSING)
+                elif step is EACH:
+                    if type(value) is not list:
+                        raise Unjudgeable(f"cannot be entered with [*]: there is {kind_of(value)}")
+                    found.extend(value or (MISSING,))
+                else:
+                    found.append(_step(value, step))
+            values = found
+        return values
+
+    return read

@@ -1,0 +1,76 @@
+"""A walk through the core: load, decide, name the rule."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from guarded_tools.errors import PolicyError
+from guarded_tools.policy import Policy, decide
+from guarded_tools.values import ToolCall
+
+EVENTS = {
+    "version": "1",
+    "default": "deny",
+    "server": "pictify",
+    "hide": ["cancel"],
+    "tools": {
+        "track": {
+            "require": [{"path": "args.events[*].event", "op": "in", "value": ["click", "view"]}],
+            "deny_if": [{"path": "args.events.length", "op": "gt", "value": 2, "on_deny": "too many"}],
+            "limits": [
+                {"counter": "calls", "window": "minute", "max": 30, "scope": "grant"},
+                {"counter": "events", "window": "10m", "max": 3000, "count": "args.events.length"},
+            ],
+        }
+    },
+}
+
+
+@pytest.fixture
+def policy():
+    return Policy.model_validate(EVENTS)
+
+
+def test_an_allowed_call_yields_its_charges(policy):
+    decision = decide(policy, ToolCall("track", {"events": [{"event": "click"}, {"event": "view"}]}, "s1", "g1"))
+    assert (decision.effect, decision.rule) == ("allow", "/tools/track")
+    calls, events = decision.charges
+    assert (calls.scope, calls.counter, calls.amount, calls.window) == ("grant:g1", "pictify/track/calls", 1, 60)
+    assert (events.scope, events.counter, events.amount, events.window) == (
+        "session:s1",
+        "pictify/track/events",
+        2,
+        600,
+    )
+    assert events.rule == "/tools/track/limits/events"
+
+
+def test_a_denied_call_names_the_rule_and_takes_nothing(policy):
+    decision = decide(policy, ToolCall("track", {"events": [{"event": "click"}, {"event": "buy"}]}))
+    assert decision[:2] == ("deny", "/tools/track/require/args.events[*].event-in")
+    assert decision.charges == ()
+    decision = decide(policy, ToolCall("track", {"events": [{"event": "click"}] * 3}))
+    assert decision[:3] == ("deny", "/tools/track/deny_if/args.events.length-gt", "too many")
+
+
+def test_no_policy_denies():
+    assert decide(None, ToolCall("track", {}))[:2] == ("deny", "(no policy)")
+
+
+def test_every_problem_is_told_at_once_with_its_place(tmp_path):
+    file = tmp_path / "policy.json"
+    file.write_text('{\n  "version": "1",\n  "defualt": "deny",\n  "tools": {"x": {"limit": []}}\n}\n')
+    with pytest.raises(PolicyError) as raised:
+        Policy.from_file(file)
+    told = {str(problem).removeprefix(str(file)) for problem in raised.value.problems}
+    assert ":3:3: /defualt: unknown key 'defualt' (did you mean default?)" in told
+    assert ":4:19: /tools/x/limit: unknown key 'limit' (did you mean limits?)" in told
+    assert any("/default: default is required" in line for line in told)
+
+
+def test_json_and_yaml_of_one_content_have_one_fingerprint(tmp_path, policy):
+    (tmp_path / "p.yaml").write_text(json.dumps(EVENTS))
+    assert Policy.from_file(tmp_path / "p.yaml").fingerprint == policy.fingerprint
+    assert Policy.model_validate({**EVENTS, "default": "allow"}).fingerprint != policy.fingerprint
