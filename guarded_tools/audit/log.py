@@ -188,6 +188,7 @@ class AuditLog:
         self._noted, self._last = noted, head
 
     def _from_lines(self) -> Head:
+        os.ftruncate(self._head, 0)
         full = rotated(self.path)
         turn = full[-1][0] if full else 0
         before = _last_of(str(full[-1][1]))._replace(size=0) if full else Head()
