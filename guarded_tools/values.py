@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -123,10 +123,14 @@ class Halted(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """Charges that were taken. Opaque to all but the store that made it."""
+    """Charges that were taken. Opaque to all but the store that made it.
+
+    ``refunds`` counts how often it was refunded: the first one finds 0.
+    """
 
     charges: tuple[Charge, ...]
     slots: tuple[int, ...]
+    refunds: Iterator[int] = iter(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,8 @@ class ApprovalRequest:
 
     ``args`` is a copy of its own: changing it changes nothing that runs. ``digest`` binds server, tool, schema,
     session, grant and arguments. ``expires_at`` is in seconds since the epoch. ``remember`` is the widest answer to
-    "for how long?" that the policy permits.
+    "for how long?" that the policy permits. ``check_edit`` says why edited arguments would be refused, or ``""``; it is
+    there so that a human can be told while they edit, and the guard judges the edit all the same.
     """
 
     tool: str
@@ -154,6 +159,7 @@ class ApprovalRequest:
     remember: Remember = "never"
     remember_for: float = 3600.0
     call_id: str | None = None
+    check_edit: Callable[[Mapping[str, Any]], str] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
