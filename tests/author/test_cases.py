@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import pytest
+
+from guarded_tools.errors import PolicyError
+from guarded_tools.policy import Policy
+from guarded_tools.policy.cases import Cases, run
+from guarded_tools.stores.memory import MemoryStore
+
+POLICY = {
+    "version": "1",
+    "default": "deny",
+    "server": "things",
+    "hide": ["drop_thing"],
+    "tools": {
+        "get_thing": {},
+        "put_thing": {
+            "deny_if": [{"path": "args.size", "op": "gt", "value": 9, "on_deny": "Too big."}],
+            "limits": [{"counter": "puts", "window": "minute", "max": 3, "on_deny": "Enough for now."}],
+        },
+        "sell_thing": {
+            "approval": True,
+            "limits": [{"counter": "sales", "window": "hour", "max": 1, "scope": "grant"}],
+        },
+        "try_thing": {"shadow": True, "limits": [{"counter": "tries", "window": "minute", "max": 1}]},
+        "daily_thing": {"limits": [{"counter": "days", "window": "day", "max": 1, "align": "utc"}]},
+    },
+}
+TOOLS = ["get_thing", "put_thing", "sell_thing", "drop_thing", "try_thing", "daily_thing"]
+
+
+@pytest.fixture
+def results(tmp_path):
+    def results(text, *, schemas=None, tools=TOOLS):
+        path = tmp_path / "cases.yaml"
+        path.write_text(text, encoding="utf-8")
+        cases = Cases.from_file(path, tools)
+        return list(run(Policy.model_validate(POLICY), cases, store=MemoryStore, schemas=schemas or {}))
+
+    return results
+
+
+@pytest.fixture
+def problems(tmp_path):
+    def problems(text):
+        path = tmp_path / "cases.yaml"
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(PolicyError) as caught:
+            Cases.from_file(path, TOOLS)
+        return [str(problem).removeprefix(f"{tmp_path}/") for problem in caught.value.problems]
+
+    return problems
+
+
+def test_every_kind_of_expectation_can_hold(results):
+    passed = results("""
+cases:
+  - {name: reading, tool: get_thing, expect: allow}
+  - {name: hidden, tool: drop_thing, expect: {effect: deny, rule: (hidden)}}
+  - {name: unknown, tool: nothing_thing, expect: {effect: deny, rule: (default deny)}}
+  - name: too big
+    tool: put_thing
+    args: {size: 10}
+    expect: {effect: deny, rule: /tools/put_thing/deny_if/args.size-gt, message: big}
+  - name: three a minute, and again a minute later
+    steps:
+      - {tool: put_thing, times: 3, expect: allow}
+      - {tool: put_thing, after: 20s, expect: {effect: deny, rule: /tools/put_thing/limits/puts, message: Enough, retry_after: 40}}
+      - {tool: put_thing, session: other, expect: allow}
+      - {tool: put_thing, after: 40, times: 3, expect: allow}
+  - name: a sale is asked, counts once approved, and is refused unasked when it would not fit
+    steps:
+      - {tool: sell_thing, grant: a, approved: false, expect: ask}
+      - {tool: sell_thing, grant: a, expect: {effect: ask, rule: /tools/sell_thing/approval}}
+      - {tool: sell_thing, grant: a, expect: {effect: deny, rule: /tools/sell_thing/limits/sales}}
+      - {tool: sell_thing, grant: b, expect: ask}
+  - name: a rule on trial stops nothing
+    steps:
+      - {tool: try_thing, expect: {effect: allow, shadow: allow}}
+      - {tool: try_thing, expect: {effect: allow, shadow: deny}}
+  - name: a calendar day ends at midnight
+    at: 2026-03-01T23:59:30Z
+    steps:
+      - {tool: daily_thing, expect: allow}
+      - {tool: daily_thing, expect: deny}
+      - {tool: daily_thing, after: 30s, expect: allow}
+""")
+    assert [result.case.name for result in passed if result.failure] == []
+    assert [result.calls for result in passed] == [1, 1, 1, 1, 8, 4, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("step", "part"),
+    [
+        ("{tool: get_thing, expect: deny}", "effect"),
+        ("{tool: get_thing, expect: {effect: allow, rule: /tools/put_thing}}", "rule"),
+        ("{tool: put_thing, args: {size: 10}, expect: {effect: deny, message: small}}", "message"),
+        ("{tool: put_thing, times: 4, expect: allow}", "effect"),
+        ("{tool: try_thing, expect: {effect: allow, shadow: deny}}", "shadow"),
+    ],
+)
+def test_a_case_that_does_not_hold_fails_and_says_where(results, step, part):
+    (result,) = results(f"cases: [{{name: x, steps: [{{tool: get_thing, expect: allow}}, {step}]}}]")
+    failure = result.failure
+    assert failure is not None
+    assert failure.step == 2
+    assert [name for name, _, _ in failure.expected.differences(failure.seen)] == [part]
+
+
+def test_a_wrong_wait_fails(results):
+    (result,) = results("""
+cases:
+  - name: x
+    steps:
+      - {tool: put_thing, times: 3, expect: allow}
+      - {tool: put_thing, expect: {effect: deny, retry_after: 59}}
+""")
+    assert result.failure.seen.retry_after == 60
+
+
+def test_the_failing_call_is_counted_from_one(results):
+    (result,) = results("cases: [{name: x, tool: put_thing, times: 5, expect: allow}]")
+    assert (result.failure.step, result.failure.call, result.calls) == (1, 4, 4)
+
+
+def test_schemas_are_checked_where_they_are_known(results):
+    schema = {"type": "object", "required": ["uid"]}
+    (result,) = results("cases: [{name: x, tool: get_thing, expect: allow}]", schemas={"get_thing": schema})
+    assert result.failure.seen.rule == "/schema"
+
+
+def test_cases_know_nothing_of_each_other(results):
+    first, second = results("""
+cases:
+  - {name: first, tool: put_thing, times: 3, expect: allow}
+  - {name: second, tool: put_thing, times: 3, expect: allow}
+""")
+    assert first.failure is None
+    assert second.failure is None
+
+
+def test_a_broken_file_lists_every_problem_with_its_place(problems):
+    found = problems("""
+cases:
+  - {name: a, tool: get_thing, expect: alow}
+  - {name: a, tol: get_thing, expect: allow}
+  - name: c
+    steps:
+      - {tool: get_thing, after: soon, expect: {effect: deny, rul: x}}
+""")
+    text = "\n".join(found)
+    assert "cases.yaml:3:40: /cases/0/expect" in text
+    assert "cases.yaml:4:15: /cases/1/tol: unknown key 'tol' (did you mean tool?)" in text
+    assert "/cases/1/tool: tool is required" in text
+    assert "cases.yaml:7:34: /cases/2/steps/0/after" in text
+    assert "unknown key 'rul' (did you mean rule?)" in text
+
+
+def test_a_misspelt_tool_is_not_a_passing_test(problems):
+    (found,) = problems("cases: [{name: a, tool: gett_thing, expect: deny}]")
+    assert "did you mean get_thing?" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("cases: []", "must not be empty"),
+        ("cases: [{name: a, steps: []}]", "must not be empty"),
+        ("case: []", "unknown key 'case'"),
+        ("cases: [{name: a, tool: get_thing, expect: allow}, {name: a, tool: get_thing, expect: allow}]", "two cases"),
+        ("cases: [{name: a, tool: get_thing, times: 0, expect: allow}]", "at least 1"),
+        ("cases: [{name: a, at: noon, tool: get_thing, expect: allow}]", "not a point in time"),
+        ("cases: [{name: a, name: b, tool: get_thing, expect: allow}]", "twice"),
+        ("{", "not YAML"),
+    ],
+)
+def test_a_file_that_tests_nothing_or_something_else_is_refused(problems, text, says):
+    assert says in "\n".join(problems(text))
