@@ -12,7 +12,7 @@ from langchain_mcp_adapters.interceptors import MCPToolCallRequest
 from mcp.types import CallToolResult, TextContent
 
 from guarded_tools.adapters import answers
-from guarded_tools.adapters.outcome import Judge, judge_mcp
+from guarded_tools.adapters.outcome import judge_mcp
 from guarded_tools.adapters.ticket import take
 from guarded_tools.adapters.tools import identity, is_mcp
 from guarded_tools.errors import ToolDenied
@@ -51,7 +51,7 @@ class GuardInterceptor:
         info = self._info(request)
         call_id = getattr(request.runtime, "tool_call_id", None)
         call = ToolCall(request.name, request.args, guard.session_for(config), guard.grant_for(config), call_id)
-        crossing = _Crossing(guard, info, call, judge_mcp(request.server_name), request, handler)
+        crossing = _Crossing(request, handler, writes=guard.risk_of(info, call.grant) != "read")
         try:
             return await guard.acall(call, crossing.send, info=info, judge=crossing.judge)
         except ToolDenied as denied:
@@ -82,13 +82,11 @@ class GuardInterceptor:
 class _Crossing:
     """One call on its way to a server."""
 
-    def __init__(
-        self, guard: Guard, info: ToolInfo, call: ToolCall, judge: Judge, request: MCPToolCallRequest, handler: Handler
-    ) -> None:
-        self._writes = guard.risk_of(info, call.grant) != "read"
+    def __init__(self, request: MCPToolCallRequest, handler: Handler, *, writes: bool) -> None:
         self._request = request
         self._handler = handler
-        self.judge = judge
+        self._writes = writes
+        self.judge = judge_mcp(request.server_name)
         self.error: BaseException | None = None
 
     async def send(self, judged: dict[str, Any]) -> Any:

@@ -1,0 +1,427 @@
+"""With everything allowed, a guarded tool cannot be told from the raw one: tool kind by road."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.callbacks import BaseCallbackHandler, CallbackManagerForToolRun
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import (
+    BaseTool,
+    InjectedToolArg,
+    InjectedToolCallId,
+    StructuredTool,
+    Tool,
+    ToolException,
+    tool,
+)
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool
+from langgraph.graph import MessagesState, StateGraph
+from langgraph.prebuilt import InjectedState, InjectedStore, ToolNode, ToolRuntime
+from langgraph.store.memory import InMemoryStore
+from langgraph.types import Command
+from mcp import types as mcp
+from pydantic import BaseModel, Field
+
+
+class Point(BaseModel):
+    x: int
+    y: int = 2
+
+
+class Both(BaseTool):
+    name: str = "both"
+    description: str = "A class with both bodies."
+    seen: int = 0
+
+    def _run(self, n: int, run_manager: CallbackManagerForToolRun | None = None) -> str:
+        self.seen += 1
+        if run_manager is not None:
+            run_manager.on_text(f"n={n}")
+        return f"sync {n} {run_manager is not None} {self.seen}"
+
+    async def _arun(self, n: int, run_manager: Any = None) -> str:
+        return f"async {n} {run_manager is not None}"
+
+
+class SyncOnly(BaseTool):
+    name: str = "sync_only"
+    description: str = "A class with one body, which takes the config."
+    _secret: str = "kept"
+
+    def _run(self, n: int, *, config: RunnableConfig) -> str:
+        return f"{n} {self._secret} {sorted(config.get('tags') or [])} {config['configurable'].get('thread_id')}"
+
+
+class AsyncOnly(BaseTool):
+    name: str = "async_only"
+    description: str = "A class that only works with await."
+
+    def _run(self, n: int) -> str:
+        raise NotImplementedError("async only")
+
+    async def _arun(self, n: int) -> str:
+        return f"async {n}"
+
+
+class CallsItself(BaseTool):
+    name: str = "calls_itself"
+    description: str = "Its async body is its sync body."
+
+    def _run(self, n: int) -> str:
+        return f"once {n}"
+
+    async def _arun(self, n: int) -> str:
+        return self._run(n)
+
+
+class McpServer:
+    """The one method of a session that a tool calls."""
+
+    def __init__(self, result: mcp.CallToolResult | Exception) -> None:
+        self.result = result
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], **_: Any) -> mcp.CallToolResult:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+def mcp_tool(result: mcp.CallToolResult | Exception) -> BaseTool:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    definition = mcp.Tool(name="mcp", description="d", inputSchema=schema, annotations=mcp.ToolAnnotations(title="T"))
+    return convert_mcp_tool_to_langchain_tool(McpServer(result), definition)  # type: ignore[arg-type]
+
+
+def answered(*content: Any, **more: Any) -> mcp.CallToolResult:
+    return mcp.CallToolResult(content=list(content) or [mcp.TextContent(type="text", text="answer")], **more)
+
+
+def sync_function() -> BaseTool:
+    @tool
+    def plain(n: int, word: str = "w") -> str:
+        """Say it."""
+        return f"{n} {word}"
+
+    return plain
+
+
+def async_function() -> BaseTool:
+    @tool
+    async def plain_async(n: int) -> str:
+        """Say it later."""
+        await asyncio.sleep(0)
+        return f"{n}"
+
+    return plain_async
+
+
+def both_functions() -> BaseTool:
+    def body(n: int) -> str:
+        return f"sync {n}"
+
+    async def abody(n: int) -> str:
+        return f"async {n}"
+
+    return StructuredTool.from_function(
+        body, abody, name="both_functions", description="d", tags=["t"], metadata={"k": 1}
+    )
+
+
+def single_input() -> BaseTool:
+    return Tool(name="single", description="d", func=lambda text: f"<{text}>")
+
+
+def artifact() -> BaseTool:
+    @tool(response_format="content_and_artifact", return_direct=True, extras={"defer_loading": True})
+    def with_artifact(n: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Give both."""
+        return [{"type": "text", "text": f"{n}"}, {"type": "image", "base64": "AAAA", "mime_type": "image/png"}], {
+            "n": n
+        }
+
+    return with_artifact
+
+
+def bad_artifact() -> BaseTool:
+    @tool(response_format="content_and_artifact")
+    def bad_artifact(n: int) -> str:
+        """Give one where two are owed."""
+        return f"{n}"
+
+    return bad_artifact
+
+
+def config_and_callbacks() -> BaseTool:
+    @tool
+    def configured(n: int, cfg: RunnableConfig, callbacks: Any = None) -> str:
+        """Use what LangChain fills in."""
+        return f"{n} {cfg['configurable'].get('thread_id')} {cfg['metadata'].get('m')} {type(callbacks).__name__}"
+
+    return configured
+
+
+def models() -> BaseTool:
+    @tool
+    def with_models(n: int, at: dt.datetime, points: list[Point], tags: set[str] = frozenset()) -> str:  # type: ignore[assignment]
+        """Take parsed values."""
+        return f"{n} {at!r} {points!r} {sorted(tags)}"
+
+    return with_models
+
+
+def aliased() -> BaseTool:
+    class Args(BaseModel):
+        n: int = Field(alias="nn")
+        more: dict[str, list[int]] = Field(default_factory=dict)
+
+    return StructuredTool.from_function(
+        lambda n, more: f"{n} {more}", name="aliased", description="d", args_schema=Args
+    )
+
+
+def injected() -> BaseTool:
+    @tool
+    def injected(
+        n: int,
+        state: Annotated[dict[str, Any], InjectedState],
+        messages: Annotated[list[BaseMessage], InjectedState("messages")],
+        store: Annotated[Any, InjectedStore()],
+        call_id: Annotated[str, InjectedToolCallId],
+        runtime: ToolRuntime,
+    ) -> str:
+        """Use everything that is injected."""
+        store.put(("seen",), str(n), {"n": n})
+        return f"{n} {len(state['messages'])} {len(messages)} {call_id} {runtime.tool_call_id} {type(runtime).__name__}"
+
+    return injected
+
+
+def injected_class() -> BaseTool:
+    class Args(BaseModel):
+        n: int
+        state: Annotated[dict[str, Any], InjectedState]
+        user: Annotated[str, InjectedToolArg] = "nobody"
+
+    class Injected(BaseTool):
+        name: str = "injected_class"
+        description: str = "d"
+        args_schema: type[BaseModel] = Args
+
+        def _run(self, n: int, state: dict[str, Any], user: str) -> str:
+            return f"{n} {len(state['messages'])} {user}"
+
+    return Injected()
+
+
+def command() -> BaseTool:
+    @tool
+    def command(n: int, call_id: Annotated[str, InjectedToolCallId]) -> Command[Any]:
+        """Change the state."""
+        return Command(update={"messages": [ToolMessage(f"moved {n}", tool_call_id=call_id, id="fixed")]})
+
+    return command
+
+
+def raising(error: Exception, **options: Any) -> Callable[[], BaseTool]:
+    def make() -> BaseTool:
+        def failing(n: int) -> str:
+            raise error
+
+        return StructuredTool.from_function(failing, name="failing", description="d", **options)
+
+    return make
+
+
+N = {"n": 1}
+KINDS: dict[str, tuple[Callable[[], BaseTool], Any]] = {
+    "sync function": (sync_function, N),
+    "async function": (async_function, N),
+    "both functions": (both_functions, N),
+    "single input": (single_input, {"__arg1": "x"}),
+    "class": (Both, N),
+    "sync class": (SyncOnly, N),
+    "async class": (AsyncOnly, N),
+    "class whose bodies share": (CallsItself, N),
+    "artifact": (artifact, N),
+    "no artifact where one is owed": (bad_artifact, N),
+    "config and callbacks": (config_and_callbacks, N),
+    "models": (models, {"n": "1", "at": "2026-01-02T03:04:05Z", "points": [{"x": 1}], "tags": ["b", "a"]}),
+    "alias": (aliased, {"nn": 1}),
+    "injected": (injected, N),
+    "injected into a class": (injected_class, N),
+    "command": (command, N),
+    "mcp": (lambda: mcp_tool(answered(structuredContent={"n": 1})), N),
+    "mcp image": (lambda: mcp_tool(answered(mcp.ImageContent(type="image", data="AAAA", mimeType="image/png"))), N),
+    "mcp error": (lambda: mcp_tool(answered(isError=True)), N),
+    "mcp audio": (lambda: mcp_tool(answered(mcp.AudioContent(type="audio", data="AAAA", mimeType="audio/wav"))), N),
+    "mcp failure": (lambda: mcp_tool(RuntimeError("the session is gone")), N),
+    "error": (raising(ValueError("no")), N),
+    "tool error": (raising(ToolException("no")), N),
+    "handled tool error": (
+        raising(ToolException("no"), handle_tool_error=lambda e: [{"type": "text", "text": f"h {e}"}]),
+        N,
+    ),
+    "invalid arguments": (sync_function, {"n": "x"}),
+    "handled invalid arguments": (
+        lambda: sync_function().model_copy(update={"handle_validation_error": True}),
+        {"n": "x"},
+    ),
+    "missing arguments": (sync_function, {}),
+}
+
+
+class Recorder(BaseCallbackHandler):
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def on_tool_start(self, serialized: Any, input_str: str, *, inputs: Any = None, **kwargs: Any) -> None:
+        told = {key: kwargs.get(key) for key in ("tags", "metadata", "name", "tool_call_id")}
+        self.calls.append(("start", serialized, input_str, plain(inputs), plain(told)))
+
+    def on_tool_end(self, output: Any, **kwargs: Any) -> None:
+        self.calls.append(("end", plain(output), kwargs.get("name")))
+
+    def on_tool_error(self, error: BaseException, **kwargs: Any) -> None:
+        self.calls.append(("error", plain(error), kwargs.get("tool_call_id")))
+
+    def on_text(self, text: str, **kwargs: Any) -> None:
+        self.calls.append(("text", text))
+
+
+def plain(value: Any) -> Any:
+    """The comparable form of anything that comes out of a run."""
+    if isinstance(value, BaseException):
+        return (type(value), str(value), plain(value.__cause__))
+    if isinstance(value, BaseMessage):
+        return plain(value.model_dump(exclude={"id"}))
+    if isinstance(value, Command):
+        return ("command", plain(dataclasses.asdict(value)))
+    if isinstance(value, dict):
+        drop = {"run_id", "parent_ids", "langgraph_checkpoint_ns", "checkpoint_ns", "ls_integration"}
+        return {key: plain(item) for key, item in value.items() if key not in drop and not str(key).startswith("__")}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, str) and value.startswith("lc_"):
+        return "lc_"
+    return value if isinstance(value, str | int | float | bool | None) else (type(value).__name__, str(value)[:0])
+
+
+def call_of(subject: BaseTool, args: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "tool_call", "id": "call-1", "name": subject.name, "args": dict(args)}
+
+
+CONFIG = {"configurable": {"thread_id": "T"}, "tags": ["tag"], "metadata": {"m": 1}}
+
+
+def node(subject: BaseTool) -> Any:
+    graph = StateGraph(MessagesState)
+    graph.add_node("tools", ToolNode([subject]))
+    graph.set_entry_point("tools")
+    return graph.compile(store=InMemoryStore())
+
+
+def state_of(subject: BaseTool, args: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [AIMessage("", tool_calls=[call_of(subject, args)], id="asked")]}
+
+
+async def events_of(subject: BaseTool, args: Any, config: Any) -> list[Any]:
+    seen = []
+    try:
+        seen.extend([event async for event in subject.astream_events(args, config, version="v2")])
+    except Exception as error:
+        seen.append(error)
+    return plain(seen)
+
+
+def agent(scripted: Any, subject: BaseTool, args: dict[str, Any]) -> Any:
+    return create_agent(scripted((subject.name, args)), [subject], store=InMemoryStore())
+
+
+def run_of(config: dict[str, Any]) -> dict[str, Any]:
+    return {**config, "config": config}
+
+
+ASK = {"messages": [("user", "go")]}
+ROADS: dict[str, Callable[..., Any]] = {
+    "invoke": lambda t, a, c, s: t.invoke(dict(a), c),
+    "invoke with a call": lambda t, a, c, s: t.invoke(call_of(t, a), c),
+    "run": lambda t, a, c, s: t.run(dict(a), callbacks=c["callbacks"], tags=c["tags"], config=c, tool_call_id="call-1"),
+    "batch": lambda t, a, c, s: t.batch([call_of(t, a), dict(a)], c, return_exceptions=True),
+    "stream": lambda t, a, c, s: list(t.stream(dict(a), c)),
+    "ToolNode": lambda t, a, c, s: node(t).invoke(state_of(t, a), c),
+    "create_agent": lambda t, a, c, s: agent(s, t, a).invoke(ASK, c),
+    "ainvoke": lambda t, a, c, s: asyncio.run(t.ainvoke(dict(a), c)),
+    "ainvoke with a call": lambda t, a, c, s: asyncio.run(t.ainvoke(call_of(t, a), c)),
+    "arun": lambda t, a, c, s: asyncio.run(t.arun(dict(a), callbacks=c["callbacks"], config=c, tool_call_id="call-1")),
+    "abatch": lambda t, a, c, s: asyncio.run(t.abatch([call_of(t, a), dict(a)], c, return_exceptions=True)),
+    "astream": lambda t, a, c, s: asyncio.run(collected(t.astream(dict(a), c))),
+    "astream_events": lambda t, a, c, s: asyncio.run(events_of(t, dict(a), c)),
+    "astream_events with a call": lambda t, a, c, s: asyncio.run(events_of(t, call_of(t, a), c)),
+    "ToolNode async": lambda t, a, c, s: asyncio.run(node(t).ainvoke(state_of(t, a), c)),
+    "create_agent async": lambda t, a, c, s: asyncio.run(agent(s, t, a).ainvoke(ASK, c)),
+    "bind_tools": lambda t, a, c, s: convert_to_openai_tool(t),
+    "schema": lambda t, a, c, s: (
+        t.args,
+        t.get_input_jsonschema(),
+        t.is_single_input,
+        t.return_direct,
+        t.response_format,
+        t.extras,
+    ),
+}
+
+
+async def collected(stream: Any) -> list[Any]:
+    return [item async for item in stream]
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_guarded_tool_cannot_be_told_from_the_raw_one(
+    kind: str, road: str, make_guard: Any, scripted: Any, events: Any
+) -> None:
+    make, args = KINDS[kind]
+    told = []
+    guard = make_guard()
+    for subject in (make(), guard.wrap([make()])[0]):
+        recorder = Recorder()
+        try:
+            result = ROADS[road](subject, args, {**CONFIG, "callbacks": [recorder]}, scripted)
+        except Exception as error:
+            result = error
+        told.append((plain(result), sorted(recorder.calls, key=repr) if "batch" in road else recorder.calls))
+    raw, guarded = told
+    assert guarded == raw
+    if any(call[0] == "end" for call in guarded[1]) and "arguments" not in kind:
+        assert {event.kind for event in events} == {"admitted", "settled"}  # it did go through the guard
+
+
+def test_what_a_body_changes_on_itself_shows_on_the_guarded_tool(make_guard: Any) -> None:
+    raw = Both()
+    (guarded,) = make_guard().wrap([raw])
+    guarded.invoke({"n": 1})
+    assert (guarded.seen, raw.seen) == (1, 1)
+
+
+def test_a_body_that_calls_another_body_of_its_own_counts_once(make_guard: Any, outcomes: Any) -> None:
+    (guarded,) = make_guard().wrap([CallsItself()])
+    assert asyncio.run(guarded.ainvoke({"n": 1})) == "once 1"
+    assert outcomes() == [("admitted", "calls_itself", None), ("settled", "calls_itself", "ok")]
+
+
+def test_a_guarded_tool_is_an_instance_of_the_tools_class_and_looks_like_one(make_guard: Any) -> None:
+    raw = Both()
+    (guarded,) = make_guard().wrap([raw])
+    assert isinstance(guarded, Both)
+    assert type(guarded).__name__ == "Both"
+    assert repr(guarded) == repr(raw)
+    assert guarded.args_schema is raw.args_schema
