@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import getpass
 import inspect
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -35,6 +37,15 @@ def withdrawn() -> bool:
     """
     given_up = _waiting.get(None)
     return given_up is not None and given_up.is_set()
+
+
+def who() -> str:
+    """Name whoever answers here, for the audit: the user this process runs as, and the host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        user = "?"
+    return f"{user}@{socket.gethostname()}"
 
 
 def call(approver: Approver, request: ApprovalRequest) -> Any:

@@ -1,0 +1,180 @@
+"""A terminal in the hands of one question at a time."""
+
+from __future__ import annotations
+
+import atexit
+import codecs
+import contextlib
+import functools
+import os
+import select
+import sys
+import time
+from collections.abc import Iterator
+from typing import Self
+
+from rich.console import Console
+
+from guarded_tools.approvers.calling import Unanswered, withdrawn
+from guarded_tools.approvers.visible import quoted
+from guarded_tools.errors import CannotAsk
+from guarded_tools.values import ApprovalRequest
+
+TICK = 0.1
+_ERASE = "\r\x1b[2K"
+
+
+def terminal(request: ApprovalRequest) -> str:
+    """The path of the terminal that both hears and shows."""
+    advice = (
+        f"{request.tool} needs a human's approval, and TerminalApprover found no terminal to ask at (%s). "
+        "Run the program in an interactive terminal, or give the guard another approver: "
+        "InboxApprover answers from another terminal, InterruptApprover from a LangGraph front end"
+    )
+    try:
+        import termios  # noqa: F401
+    except ImportError:
+        raise CannotAsk(advice % "this system has no POSIX terminals") from None
+    try:
+        inside = sys.stdin.fileno()
+        outside = next((s.fileno() for s in (sys.stdout, sys.stderr) if s is not None and s.isatty()), None)
+    except (AttributeError, OSError, ValueError):
+        raise CannotAsk(advice % "standard input is closed or captured") from None
+    if not os.isatty(inside):
+        raise CannotAsk(advice % "standard input is not a terminal")
+    if outside is None:
+        raise CannotAsk(advice % "neither standard output nor standard error is a terminal")
+    with contextlib.suppress(OSError):
+        if os.tcgetpgrp(inside) != os.getpgrp():
+            raise CannotAsk(advice % "the program runs in the background: bring it to the foreground")
+    return os.ttyname(inside)
+
+
+class Keyboard:
+    """A terminal in the hands of one question: nobody else asks there, and keys come one by one, with a deadline."""
+
+    def __init__(self, path: str, deadline: float) -> None:
+        self._path = path
+        self._deadline = deadline
+        self._pending = ""
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    def __enter__(self) -> Self:
+        # A description of its own, because locks belong to those: threads and forked children take turns, too.
+        self._fd = os.open(self._path, os.O_RDWR | os.O_NOCTTY)
+        try:
+            self._take_turn()
+        except BaseException:
+            os.close(self._fd)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def _take_turn(self) -> None:
+        import fcntl
+
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.stop_if_over()
+                time.sleep(TICK)
+            else:
+                return
+
+    @contextlib.contextmanager
+    def raw(self) -> Iterator[None]:
+        """Hear every key, without echo; Ctrl-C and Ctrl-Z keep their meaning. Forgets what was typed before."""
+        import termios
+        import tty
+
+        before = termios.tcgetattr(self._fd)
+        restore = functools.partial(termios.tcsetattr, self._fd, termios.TCSAFLUSH, before)
+        atexit.register(restore)  # a program that ends on Ctrl-C does not wait for the thread that asks
+        tty.setcbreak(self._fd, termios.TCSAFLUSH)
+        try:
+            yield
+        finally:
+            restore()
+            atexit.unregister(restore)
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the question may still be asked."""
+        return max(self._deadline - time.monotonic(), 0.0)
+
+    @property
+    def columns(self) -> int:
+        """How wide the terminal is."""
+        try:
+            return max(os.get_terminal_size(self._fd).columns, 40)
+        except OSError:
+            return 80
+
+    def stop_if_over(self) -> None:
+        """End the question if its time is up or nobody waits for it."""
+        if withdrawn():
+            raise Unanswered("the question was taken back")
+        if not self.seconds_left:
+            raise Unanswered("nobody answered in time")
+
+    def write(self, text: str) -> None:
+        """Put text on the terminal as it is: only what was made harmless."""
+        data = text.encode("utf-8", "replace")
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+    def console(self) -> Console:
+        """Open a rich console on the terminal; whoever opens it closes its file."""
+        return Console(file=os.fdopen(os.dup(self._fd), "w", encoding="utf-8"), force_terminal=True, width=self.columns)
+
+    def key(self) -> str | None:
+        """Return the next character, or ``None`` a tick later."""
+        if not self._pending:
+            ready, _, _ = select.select([self._fd], [], [], TICK)
+            if ready:
+                data = os.read(self._fd, 4096)
+                if not data:
+                    raise CannotAsk("the terminal was closed while it showed a question")
+                self._pending += self._decode(data)
+        if not self._pending:
+            return None
+        char, self._pending = self._pending[0], self._pending[1:]
+        return char
+
+    def line(self, prompt: str) -> str:
+        """Read one line. The prompt counts down; ``Ctrl-U`` begins anew, ``Esc`` and arrows are ignored."""
+        typed = ""
+        drawn = ""
+        while True:
+            self.stop_if_over()
+            left = f"{int(self.seconds_left) // 60}:{int(self.seconds_left) % 60:02d}"
+            shown = f"{prompt} [{left}] > {_shown_tail(typed, self.columns - len(prompt) - 14)}"
+            if shown != drawn:
+                self.write(_ERASE + shown)
+                drawn = shown
+            char = self.key()
+            if char in ("\r", "\n"):
+                self.write("\r\n")
+                return typed.strip()
+            typed = self._typed(typed, char)
+
+    def _typed(self, typed: str, char: str | None) -> str:
+        if char == "\x1b":
+            while self.key() is not None:  # arrows and the like: an escape sequence says nothing here
+                pass
+        elif char == "\x15":
+            return ""
+        elif char in ("\x7f", "\x08"):
+            return typed[:-1]
+        elif char is not None and (char.isprintable() or char == "\t"):
+            return typed + char
+        return typed
+
+
+def _shown_tail(typed: str, room: int) -> str:
+    shown = quoted(typed)[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    room = max(room, 10)
+    return shown if len(shown) <= room else "…" + shown[-room + 1 :]
