@@ -17,7 +17,7 @@ from pydantic import ConfigDict
 
 from guarded_tools.adapters.body import CALL_ID, Body
 from guarded_tools.adapters.outcome import judge_mcp, judge_plain
-from guarded_tools.values import ToolInfo
+from guarded_tools.values import Risk, ToolInfo
 
 if TYPE_CHECKING:
     from guarded_tools.guard import Guard
@@ -54,7 +54,8 @@ def identity(tool: BaseTool) -> ToolInfo:
         return known
     mcp = _mcp(tool)
     schema = tool.args_schema if isinstance(tool.args_schema, dict) else None
-    return ToolInfo(mcp.tool if mcp else tool.name, mcp.server if mcp else "", tool.description, schema)
+    name, server, risk = mcp or (tool.name, "", None)
+    return ToolInfo(name, server, tool.description, schema, risk)
 
 
 def clone(guard: Guard, tool: BaseTool) -> BaseTool:
@@ -127,6 +128,7 @@ def _from_langchain(kind: type[BaseTool], method: str) -> bool:
 class _Mcp(NamedTuple):
     tool: str
     server: str
+    risk: Risk | None = None
 
 
 def _mcp(tool: BaseTool) -> _Mcp | None:

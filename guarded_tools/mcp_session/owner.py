@@ -1,9 +1,4 @@
-"""A held MCP session: opened once, used from anywhere, reopened when the server died.
-
-An MCP session belongs to the task that entered it and to that task's event loop. So each :class:`HeldSession` owns a
-thread with a loop, in which one task enters and leaves the session; calls cross over to it from any loop, from sync
-code and from notebooks. The thread is a daemon: a program whose author forgot to close ends all the same.
-"""
+"""The thread that owns a session: its loop, the connection that lives there, and the way across."""
 
 from __future__ import annotations
 
@@ -13,123 +8,25 @@ import concurrent.futures
 import logging
 import os
 import threading
-import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.mcp_connection import Connection
-from guarded_tools.mcp_transport import HttpServer, Masker, Server, StdioServer
+from guarded_tools.mcp_session.connection import Connection
+from guarded_tools.mcp_session.transport import Masker, Server
 
 if TYPE_CHECKING:
     from mcp.types import CallToolResult, Tool
 
-__all__ = ["HeldSession", "HttpServer", "StdioServer"]
-
 T = TypeVar("T")
-
-READ_TIMEOUT = 90.0
-"""Seconds a call may take unless told otherwise."""
 
 _CLOSE_TIMEOUT = 6.0  # the SDK's own escalation is stdin closed, 2 s, SIGTERM, 2 s, SIGKILL
 
 log = logging.getLogger("guarded_tools.mcp")
 
 
-class HeldSession:
-    """One MCP session with one server, for as long as it is open.
-
-    Args:
-        server: A :class:`StdioServer` or an :class:`HttpServer`.
-        name: What errors call the server.
-        read_timeout: Seconds a call may take.
-        start_timeout: Seconds the server may take to start. Default: 10, and 90 for commands that download.
-        on_tools_changed: Called in the session's own thread with the new tools when the server says that they
-            changed, or when a reopened server lists others.
-
-    Use it with ``with`` or ``async with``. All calls raise :class:`~guarded_tools.errors.ConnectionFailed`.
-    """
-
-    def __init__(
-        self,
-        server: Server,
-        *,
-        name: str = "",
-        read_timeout: float = READ_TIMEOUT,
-        start_timeout: float | None = None,
-        on_tools_changed: Callable[[Sequence[Tool]], None] | None = None,
-    ) -> None:
-        self.name = name
-        self.on_tools_changed = on_tools_changed
-        this = weakref.ref(self)  # the thread must not keep alive what a forgetful user has dropped
-
-        def changed(tools: Sequence[Tool]) -> None:
-            held = this()
-            if held is not None and held.on_tools_changed is not None:
-                held.on_tools_changed(tools)
-
-        self._owner = _Owner(server, name or "the MCP server", read_timeout, start_timeout, changed)
-        weakref.finalize(self, self._owner.stop).atexit = False
-
-    def __enter__(self) -> Self:
-        self._owner.start()
-        try:
-            self._owner.wait(self._owner.connected())
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        self._owner.start()
-        try:
-            await self._owner.await_(self._owner.connected())
-        except BaseException:
-            await self.aclose()
-            raise
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
-
-    @property
-    def tools(self) -> tuple[Tool, ...]:
-        """What the server lists, as it last said."""
-        return self._owner.tools
-
-    async def call_tool(
-        self, name: str, arguments: Mapping[str, Any] | None = None, *, progress_callback: None = None
-    ) -> CallToolResult:
-        """Call a tool from any event loop. Cancelling it tells the server.
-
-        Raises:
-            ConnectionFailed: the server could not be reached, died or did not answer in time; ``sent`` says whether
-                the call may have run.
-            McpError: the server answered with a protocol error.
-        """
-        del progress_callback  # named so that langchain-mcp-adapters can call this as it calls the SDK's session
-        return await self._owner.await_(self._owner.call(name, arguments))
-
-    def call_tool_sync(self, name: str, arguments: Mapping[str, Any] | None = None) -> CallToolResult:
-        """Call a tool from sync code; also where an event loop runs, as in a notebook. Raises as :meth:`call_tool`."""
-        return self._owner.wait(self._owner.call(name, arguments))
-
-    def close(self) -> None:
-        """End the session and the server's process. Calls under way fail. Closing twice does nothing."""
-        self._owner.stop()
-        self._owner.join()
-
-    async def aclose(self) -> None:
-        """As :meth:`close`, without blocking the loop."""
-        self._owner.stop()
-        await self._owner.ajoin()
-
-
-class _Owner:
+class Owner:
     """The thread, its loop, and the connection that lives there. Coroutine methods run in that loop only."""
 
     def __init__(
@@ -159,6 +56,7 @@ class _Owner:
     # Called from any thread
 
     def start(self) -> None:
+        """Start the thread. Nothing is sent yet."""
         if self._thread is not None:
             raise ConnectionFailed(f"the session with {self.name} was opened before", sent=False)
         self.server.check()
@@ -169,6 +67,7 @@ class _Owner:
         _open_owners.add(self)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run ``work`` in the loop."""
         problem = self._unusable()
         if problem:
             work.close()
@@ -184,27 +83,44 @@ class _Owner:
         return "is not open" if self._loop is None or self._loop.is_closed() else ""
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work`` in the loop and block for it."""
         future = self.submit(work)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise self._was_closed() from None
         except BaseException:
             future.cancel()
             raise
 
     async def await_(self, work: Coroutine[Any, Any, T]) -> T:
-        return await asyncio.wrap_future(self.submit(work))
+        """Run ``work`` in the loop and await it in another."""
+        future = self.submit(work)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise self._was_closed() from None  # nobody cancelled this task: the session ended under it
+
+    def _was_closed(self) -> ConnectionFailed:
+        return ConnectionFailed(f"the session with {self.name} was closed while it was in use")
 
     def stop(self) -> None:
+        """Let the session end. Does not wait; safe from any thread, and while the interpreter exits."""
         if self._loop is not None and self._stopping is not None and os.getpid() == self._pid:
             with suppress(RuntimeError):  # the loop is closed already
                 self._loop.call_soon_threadsafe(self._stopping.set)
 
     def join(self) -> None:
+        """Wait until the server is gone."""
         if self._loop is not None and os.getpid() == self._pid and self._thread is not threading.current_thread():
             with suppress(TimeoutError):
                 self._stopped.result(_CLOSE_TIMEOUT)
 
     async def ajoin(self) -> None:
+        """As :meth:`join`, without blocking the loop."""
         if self._loop is not None and os.getpid() == self._pid:
             await asyncio.wait([asyncio.wrap_future(self._stopped)], timeout=_CLOSE_TIMEOUT)
 
@@ -232,19 +148,27 @@ class _Owner:
             await asyncio.wait(self._background, timeout=_CLOSE_TIMEOUT)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run ``work`` beside everything else."""
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
 
     async def connected(self) -> Connection:
+        """Give the live connection; open one where there is none."""
         if self._connection is not None and not self._connection.over.is_set():
             return self._connection
         if self._opening is None:
             self._opening = self.spawn(self._open())
             self._opening.add_done_callback(self._opened)
         # One attempt for all who wait; who stops waiting does not stop it for the others.
-        return await asyncio.shield(self._opening)
+        opening = self._opening
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            if opening.done() and opening.cancelled():
+                raise ConnectionFailed(f"the session with {self.name} was closed", sent=False) from None
+            raise
 
     def _opened(self, opening: asyncio.Task[Connection]) -> None:
         self._opening = None
@@ -268,6 +192,7 @@ class _Owner:
         raise await connection.failed(f"{self.name} {reason}", sent=False)
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
+        """Call a tool on the live connection."""
         connection = await self.connected()
         try:
             return await connection.call(tool, arguments)
@@ -278,6 +203,7 @@ class _Owner:
         return await (await self.connected()).call(tool, arguments)
 
     def adopt(self, tools: tuple[Tool, ...], *, first: bool) -> None:
+        """Take note of what the server lists; tell if it is news."""
         before, self.tools = self.tools, tools
         if tools == before or (first and not before):
             return
@@ -287,7 +213,7 @@ class _Owner:
             log.exception("Taking up the changed tools of %s failed", self.name)
 
 
-_open_owners: set[_Owner] = set()
+_open_owners: set[Owner] = set()
 
 
 @atexit.register

@@ -183,7 +183,7 @@ async def open_streams(server: Server, tail: Tail, *, read_timeout: float) -> As
         ConnectionFailed: the process could not be started.
     """
     if isinstance(server, HttpServer):
-        from guarded_tools.mcp_http import open_http
+        from guarded_tools.mcp_session.http import open_http
 
         async with open_http(server, read_timeout=read_timeout) as http:
             yield http

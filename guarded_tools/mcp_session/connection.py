@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from anyio import BrokenResourceError, ClosedResourceError
 
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.mcp_transport import Masker, Server, Streams, Tail, open_streams
+from guarded_tools.mcp_session.transport import Masker, Server, Streams, Tail, open_streams
 
 if TYPE_CHECKING:
     from mcp import ClientSession
@@ -26,7 +26,7 @@ _MAX_PAGES = 1000
 log = logging.getLogger("guarded_tools.mcp")
 
 
-class Owner(Protocol):
+class Holder(Protocol):
     """What a connection needs of whoever holds it."""
 
     server: Server
@@ -46,7 +46,7 @@ class Owner(Protocol):
 class Connection:
     """One life of the server: from its start to its end."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Holder) -> None:
         self.over = asyncio.Event()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.reason = "ended before it answered"
@@ -82,7 +82,7 @@ class Connection:
                 self.reason = f"could not be reached: {told}"
             elif not self.over.is_set():
                 self.reason = f"refused to open a session: {_leaf(group)}"
-        except* Exception as group:
+        except* Exception as group:  # noqa: BLE001 - whatever a transport raises at its end is the end
             log.debug("The connection to %s ended: %s", owner.name, owner.mask(repr(_leaf(group))))
         finally:
             self.finish()
@@ -97,47 +97,51 @@ class Connection:
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
         """Call a tool, and say of every way in which that can end whether the call may have run."""
-        from mcp import McpError
-        from pydantic import ValidationError
-
         assert self._session is not None
-        owner, flight = self._owner, _Flight()
+        flight = _Flight(tool)
         _flight.set(flight)  # each call has a task, and so a context, of its own
         task = asyncio.current_task()
         assert task is not None
         self._calls.add(task)
         try:
-            async with asyncio.timeout(owner.read_timeout):
+            async with asyncio.timeout(self._owner.read_timeout):
                 return await self._session.call_tool(tool, dict(arguments or {}))
-        except TimeoutError:
-            self._tell_cancelled(flight, "timed out")
-            text = f"{owner.name} did not answer {tool} within {owner.read_timeout:g} s"
-        except asyncio.CancelledError:
-            if not self.over.is_set():
-                self._tell_cancelled(flight, "cancelled")
+        except BaseException as error:
+            text = self._account_for(error, flight)
+            if text is None:
                 raise
-            text = f"{owner.name} {self._fate} while {tool} was under way"
-        except McpError as error:
-            failure = self._failures.pop(flight.id, None)
-            if failure is not None:
-                flight.sent = failure.sent
-                text = f"{owner.name} did not answer {tool}: {failure}"
-                if not failure.sent:
-                    self.finish()
-            elif self.over.is_set():
-                text = f"{owner.name} {self._fate} while {tool} was under way"
-            else:
-                raise McpError(error.error) from None
-        except ValidationError:
-            if not flight.sent:
-                raise
-            text = f"{owner.name} answered {tool} with something that is no tool result"
-        except (BrokenResourceError, ClosedResourceError):
-            self.finish()
-            text = f"{owner.name} {self._fate} before {tool} could be sent"
         finally:
             self._calls.discard(task)
-        raise await self.failed(text, sent=flight.sent) from None
+        raise await self.failed(f"{self._owner.name} {text}", sent=flight.sent) from None
+
+    def _account_for(self, error: BaseException, flight: _Flight) -> str | None:  # noqa: PLR0911 - one for each ending
+        """Say what an exception means for the call; ``None`` leaves it as it is."""
+        from mcp import McpError
+        from pydantic import ValidationError
+
+        lost = f"{self._fate} while {flight.tool} was under way"
+        match error:
+            case TimeoutError():
+                self._tell_cancelled(flight, "timed out")
+                return f"did not answer {flight.tool} within {self._owner.read_timeout:g} s"
+            case asyncio.CancelledError() if self.over.is_set():
+                return lost
+            case asyncio.CancelledError():
+                self._tell_cancelled(flight, "cancelled")
+            case McpError() if flight.id in self._failures:
+                failure = self._failures.pop(flight.id)
+                flight.sent = failure.sent
+                if not failure.sent:
+                    self.finish()
+                return f"did not answer {flight.tool}: {failure}"
+            case McpError() if self.over.is_set():
+                return lost
+            case ValidationError() if flight.sent:
+                return f"answered {flight.tool} with something that is no tool result"
+            case BrokenResourceError() | ClosedResourceError():
+                self.finish()
+                return f"{self._fate} before {flight.tool} could be sent"
+        return None
 
     def _tell_cancelled(self, flight: _Flight, why: str) -> None:
         if flight.sent and flight.id is not None:
@@ -167,7 +171,7 @@ class Connection:
                 self._stale = False
                 async with asyncio.timeout(self._owner.read_timeout):
                     self._owner.adopt(await self._list(), first=False)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the old list stays, and calls say what is wrong
             log.warning(
                 "The changed tools of %s could not be listed: %s", self._owner.name, self._owner.mask(str(error))
             )
@@ -199,9 +203,10 @@ class Connection:
 class _Flight:
     """What is known of one call under way: the id it was sent with, and whether it may have left."""
 
-    __slots__ = ("id", "sent")
+    __slots__ = ("id", "sent", "tool")
 
-    def __init__(self) -> None:
+    def __init__(self, tool: str) -> None:
+        self.tool = tool
         self.id: int | str | None = None
         self.sent = False
 

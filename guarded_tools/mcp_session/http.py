@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.mcp_transport import HttpServer, Streams
+from guarded_tools.mcp_session.transport import HttpServer, Streams
 
 GOODBYE_TIMEOUT = 2.0
 """Seconds that telling the server about the end of a session may take."""

@@ -1,0 +1,97 @@
+"""LangChain tools over a held MCP session, converted by langchain-mcp-adapters and usable from sync code as well."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.tools import StructuredTool, ToolException
+from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool
+
+from guarded_tools.errors import ConnectionFailed
+from guarded_tools.values import Risk
+
+if TYPE_CHECKING:
+    from mcp import ClientSession
+    from mcp.types import CallToolResult, Tool
+
+    from guarded_tools.mcp_session import HeldSession
+
+
+def langchain_tools(
+    session: HeldSession, *, keyed: bool = False, risk: Callable[[str], Risk | None] = lambda _: None
+) -> list[StructuredTool]:
+    """Convert what the server lists, in its order. Results and errors reach the model as the server sent them.
+
+    With ``keyed``, policies know a tool as ``server/tool`` and models as ``server_tool``. ``risk`` gives the risk class
+    that is known of a tool.
+    """
+    return [_convert(session, tool, keyed=keyed, risk=risk(tool.name)) for tool in session.tools]
+
+
+def _convert(session: HeldSession, tool: Tool, *, keyed: bool, risk: Risk | None) -> StructuredTool:
+    convert = functools.partial(
+        convert_mcp_tool_to_langchain_tool, tool=tool, server_name=session.name, tool_name_prefix=keyed
+    )
+    converted = cast("StructuredTool", convert(cast("ClientSession", _Calls(session))))
+    blocking = cast("StructuredTool", convert(cast("ClientSession", _BlockingCalls(session))))
+    assert converted.coroutine is not None
+    assert blocking.coroutine is not None
+    converted.func = _run_through(blocking.coroutine)
+    converted.handle_tool_error = _tell(converted.handle_tool_error)
+    known_as = f"{session.name}/{tool.name}" if keyed else tool.name
+    converted.coroutine.__mcp__ = (known_as, session.name, risk)  # type: ignore[attr-defined]
+    return converted
+
+
+class ServerFailed(ConnectionFailed, ToolException):
+    """A connection that failed under a tool call. LangChain tells the model of it instead of ending the run."""
+
+
+class _Calls:
+    """What the adapter needs of a session."""
+
+    def __init__(self, session: HeldSession) -> None:
+        self._session = session
+
+    async def call_tool(self, name: str, arguments: Mapping[str, Any], *, progress_callback: None) -> CallToolResult:
+        del progress_callback  # the adapter has one only where it was given callbacks
+        try:
+            return await self._call(name, arguments)
+        except ConnectionFailed as failure:
+            raise ServerFailed(str(failure), sent=failure.sent) from None
+
+    async def _call(self, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
+        return await self._session.call_tool(name, arguments)
+
+
+class _BlockingCalls(_Calls):
+    """As :class:`_Calls`, but it blocks instead of waiting, so that the adapter's coroutine never suspends."""
+
+    async def _call(self, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
+        return self._session.call_tool_sync(name, arguments)
+
+
+def _tell(handler: Any) -> Callable[[ToolException], Any]:
+    def handle(error: ToolException) -> Any:
+        return str(error) if isinstance(error, ServerFailed) else handler(error)
+
+    return handle
+
+
+def _run_through(coroutine: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    def call(**arguments: Any) -> Any:
+        running = cast("Coroutine[Any, Any, Any]", coroutine(**arguments))
+        try:
+            running.send(None)
+        except StopIteration as done:
+            return done.value
+        running.close()
+        raise RuntimeError("the adapter's tool waits for something other than its session")
+
+    # LangChain looks here for what it has to inject.
+    call.__signature__ = inspect.signature(coroutine)  # type: ignore[attr-defined]
+    call.__annotations__ = dict(coroutine.__annotations__)
+    return call

@@ -1,0 +1,210 @@
+"""Guarded tools of any MCP servers, each held open for as long as its tools are in use."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
+
+from langchain_core.tools import BaseTool
+
+from guarded_tools.adapters.mcp_tools import langchain_tools
+from guarded_tools.errors import ConnectionFailed, GuardError
+from guarded_tools.guard import Guard
+from guarded_tools.mcp_session import HeldSession, HttpServer, Server, StdioServer
+from guarded_tools.values import Approver, AuditEvent, Risk
+
+if TYPE_CHECKING:
+    from guarded_tools.audit import AuditLog
+    from guarded_tools.in_force import PolicySource
+    from guarded_tools.policy.lock import Lock
+    from guarded_tools.stores import Store
+
+READ_TIMEOUT = 90.0
+"""Seconds a call may take unless told otherwise."""
+
+Config: TypeAlias = Mapping[str, Any]
+
+log = logging.getLogger("guarded_tools.mcp")
+
+
+class GuardOptions(TypedDict, total=False):
+    """What is handed on to :class:`~guarded_tools.guard.Guard`, where each is described."""
+
+    store: Store | str | None
+    approver: Approver | None
+    audit: AuditLog | str | os.PathLike[str] | None
+    session: str | None
+    grant: str | Callable[[Mapping[str, Any]], str | None] | None
+    clock: Callable[[], float] | None
+    on_denied: Literal["return", "raise"]
+    lock: Lock | str | os.PathLike[str] | None
+    observers: Sequence[Callable[[AuditEvent], None]]
+    state: str | os.PathLike[str] | None
+
+
+class GuardedTools(list[BaseTool]):
+    """The guarded tools of one or more servers: a list that follows what the servers list.
+
+    ``guard`` is the guard in front of them: ``tools.guard.usage()``.
+    """
+
+    def __init__(self, guard: Guard, sessions: Sequence[HeldSession], *, keyed: bool, risk: _RiskOf) -> None:
+        super().__init__()
+        self.guard = guard
+        self._sessions = tuple(sessions)
+        self._keyed = keyed
+        self._risk = risk
+        self.refresh()
+        for session in self._sessions:
+            session.on_tools_changed = self._on_changed
+
+    def refresh(self) -> None:
+        """Take over what the servers list now, every tool guarded.
+
+        Raises:
+            GuardError: two servers have a tool of one name.
+        """
+        converted = [
+            (session.name, tool)
+            for session in self._sessions
+            for tool in langchain_tools(session, keyed=self._keyed, risk=self._risk)
+        ]
+        owners: dict[str, str] = {}
+        for server, tool in converted:
+            other = owners.setdefault(tool.name, server)
+            if other != server:
+                raise GuardError(
+                    f"the servers {other} and {server} both have a tool called {tool.name}; pass keyed=True, and name"
+                    f" it {other}/{tool.name} and {server}/{tool.name} in the policy"
+                )
+        self[:] = self.guard.wrap([tool for _, tool in converted])
+
+    def _on_changed(self, _: object) -> None:
+        try:
+            self.refresh()
+        except GuardError as error:
+            log.error(  # noqa: TRY400 - the message says it all
+                "The tools of a server changed, and the old ones stay in use: %s", error
+            )
+
+
+_RiskOf: TypeAlias = Callable[[str], Risk | None]
+
+
+class Opening:
+    """Servers that are about to be opened: enter it with ``with`` or ``async with``."""
+
+    def __init__(
+        self,
+        servers: Mapping[str, Server],
+        policy: PolicySource | Mapping[str, PolicySource],
+        *,
+        keyed: bool = False,
+        read_timeout: float = READ_TIMEOUT,
+        start_timeout: float | None = None,
+        risk: _RiskOf = lambda _: None,
+        options: GuardOptions,
+    ) -> None:
+        self._policy = policy
+        self._options = options
+        self._keyed = keyed
+        self._risk = risk
+        self._sessions = [
+            HeldSession(server, name=name, read_timeout=read_timeout, start_timeout=start_timeout)
+            for name, server in servers.items()
+        ]
+
+    def _guarded(self, guard: Guard) -> GuardedTools:
+        return GuardedTools(guard, self._sessions, keyed=self._keyed, risk=self._risk)
+
+    def __enter__(self) -> GuardedTools:
+        guard = Guard(self._policy, **self._options)
+        try:
+            with ThreadPoolExecutor(max(1, len(self._sessions))) as pool:
+                list(pool.map(HeldSession.open, self._sessions))
+            return self._guarded(guard)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        for session in self._sessions:
+            session.close()
+
+    async def __aenter__(self) -> GuardedTools:
+        guard = Guard(self._policy, **self._options)
+        try:
+            await asyncio.gather(*(session.aopen() for session in self._sessions))
+            return self._guarded(guard)
+        except BaseException:
+            await self.__aexit__()
+            raise
+
+    async def __aexit__(self, *exc: object) -> None:
+        await asyncio.gather(*(session.aclose() for session in self._sessions))
+
+
+def guarded_tools(
+    servers: Mapping[str, Config | Server],
+    *,
+    policy: PolicySource | Mapping[str, PolicySource],
+    keyed: bool = False,
+    read_timeout: float = READ_TIMEOUT,
+    start_timeout: float | None = None,
+    **options: Unpack[GuardOptions],
+) -> Opening:
+    """Open MCP servers and guard every tool of them; use it with ``with`` or ``async with``.
+
+    Args:
+        servers: By name, as MCP clients write them: ``command``, ``args``, ``env`` and ``cwd`` for a process,
+            ``url`` and ``headers`` for streamable HTTP.
+        policy: As :class:`~guarded_tools.guard.Guard` takes it.
+        keyed: Name tools by server: ``server/tool`` in policies, ``server_tool`` to models.
+        read_timeout: Seconds a call may take.
+        start_timeout: Seconds a server may take to start. Default: 10, and 90 for commands that download.
+        **options: What else :class:`~guarded_tools.guard.Guard` takes.
+
+    Yields a list of tools with the guard as its ``guard``.
+
+    Raises:
+        ConnectionFailed: a server is described wrongly, did not start or did not answer.
+        PolicyError: the policy cannot be used.
+        GuardError: two servers have a tool of one name, and ``keyed`` is false.
+    """
+    described = {
+        name: server if isinstance(server, StdioServer | HttpServer) else _read(name, server)
+        for name, server in servers.items()
+    }
+    return Opening(
+        described, policy, keyed=keyed, read_timeout=read_timeout, start_timeout=start_timeout, options=options
+    )
+
+
+_KEYS = {"command": {"command", "args", "env", "cwd", "transport"}, "url": {"url", "headers", "transport"}}
+_TRANSPORTS = {"command": {"stdio"}, "url": {"http", "streamable_http", "streamable-http"}}
+
+
+def _read(name: str, config: Config) -> Server:
+    """Read a server as MCP clients write it; what is not understood is an error, since it could be a safeguard."""
+    roads = [road for road in _KEYS if road in config]
+    if len(roads) != 1:
+        raise ConnectionFailed(f"server {name}: exactly one of command and url is needed", sent=False)
+    road = roads[0]
+    unknown = sorted(config.keys() - _KEYS[road])
+    if unknown:
+        known = ", ".join(sorted(_KEYS[road]))
+        raise ConnectionFailed(
+            f"server {name}: {', '.join(unknown)} is not known beside {road}; {known} are", sent=False
+        )
+    transport = config.get("transport", config.get("type"))
+    if transport is not None and transport not in _TRANSPORTS[road]:
+        raise ConnectionFailed(f"server {name}: the transport {transport} is not supported for {road}", sent=False)
+    if road == "url":
+        return HttpServer(config["url"], dict(config.get("headers") or {}))
+    return StdioServer(
+        config["command"], tuple(config.get("args") or ()), dict(config.get("env") or {}), config.get("cwd")
+    )

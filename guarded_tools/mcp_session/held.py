@@ -1,0 +1,118 @@
+"""A held MCP session: opened once, used from anywhere, reopened when the server died.
+
+An MCP session belongs to the task that entered it and to that task's event loop. So each :class:`HeldSession` owns a
+thread with a loop, in which one task enters and leaves the session; calls cross over to it from any loop, from sync
+code and from notebooks. The thread is a daemon: a program whose author forgot to close ends all the same.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from guarded_tools.mcp_session.owner import Owner
+from guarded_tools.mcp_session.transport import Server
+
+if TYPE_CHECKING:
+    from mcp.types import CallToolResult, Tool
+
+READ_TIMEOUT = 90.0
+"""Seconds a call may take unless told otherwise."""
+
+
+class HeldSession:
+    """One MCP session with one server, for as long as it is open.
+
+    Args:
+        server: A :class:`StdioServer` or an :class:`HttpServer`.
+        name: What errors call the server.
+        read_timeout: Seconds a call may take.
+        start_timeout: Seconds the server may take to start. Default: 10, and 90 for commands that download.
+        on_tools_changed: Called in the session's own thread with the new tools when the server says that they
+            changed, or when a reopened server lists others.
+
+    Use it with ``with`` or ``async with``. All calls raise :class:`~guarded_tools.errors.ConnectionFailed`.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        name: str = "",
+        read_timeout: float = READ_TIMEOUT,
+        start_timeout: float | None = None,
+        on_tools_changed: Callable[[Sequence[Tool]], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.on_tools_changed = on_tools_changed
+        this = weakref.ref(self)  # the thread must not keep alive what a forgetful user has dropped
+
+        def changed(tools: Sequence[Tool]) -> None:
+            held = this()
+            if held is not None and held.on_tools_changed is not None:
+                held.on_tools_changed(tools)
+
+        self._owner = Owner(server, name or "the MCP server", read_timeout, start_timeout, changed)
+        weakref.finalize(self, self._owner.stop).atexit = False
+
+    def open(self) -> None:
+        """Start the server and wait until it has listed its tools."""
+        self._owner.start()
+        try:
+            self._owner.wait(self._owner.connected())
+        except BaseException:
+            self.close()
+            raise
+
+    async def aopen(self) -> None:
+        """As :meth:`open`, without blocking the loop."""
+        self._owner.start()
+        try:
+            await self._owner.await_(self._owner.connected())
+        except BaseException:
+            await self.aclose()
+            raise
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        await self.aopen()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """What the server lists, as it last said."""
+        return self._owner.tools
+
+    async def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> CallToolResult:
+        """Call a tool from any event loop. Cancelling it tells the server.
+
+        Raises:
+            ConnectionFailed: the server could not be reached, died or did not answer in time; ``sent`` says whether
+                the call may have run.
+            McpError: the server answered with a protocol error.
+        """
+        return await self._owner.await_(self._owner.call(name, arguments))
+
+    def call_tool_sync(self, name: str, arguments: Mapping[str, Any] | None = None) -> CallToolResult:
+        """Call a tool from sync code; also where an event loop runs, as in a notebook. Raises as :meth:`call_tool`."""
+        return self._owner.wait(self._owner.call(name, arguments))
+
+    def close(self) -> None:
+        """End the session and the server's process. Calls under way fail. Closing twice does nothing."""
+        self._owner.stop()
+        self._owner.join()
+
+    async def aclose(self) -> None:
+        """As :meth:`close`, without blocking the loop."""
+        self._owner.stop()
+        await self._owner.ajoin()
