@@ -131,7 +131,7 @@ def _schema(request: ApprovalRequest) -> dict[str, Any]:
     }
 
 
-class _Unclear(ValueError):
+class _Unclear(ValueError):  # noqa: N818 - says what an answer is
     """An answer that says nothing."""
 
 
