@@ -19,6 +19,9 @@ COMMANDS = {
     "validate": "guarded_tools.cli.policy:validate",
     "explain": "guarded_tools.cli.policy:explain",
     "preset": "guarded_tools.cli.preset:preset",
+    "scan": "guarded_tools.cli.author:scan",
+    "test": "guarded_tools.cli.author:run_tests",
+    "lock": "guarded_tools.cli.author:lock",
     "demo": "guarded_tools.cli.demo:demo",
 }
 """Name of a command → ``module:function``, or ``module:app`` for a ``typer.Typer`` with commands of its own."""

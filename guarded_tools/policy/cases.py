@@ -14,9 +14,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from guarded_tools.errors import PolicyError, Problem
 from guarded_tools.policy.engine import decide
-from guarded_tools.policy.load import explain_errors, suggest
 from guarded_tools.policy.model import Name, Part, Policy, Text, Window, wrong
-from guarded_tools.policy.source import Source, read_source
+from guarded_tools.policy.problems import Reporter, explain_errors, suggest
+from guarded_tools.policy.source import read_source
 from guarded_tools.values import Charge, Decision, Effect, Full, Halted, Reservation, ToolCall
 
 
@@ -130,12 +130,16 @@ class Cases(Part):
         """
         source = read_source(Path(path))
         problems = list(source.problems)
+
+        def problem(at: str, message: str, hint: str = "", *, key: bool = False) -> Problem:
+            return source.problem(_written(source.data, at), message, hint, key=key)
+
         try:
             cases = cls.model_validate(source.data)
         except ValidationError as error:
-            problems += explain_errors(error, cls, source.data, lambda at: _written(source.data, at), source.problem)
+            problems += explain_errors(error, cls, problem)
         else:
-            problems += _unknown_tools(cases, source, tools)
+            problems += _unknown_tools(cases, problem, tools)
             if not problems:
                 return cases
         raise PolicyError(tuple(sorted(problems, key=lambda found: (found.line, found.column))))
@@ -154,14 +158,14 @@ def _written(data: Any, at: str) -> str:
     return at
 
 
-def _unknown_tools(cases: Cases, source: Source, tools: Collection[str]) -> Iterator[Problem]:
+def _unknown_tools(cases: Cases, problem: Reporter, tools: Collection[str]) -> Iterator[Problem]:
     # A misspelt tool is refused by default, and a case that expects a refusal would pass for ever.
     for place, case in enumerate(cases.cases):
         for number, step in enumerate(case.steps):
             if tools and step.tool not in tools and not (step.expect.rule or "").startswith("(default"):
-                at = _written(source.data, f"/cases/{place}/steps/{number}/tool")
+                at = f"/cases/{place}/steps/{number}/tool"
                 hint = suggest(step.tool, tools) or 'if that is the point, expect the rule "(default deny)"'
-                yield source.problem(at, f"{step.tool!r} is no tool of the server", hint)
+                yield problem(at, f"{step.tool!r} is no tool of the server", hint)
 
 
 class Failure(NamedTuple):

@@ -1,0 +1,197 @@
+"""``scan``, ``test`` and ``lock``: from a server's address to a policy that is tested and tools that are pinned."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from guarded_tools.cli.offer import Command, Env, Sandbox, ServerName, Token, Url, ask_server
+from guarded_tools.errors import GuardError
+
+if TYPE_CHECKING:
+    from guarded_tools.policy.cases import Failure, Result
+    from guarded_tools.policy.lock import Drift
+
+LOCK_FILE = Path("guarded-tools.lock")
+
+
+def scan(
+    command: Command = None,
+    *,
+    sandbox: Sandbox = False,
+    url: Url = None,
+    server: ServerName = None,
+    env: Env = None,
+    token_env: Token = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file, which must not exist yet.")
+    ] = None,
+    form: Annotated[
+        Literal["yaml", "json"] | None,
+        typer.Option("--format", help="YAML has comments. Default: by the suffix of -o."),
+    ] = None,
+) -> None:
+    """Read a server's tools and draft a policy for them, grouped by risk class."""
+    from guarded_tools.policy.risk import RANK
+    from guarded_tools.policy.scan import draft, draft_yaml, rate
+
+    offer = ask_server(command, sandbox=sandbox, url=url, server=server, env=env, token_env=token_env)
+    rated = [rate(info, annotations, offer.known(info.name)) for info, annotations in offer.tools]
+    if form is None:
+        form = "json" if output is not None and output.suffix == ".json" else "yaml"
+    if form == "yaml":
+        text = draft_yaml(offer.server, rated)
+    else:
+        text = json.dumps(draft(offer.server, rated), indent=2, ensure_ascii=False) + "\n"
+    _write(output, text)
+    classes = Counter(tool.risk for tool in rated)
+    told = ", ".join(f"{classes[risk]} {risk}" for risk in RANK if classes[risk]) or "none"
+    typer.echo(f"{len(rated)} tools of {offer.server}: {told}", err=True)
+
+
+def lock(
+    command: Command = None,
+    *,
+    sandbox: Sandbox = False,
+    url: Url = None,
+    server: ServerName = None,
+    env: Env = None,
+    token_env: Token = None,
+    file: Annotated[Path, typer.Option("--file", "-f", help="The lock.")] = LOCK_FILE,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if a tool changed, is new or is gone.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
+) -> None:
+    """Pin a server's tools by name, description and schema, or check them against their pins."""
+    from guarded_tools.policy.lock import Lock
+
+    pinned = Lock.from_file(file) if check or file.exists() else None
+    offer = ask_server(command, sandbox=sandbox, url=url, server=server, env=env, token_env=token_env)
+    drifts = pinned.compare(offer.server, offer.infos) if pinned is not None else []
+    if not check:
+        fresh = Lock.of(offer.infos)
+        file.write_text((pinned.joined(fresh) if pinned else fresh).to_json(), encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps([drift._asdict() for drift in drifts], indent=1, ensure_ascii=False))
+    else:
+        _say_drift(drifts, len(offer.tools), offer.server, file, checked=check)
+    raise typer.Exit(1 if check and drifts else 0)
+
+
+def run_tests(
+    policy: Annotated[Path, typer.Argument(help="The policy.", show_default=False)],
+    cases: Annotated[list[Path], typer.Argument(help="Files of cases.", show_default=False)],
+    *,
+    lock_file: Annotated[
+        Path | None, typer.Option("--lock", help="Take the tools' schemas from this lock.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Run a policy's own tests: calls, time passing between them, and what has to become of each."""
+    from guarded_tools.denial import used_up
+    from guarded_tools.policy import Policy
+    from guarded_tools.policy.cases import Cases, run
+    from guarded_tools.stores.memory import MemoryStore
+
+    judged = Policy.from_file(policy)
+    schemas = _schemas(judged.server, lock_file)
+    # Every file is read before anything runs, so that one broken file is not lost behind the results of another.
+    read = [(path, Cases.from_file(path, schemas)) for path in cases]
+    results = [
+        (path, result)
+        for path, found in read
+        for result in run(judged, found, store=MemoryStore, schemas=schemas, words=used_up)
+    ]
+    failed = sum(result.failure is not None for _, result in results)
+    if as_json:
+        typer.echo(json.dumps([_as_json(path, result) for path, result in results], indent=1, ensure_ascii=False))
+    else:
+        for path, result in results:
+            _say_result(path, result)
+        typer.echo(f"{len(results) - failed} of {len(results)} cases passed")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _schemas(server: str | None, lock_file: Path | None) -> dict[str, Mapping[str, Any] | None]:
+    """The schemas of a server's tools: from a lock, else from the catalogue; empty where neither knows it."""
+    from guarded_tools.pictify.catalogue import SERVER, catalogue
+    from guarded_tools.policy.lock import Lock
+
+    if lock_file is not None:
+        servers = Lock.from_file(lock_file).servers
+        if server is None and len(servers) == 1:
+            (server,) = servers
+        if server is None or server not in servers:
+            raise GuardError(f"{lock_file} pins no server {server!r}, but {', '.join(map(repr, servers)) or 'none'}")
+        return {name: pinned.schema for name, pinned in servers[server].items()}
+    return {name: info.schema for name, info in catalogue().items()} if server == SERVER else {}
+
+
+def _write(output: Path | None, text: str) -> None:
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        # A draft over an edited policy would be a day's work lost.
+        raise GuardError(f"{output} is there already; write the draft elsewhere and compare") from None
+    except OSError as error:
+        raise GuardError(f"{output} cannot be written: {error.strerror}") from None
+
+
+def _say_drift(drifts: Sequence[Drift], total: int, server: str, file: Path, *, checked: bool) -> None:
+    from guarded_tools.approvers.visible import plain
+
+    for drift in drifts:
+        typer.echo(f"{plain(drift.tool)}: {drift.summary}")
+        if drift.diff:
+            typer.echo(drift.diff)
+    if not checked:
+        typer.echo(f"{file}: {total} tools of {server} are pinned")
+    elif not drifts:
+        typer.echo(f"{file}: all {total} tools of {server} are the pinned ones")
+
+
+def _say_result(path: Path, result: Result) -> None:
+    if result.failure is None:
+        typer.echo(f"ok    {result.case.name} ({result.calls} calls)")
+        return
+    failure = result.failure
+    typer.echo(f"FAIL  {result.case.name} ({path})")
+    typer.echo(
+        f"      step {failure.step}, call {failure.call}: {failure.judged.tool} {json.dumps(failure.judged.args)}"
+    )
+    for part, wanted, found in failure.expected.differences(failure.seen):
+        typer.echo(f"      {part}: expected {wanted!r}, was {found!r}")
+
+
+def _as_json(path: Path, result: Result) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "name": result.case.name,
+        "passed": result.failure is None,
+        "calls": result.calls,
+        "failure": _failure_as_json(result.failure) if result.failure else None,
+    }
+
+
+def _failure_as_json(failure: Failure) -> dict[str, Any]:
+    return {
+        "step": failure.step,
+        "call": failure.call,
+        "tool": failure.judged.tool,
+        "args": failure.judged.args,
+        "seen": failure.seen._asdict(),
+        "differences": [
+            {"part": part, "expected": wanted, "seen": found}
+            for part, wanted, found in failure.expected.differences(failure.seen)
+        ],
+    }

@@ -1,0 +1,108 @@
+"""Which server a command is about, and what that server offers right now."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import typer
+
+from guarded_tools.errors import GuardError
+from guarded_tools.pictify.catalogue import SERVER, catalogue, risk_of
+from guarded_tools.values import Risk, ToolInfo
+
+if TYPE_CHECKING:
+    from mcp.types import Tool
+
+    from guarded_tools.mcp_session import HttpServer, StdioServer
+
+Command = Annotated[
+    list[str] | None, typer.Argument(help="What starts the server over stdio. Put -- before it.", show_default=False)
+]
+Sandbox = Annotated[bool, typer.Option("--sandbox", help="The local Pictify sandbox.")]
+Url = Annotated[str | None, typer.Option("--url", help="The address of a server (streamable HTTP).")]
+ServerName = Annotated[
+    str | None, typer.Option("--server", help="What your program calls the server. Default: told from the address.")
+]
+Env = Annotated[
+    list[str] | None, typer.Option("--env", metavar="NAME", help="Hand this environment variable to the command.")
+]
+Token = Annotated[
+    str | None, typer.Option("--token-env", metavar="NAME", help="The environment variable that holds a bearer token.")
+]
+
+
+class Offer(NamedTuple):
+    """What a server offers: its tools, each with the server's own annotations."""
+
+    server: str
+    tools: tuple[tuple[ToolInfo, Mapping[str, Any]], ...]
+
+    @property
+    def infos(self) -> list[ToolInfo]:
+        """The tools without their annotations."""
+        return [info for info, _ in self.tools]
+
+    @property
+    def known(self) -> Callable[[str], Risk | None]:
+        """What our catalogue says of this server's tools."""
+        return risk_of if self.server == SERVER else lambda _: None
+
+
+def ask_server(
+    command: Sequence[str] | None,
+    *,
+    sandbox: bool,
+    url: str | None,
+    server: str | None,
+    env: Sequence[str] | None,
+    token_env: str | None,
+) -> Offer:
+    """Start or reach a server and list its tools.
+
+    Raises:
+        ConnectionFailed: it did not start or did not answer.
+    """
+    from guarded_tools.mcp_session import HeldSession, HttpServer, StdioServer
+
+    if sum((bool(command), sandbox, url is not None)) != 1:
+        raise GuardError("name one server: --sandbox, --url ADDRESS, or -- COMMAND")
+    road: StdioServer | HttpServer
+    if url is not None:
+        headers = {"Authorization": f"Bearer {_from_env(token_env)}"} if token_env else {}
+        road, told = HttpServer(url, headers=headers), urlsplit(url).hostname or ""
+    elif sandbox:
+        road, told = StdioServer(sys.executable, ("-m", "guarded_tools.pictify.sandbox")), "pictify"
+    else:
+        assert command
+        given = {name: _from_env(name) for name in env or ()}
+        road, told = StdioServer(command[0], tuple(command[1:]), env=given), PurePath(command[0]).stem
+    with HeldSession(road, name=server or told) as session:
+        tools = session.tools
+    name = server or (_catalogue_name(tools) or told)
+    return Offer(name, tuple((_info(name, tool), _annotations(tool)) for tool in tools))
+
+
+def _info(server: str, tool: Tool) -> ToolInfo:
+    return ToolInfo(tool.name, server, tool.description or "", tool.inputSchema)
+
+
+def _annotations(tool: Tool) -> Mapping[str, Any]:
+    return tool.annotations.model_dump(exclude_none=True) if tool.annotations else {}
+
+
+def _catalogue_name(tools: Sequence[Tool]) -> str:
+    """The server's name in our catalogue, if most of its tools stand there."""
+    found = sum(tool.name in catalogue() for tool in tools)
+    return SERVER if found * 2 > len(tools) else ""
+
+
+def _from_env(name: str) -> str:
+    value = os.environ.get(name)
+    if value is None:
+        raise GuardError(f"the environment variable {name} is not set")
+    return value
