@@ -197,7 +197,9 @@ def _in_description(risk: Risk, description: str) -> Iterator[Classified]:
     if _ANY_PROGRAM.search(description):
         yield Classified("execute", "description says it runs what it is given")
     plain = [verb for verb in _leading_verbs(description) if verb not in _NOUNS]
-    if plain and not _RUNS_A_QUERY.match(description[:300]):
+    if _RUNS_A_QUERY.match(description[:300]):
+        plain = [verb for verb in plain if _CLASS[verb] != "execute"]
+    if plain:
         strongest = _strongest(plain)
         # Between write and execute the name is the better witness: "Trigger the creation of …" creates.
         if risk == "read" or RANK[_CLASS[strongest]] >= RANK["financial"]:

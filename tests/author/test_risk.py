@@ -72,6 +72,8 @@ def test_what_nobody_can_tell_is_never_read(name, description):
         ("update_row", "Update a row. This cannot be undone.", "destructive"),
         ("lookup", "Looks up and executes arbitrary Python code", "execute"),
         ("query_metrics", "Run a PromQL query", "read"),
+        ("read_query", "Execute a SELECT query", "read"),
+        ("write_query", "Execute an INSERT, UPDATE, or DELETE query", "destructive"),
         ("query_database", "Run SQL against the database", "execute"),
         ("delete_all", "Get a list of everything", "destructive"),
         ("get_status", "This tool lets you see the status", "read"),
