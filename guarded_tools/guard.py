@@ -443,7 +443,7 @@ class Guard:
             if outcome == "responded"
             else denial.text(case.call.tool, case.decision.rule, outcome, why, retry_after)
         )
-        return ToolDenied(mask(said), case.decision, outcome, retry_after)
+        return ToolDenied(mask(said), case.decision._replace(message=mask(why)), outcome, retry_after)
 
     def _record(
         self,
