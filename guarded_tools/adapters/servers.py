@@ -27,6 +27,7 @@ READ_TIMEOUT = 90.0
 """Seconds a call may take unless told otherwise."""
 
 Config: TypeAlias = Mapping[str, Any]
+RiskOf: TypeAlias = Callable[[str], Risk | None]
 
 log = logging.getLogger("guarded_tools.mcp")
 
@@ -52,36 +53,31 @@ class GuardedTools(list[BaseTool]):
     ``guard`` is the guard in front of them: ``tools.guard.usage()``.
     """
 
-    def __init__(self, guard: Guard, sessions: Sequence[HeldSession], *, keyed: bool, risk: _RiskOf) -> None:
+    def __init__(self, guard: Guard, sessions: Sequence[HeldSession], *, keyed: bool, risk: RiskOf) -> None:
         super().__init__()
         self.guard = guard
         self._sessions = tuple(sessions)
         self._keyed = keyed
         self._risk = risk
-        self.refresh()
         for session in self._sessions:
             session.on_tools_changed = self._on_changed
+        self.refresh()
 
     def refresh(self) -> None:
         """Take over what the servers list now, every tool guarded.
 
         Raises:
-            GuardError: two servers have a tool of one name.
+            GuardError: two tools have one name.
         """
-        converted = [
-            (session.name, tool)
-            for session in self._sessions
-            for tool in langchain_tools(session, keyed=self._keyed, risk=self._risk)
-        ]
         owners: dict[str, str] = {}
-        for server, tool in converted:
-            other = owners.setdefault(tool.name, server)
-            if other != server:
-                raise GuardError(
-                    f"the servers {other} and {server} both have a tool called {tool.name}; pass keyed=True, and name"
-                    f" it {other}/{tool.name} and {server}/{tool.name} in the policy"
-                )
-        self[:] = self.guard.wrap([tool for _, tool in converted])
+        converted: list[BaseTool] = []
+        for session in self._sessions:
+            for tool in langchain_tools(session, keyed=self._keyed, risk=self._risk):
+                if tool.name in owners:
+                    raise GuardError(_two_of_one_name(tool.name, owners[tool.name], session.name))
+                owners[tool.name] = session.name
+                converted.append(tool)
+        self[:] = self.guard.wrap(converted)
 
     def _on_changed(self, _: object) -> None:
         try:
@@ -90,9 +86,6 @@ class GuardedTools(list[BaseTool]):
             log.error(  # noqa: TRY400 - the message says it all
                 "The tools of a server changed, and the old ones stay in use: %s", error
             )
-
-
-_RiskOf: TypeAlias = Callable[[str], Risk | None]
 
 
 class Opening:
@@ -106,7 +99,7 @@ class Opening:
         keyed: bool = False,
         read_timeout: float = READ_TIMEOUT,
         start_timeout: float | None = None,
-        risk: _RiskOf = lambda _: None,
+        risk: RiskOf = lambda _: None,
         options: GuardOptions,
     ) -> None:
         self._policy = policy
@@ -181,6 +174,15 @@ def guarded_tools(
     }
     return Opening(
         described, policy, keyed=keyed, read_timeout=read_timeout, start_timeout=start_timeout, options=options
+    )
+
+
+def _two_of_one_name(tool: str, one: str, other: str) -> str:
+    if one == other:
+        return f"the server {one} lists two tools that go by the name {tool}"
+    return (
+        f"the servers {one} and {other} both have a tool called {tool}; pass keyed=True, and name them"
+        f" {one}/{tool} and {other}/{tool} in the policy"
     )
 
 

@@ -76,14 +76,13 @@ class Connection:
                     await self.over.wait()
         except* ConnectionFailed as group:
             self.reason = str(_leaf(group))
-        except* McpError as group:
-            told = next(iter(self._failures.values()), None)
+        except* Exception as group:  # noqa: BLE001 - whatever a transport raises at its end is the end
+            error, told = _leaf(group), next(iter(self._failures.values()), None)
+            log.debug("The connection to %s ended: %s", owner.name, owner.mask(repr(error)))
             if told is not None:
                 self.reason = f"could not be reached: {told}"
-            elif not self.over.is_set():
-                self.reason = f"refused to open a session: {_leaf(group)}"
-        except* Exception as group:  # noqa: BLE001 - whatever a transport raises at its end is the end
-            log.debug("The connection to %s ended: %s", owner.name, owner.mask(repr(_leaf(group))))
+            elif not isinstance(error, McpError) or not self.over.is_set():
+                self.reason = f"could not be opened: {error}"
         finally:
             self.finish()
 
@@ -92,7 +91,7 @@ class Connection:
         if not self.over.is_set():
             self._fate = fate
         self.over.set()
-        for call in tuple(self._calls):
+        for call in self._calls - {asyncio.current_task()}:
             call.cancel()
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None) -> CallToolResult:

@@ -64,6 +64,8 @@ class _Client(httpx.AsyncClient):
         try:
             response = await super().send(request, **options)
             failure = _refusal(request, response)
+            if failure is None and response.next_request is not None:
+                return response
             if failure is None and _is_stream(response):
                 return _decoded(
                     response, _Answered(response, lambda: self._fail(request_id, ConnectionFailed(_UNANSWERED)))
@@ -139,7 +141,14 @@ def _refusal(request: httpx.Request, response: httpx.Response) -> ConnectionFail
     status = response.status_code
     if status == httpx.codes.NOT_FOUND and SESSION_HEADER in request.headers:
         return SessionGone("the server no longer knows this session", sent=False)
-    if response.is_success or response.next_request is not None:
+    if response.next_request is not None:
+        # The SDK follows where it is safe; a key was meant for one origin, so nothing follows it to another.
+        there, here = response.next_request.url, request.url
+        if (there.scheme, there.host, there.port) == (here.scheme, here.host, here.port):
+            return None
+        elsewhere = there.copy_with(userinfo=b"", query=None, fragment=None)
+        return ConnectionFailed(f"the server redirects to {elsewhere}; if that is right, use it as url", sent=False)
+    if response.is_success:
         return None
     hint = " The key was not accepted." if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN} else ""
     ambiguous = status >= 500 or status in {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS}  # noqa: PLR2004

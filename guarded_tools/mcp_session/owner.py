@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import json
 import logging
 import os
 import threading
@@ -128,7 +129,8 @@ class Owner:
 
     def _run(self, ready: threading.Event) -> None:
         try:
-            asyncio.run(self._live(ready))
+            with asyncio.Runner() as runner:  # not asyncio.run, which notebooks replace by one for their own loop
+                runner.run(self._live(ready))
         finally:
             ready.set()
             _open_owners.discard(self)
@@ -193,6 +195,11 @@ class Owner:
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
         """Call a tool on the live connection."""
+        try:
+            # What cannot be written would end the connection in the writer, for every call under way.
+            json.dumps(arguments, ensure_ascii=False, allow_nan=False, default=str).encode()
+        except (ValueError, RecursionError) as error:
+            raise ConnectionFailed(f"the arguments of {tool} are no JSON: {error}", sent=False) from None
         connection = await self.connected()
         try:
             return await connection.call(tool, arguments)

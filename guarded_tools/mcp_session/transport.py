@@ -126,9 +126,11 @@ class Tail:
         self._lines: deque[str] = deque(maxlen=_STDERR_LINES)
         self._mask = mask
         self._ended = threading.Event()
+        self._ended.set()
 
     def attach(self) -> int:
         """Start reading; give the descriptor that the server should write to. The caller closes it."""
+        self._ended.clear()
         reader, writer = os.pipe()
         threading.Thread(target=self._read, args=(reader,), name="guarded-tools-stderr", daemon=True).start()
         return writer

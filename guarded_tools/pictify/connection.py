@@ -79,12 +79,14 @@ def _server(
         if url is not None:
             raise ConnectionFailed("sandbox and url exclude each other", sent=False)
         return StdioServer(SANDBOX[0], (*SANDBOX[1:], *(() if sandbox is True else sandbox)), env)
-    key = api_key or env.get(KEY) or os.environ.get(KEY)
+    key = (api_key or env.get(KEY) or os.environ.get(KEY) or "").strip()
     if not key:
         raise ConnectionFailed(
             f"there is no Pictify API key: set {KEY}, pass api_key=, or try sandbox=True, which needs none", sent=False
         )
     if url is not None:
         return HttpServer(url, {"Authorization": f"Bearer {key}"})
+    if isinstance(command, str) or not command:
+        raise ConnectionFailed(f"command is a sequence of words, such as {COMMAND}, not {command!r}", sent=False)
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return StdioServer(command[0], tuple(command[1:]), {**passed_on, **env, KEY: key})
