@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from guarded_tools.errors import Problem
-from guarded_tools.policy.conditions import NUMERIC, Operator, is_number
+from guarded_tools.policy.conditions import Operator, is_number
 from guarded_tools.policy.model import ArgumentPath, Name, Part, Text, wrong
-from guarded_tools.policy.rules import pointer
+from guarded_tools.policy.problems import Reporter, explain_errors
+from guarded_tools.policy.rules import EVERYWHERE, pointer
 
 GLOBAL: Final = "_global"
 """The scope in which the counters of ``"*"`` are read."""
 
-_BESIDE: Final = "rules is the other dialect: "
-
-
-class Reporter(Protocol):
-    """Makes a problem out of a pointer."""
-
-    def __call__(self, at: str, message: str, hint: str = "", *, key: bool = False) -> Problem: ...  # noqa: D102
+_FIRST_DIALECT: Final = frozenset({"require", "deny_if", "limits"})
+# What cannot stand in one rule with what.
+_UNFIT: Final = {"deny": ("conditions", "rate_limit", "state"), "rate_limit": ("conditions", "state"), "evaluate": ()}
 
 
 class Imported(NamedTuple):
@@ -37,9 +34,20 @@ class Imported(NamedTuple):
 
     data: dict[str, Any]
     problems: list[Problem]
-    warnings: tuple[Problem, ...]
+    warnings: list[Problem]
     places: dict[str, str]
     names: dict[str, str]
+
+    def place(self, at: str) -> str:
+        """Where a part of the data stands in the file."""
+        above = at
+        while above:
+            if above in self.places:
+                found = self.places[above]
+                # Only conditions have the same parts in both dialects.
+                return found + at[len(above) :] if "/conditions/" in found else found
+            above = above.rpartition("/")[0]
+        return at
 
 
 def _rate(text: str) -> str:
@@ -93,199 +101,138 @@ class InterceptTool(Part):
     rules: Annotated[tuple[Rule, ...], Field(strict=False)]
 
 
-_TOOL: Final = TypeAdapter(InterceptTool)
-
-
 def convert(data: dict[str, Any], problem: Reporter) -> Imported:
     """Rewrite every entry with ``rules``. Entries of the first dialect are left as they are."""
+    out = Imported(data, [], [], {}, {})
     tools = data.get("tools")
-    if type(tools) is not dict or not any(_is_rules(entry) for entry in tools.values()):
-        return Imported(data, [], (), {}, {})
-    work = _Conversion(problem)
-    rewritten: dict[str, Any] = {}
-    everywhere: dict[str, Any] = {}
-    for key, entry in tools.items():
-        if not _is_rules(entry):
-            rewritten[key] = entry
-        elif key == "*":
-            everywhere = work.entry(key, entry, "/all_tools")
-        else:
-            rewritten[key] = work.entry(key, entry, pointer("tools", key))
+    if type(tools) is not dict or not any(_has_rules(entry) for entry in tools.values()):
+        return out
+    rewritten = {key: entry for key, entry in tools.items() if key != "*" or not _has_rules(entry)}
     result = {**data, "tools": rewritten}
-    if everywhere:
-        result["all_tools"] = _merged(data.get("all_tools"), everywhere, work, problem)
-    warnings: tuple[Problem, ...] = ()
-    if "default" not in data and all(_is_rules(entry) for entry in tools.values()):
+    for key, entry in tools.items():
+        if not _has_rules(entry):
+            continue
+        if key != "*":
+            rewritten[key] = _Entry(key, pointer("tools", key), out, problem).convert(entry)
+        elif data.get("all_tools"):
+            out.problems.append(problem("/tools/*", 'rules for "*" beside all_tools', "keep one of the two", key=True))
+        else:
+            result["all_tools"] = _Entry(GLOBAL, EVERYWHERE, out, problem).convert(entry)
+    if "default" not in data and all(map(_has_rules, tools.values())):
         result["default"] = "allow"
         message = "default is missing, so every tool that is not listed is allowed"
-        warnings = (problem("/tools", message, "write default: deny, or default: allow if that is meant"),)
-    return Imported(result, work.problems, warnings, work.places, work.names)
+        out.warnings.append(problem("/tools", message, "write default: deny, or default: allow if that is meant"))
+    return out._replace(data=result)
 
 
-def _is_rules(entry: Any) -> bool:
+def _has_rules(entry: Any) -> bool:
     return type(entry) is dict and "rules" in entry
 
 
-def _merged(own: Any, imported: dict[str, Any], work: _Conversion, problem: Reporter) -> dict[str, Any]:
-    """Put the rules of ``"*"`` where ``all_tools`` are. Both at once would need an order that neither dialect gives."""
-    if own:
-        work.problems.append(problem("/tools/*", 'rules for "*" beside all_tools', "keep one of the two", key=True))
-    return imported
+class _Entry:
+    """One tool's entry on its way into the first dialect; what it becomes stands at ``base``."""
 
+    def __init__(self, scope: str, base: str, out: Imported, problem: Reporter) -> None:
+        self._scope, self._base, self._out, self._problem = scope, base, out, problem
+        self._at = pointer("tools", "*" if base == EVERYWHERE else scope)
+        self._require: list[dict[str, Any]] = []
+        self._limits: list[dict[str, Any]] = []
+        self._deny: dict[str, Any] = {}
 
-class _Conversion:
-    def __init__(self, problem: Reporter) -> None:
-        self._problem = problem
-        self.problems: list[Problem] = []
-        self.places: dict[str, str] = {}
-        self.names: dict[str, str] = {}
-
-    def entry(self, key: str, entry: dict[str, Any], base: str) -> dict[str, Any]:
-        at = pointer("tools", key)
-        for other in entry:
-            if other in {"require", "deny_if", "limits"}:
-                self._tell(f"{at}/{other}", f"{_BESIDE}{other} cannot stand beside it", "use one of the two", key=True)
-        rules = {"rules": entry["rules"]} if type(entry["rules"]) is list else entry
-        extra = {name: value for name, value in entry.items() if name not in {"require", "deny_if", "limits"}}
+    def convert(self, entry: dict[str, Any]) -> dict[str, Any]:
+        for other in sorted(_FIRST_DIALECT & entry.keys()):
+            self._tell(
+                f"{self._at}/{other}", f"{other} cannot stand beside rules", "use one dialect for a tool", key=True
+            )
         try:
-            tool = _TOOL.validate_python({**extra, **rules})
+            tool = InterceptTool.model_validate({key: entry[key] for key in entry if key not in _FIRST_DIALECT})
         except ValidationError as error:
-            from guarded_tools.policy.load import explain_errors
-
-            self.problems += explain_errors(error, InterceptTool, entry, lambda found: at + found, self._problem)
+            self._out.problems += explain_errors(error, InterceptTool, self._below)
             return {}
-        out: dict[str, Any] = {}
         denying = next((rule for rule in tool.rules if rule.action == "deny"), None)
-        counters: dict[str, int] = {}
-        scope = GLOBAL if key == "*" else key
-        used: dict[str, int] = {}
+        times: dict[str, int] = {}
         for place, rule in enumerate(tool.rules):
-            here = f"{at}/rules/{place}"
-            used[rule.name] = nth = used.get(rule.name, 0) + 1
-            name = f"{at}/rules{pointer(rule.name)}" + (f"#{nth}" if nth > 1 else "")
+            times[rule.name] = nth = times.get(rule.name, 0) + 1
+            here = f"{self._at}/rules/{place}"
             if denying is not None and rule is not denying:
                 self._tell(here, f"can never apply: the rule {denying.name!r} denies every call", "keep one of the two")
-            self._rule(rule, here, name, scope, base, out, counters)
-        return out
+            self._rule(rule, here, f"{self._at}/rules{pointer(rule.name)}" + (f"#{nth}" if nth > 1 else ""))
+        found = {"require": self._require, "limits": self._limits, **self._deny}
+        return {key: value for key, value in found.items() if value}
+
+    def _below(self, at: str, message: str, hint: str = "", *, key: bool = False) -> Problem:
+        return self._problem(self._at + at, message, hint, key=key)
 
     def _tell(self, at: str, message: str, hint: str = "", *, key: bool = False) -> None:
-        self.problems.append(self._problem(at, message, hint, key=key))
+        self._out.problems.append(self._problem(at, message, hint, key=key))
 
-    def _rule(
-        self, rule: Rule, here: str, name: str, scope: str, base: str, out: dict[str, Any], counters: dict[str, int]
-    ) -> None:
+    def _came_from(self, part: str, here: str, name: str) -> None:
+        self._out.places[self._base + part], self._out.names[self._base + part] = here, name
+
+    def _rule(self, rule: Rule, here: str, name: str) -> None:
+        for part in _UNFIT["deny" if rule.action == "deny" else "rate_limit" if rule.rate_limit else "evaluate"]:
+            if getattr(rule, part):
+                kind = "a rule that denies" if rule.action == "deny" else "rate_limit"
+                self._tell(
+                    f"{here}/{part}", f"{kind} cannot have {part} beside it", "make it a rule of its own", key=True
+                )
+        message = {} if rule.on_deny is None else {"on_deny": rule.on_deny}
         if rule.action == "deny":
-            self._deny(rule, here, name, base, out)
-            return
-        if rule.rate_limit is not None:
-            if rule.conditions or rule.state is not None:
-                self._tell(f"{here}/rate_limit", "rate_limit cannot stand beside conditions or state", "make two rules")
-                return
+            self._deny = {"action": "deny", "reason": rule.on_deny or ""}
+            self._came_from("/action", here, name)
+        elif rule.rate_limit is not None:
             count, window = rule.rate_limit.split("/")
-            self._limit(
-                {"counter": f"_rate_{window}", "max": int(count), "window": window},
-                rule,
-                here,
-                name,
-                base,
-                out,
-                counters,
-            )
-            return
-        if not rule.conditions:
+            self._limit({"counter": f"_rate_{window}", "max": int(count), "window": window, **message}, here, name)
+        elif not rule.conditions:
             self._tell(here, "a rule needs at least one condition, or a rate_limit", "add conditions")
-        bounds: list[tuple[int, Condition]] = []
+        else:
+            for place, condition in enumerate(rule.conditions):
+                if not condition.path.startswith("state."):
+                    self._came_from(f"/require/{len(self._require)}", f"{here}/conditions/{place}", name)
+                    self._require.append({**condition.model_dump(exclude_unset=True), **message})
+            most = self._most(rule, here)
+            if rule.state is not None and most is not None:
+                state = rule.state
+                count = state.increment_from or state.increment or 1
+                limit = {"counter": state.counter, "max": most, "window": state.window, "count": count, **message}
+                self._limit(limit, here, name)
+
+    def _limit(self, limit: dict[str, Any], here: str, name: str) -> None:
+        self._came_from(f"/limits/{len(self._limits)}", here, name)
+        # One proxy, one counter, and windows that begin with the minute, the hour or the day.
+        self._limits.append({**limit, "scope": "global", "align": "utc"})
+
+    def _most(self, rule: Rule, here: str) -> int | None:
+        """What the rule's own counter may reach, by the strictest of its conditions."""
+        state = rule.state
+        own = f"state.{self._scope}.{state.counter}" if state is not None else ""
+        bounds: list[int] = []
+        fine = True
         for place, condition in enumerate(rule.conditions):
             at = f"{here}/conditions/{place}"
-            if condition.path.startswith("state."):
-                bounds.append((place, condition))
+            if not condition.path.startswith("state."):
                 continue
-            require = out.setdefault("require", [])
-            target = f"{base}/require/{len(require)}"
-            self.places[target], self.names[target] = at, name
-            require.append({"path": condition.path, "op": condition.op, "value": condition.value, **_message(rule)})
-        self._state(rule, bounds, here, name, scope, base, out, counters)
-
-    def _deny(self, rule: Rule, here: str, name: str, base: str, out: dict[str, Any]) -> None:
-        for part in ("conditions", "rate_limit", "state"):
-            if getattr(rule, part):
-                self._tell(f"{here}/{part}", f"a rule that denies must not have {part}", f"take {part} out", key=True)
-        out["action"] = "deny"
-        if rule.on_deny is not None:
-            out["reason"] = rule.on_deny
-        self.places[f"{base}/action"], self.names[f"{base}/action"] = here, name
-
-    def _state(
-        self,
-        rule: Rule,
-        bounds: list[tuple[int, Condition]],
-        here: str,
-        name: str,
-        scope: str,
-        base: str,
-        out: dict[str, Any],
-        counters: dict[str, int],
-    ) -> None:
-        own = f"state.{scope}.{rule.state.counter}" if rule.state is not None else ""
-        most: int | None = None
-        for place, condition in bounds:
-            at = f"{here}/conditions/{place}"
-            if condition.path != own:
-                hint = f"write {own}" if own else "give the rule a state with that counter"
-                self._tell(f"{at}/path", f"{condition.path} is not the counter of this rule", hint)
-                return
             bound = _bound(condition)
-            if bound is None:
+            fine = False
+            if condition.path != own:
+                hint = f"write {own}" if own else "give this rule a state with that counter"
+                self._tell(f"{at}/path", f"{condition.path} is not the counter of this rule", hint)
+            elif bound is None:
                 self._tell(f"{at}/op", "a counter is only compared by lt or lte with a number", "write op: lte")
-                return
-            if bound < 1:
+            elif bound < 1:
                 self._tell(f"{at}/value", "no call could ever pass", "to refuse every call, write action: deny")
-                return
-            most = bound if most is None else min(most, bound)
-        if rule.state is None:
-            return
-        if most is None:
-            self._tell(
-                f"{here}/state",
-                "a counter that no condition of this rule limits",
-                f"add a condition on {own}",
-                key=True,
-            )
-            return
-        if rule.state.increment is not None and rule.state.increment_from is not None:
+            else:
+                bounds.append(bound)
+                fine = True
+        if state is not None and fine and not bounds:
+            self._tell(f"{here}/state", "no condition of this rule limits its counter", f"add one on {own}", key=True)
+        if state is not None and state.increment is not None and state.increment_from is not None:
             self._tell(f"{here}/state", "increment and increment_from at once", "keep one of the two")
-            return
-        limit: dict[str, Any] = {"counter": rule.state.counter, "max": most, "window": rule.state.window}
-        if rule.state.increment_from is not None:
-            limit["count"] = rule.state.increment_from
-        elif rule.state.increment is not None:
-            limit["count"] = rule.state.increment
-        self._limit(limit, rule, here, name, base, out, counters)
-
-    def _limit(
-        self,
-        limit: dict[str, Any],
-        rule: Rule,
-        here: str,
-        name: str,
-        base: str,
-        out: dict[str, Any],
-        counters: dict[str, int],
-    ) -> None:
-        limits = out.setdefault("limits", [])
-        target = f"{base}/limits/{len(limits)}"
-        self.places[target], self.names[target] = here, name
-        limits.append({**limit, "scope": "global", "align": "utc", **_message(rule)})
-
-
-def _message(rule: Rule) -> dict[str, str]:
-    return {} if rule.on_deny is None else {"on_deny": rule.on_deny}
+        return min(bounds, default=None)
 
 
 def _bound(condition: Condition) -> int | None:
     value = condition.value
-    if condition.op not in NUMERIC or not is_number(value):
+    if not is_number(value):
         return None
-    if condition.op == "lte":
-        return math.floor(value)
-    return math.ceil(value) - 1 if condition.op == "lt" else None
+    return {"lte": math.floor(value), "lt": math.ceil(value) - 1}.get(condition.op)

@@ -98,10 +98,6 @@ def compile_one(path: Path) -> Callable[[Mapping[str, Any]], Any]:
 
     Behind ``null`` there is nothing. The reader raises :class:`Unjudgeable`.
     """
-    if len(path.steps) == 1 and type(path.steps[0]) is str:
-        key = path.steps[0]
-        return lambda args: args.get(key, MISSING)
-
     steps = path.steps
 
     def read(args: Mapping[str, Any]) -> Any:
@@ -112,6 +108,18 @@ def compile_one(path: Path) -> Callable[[Mapping[str, Any]], Any]:
             value = _step(value, step)
         return value
 
+    # The two shapes that nearly every rule has.
+    if len(steps) == 1 and type(steps[0]) is str:
+        key = steps[0]
+        return lambda args: args.get(key, MISSING)
+    if len(steps) == 2 and type(steps[0]) is str and steps[1] is LENGTH:  # noqa: PLR2004
+        listed = steps[0]
+
+        def read_length(args: Mapping[str, Any]) -> Any:
+            value = args.get(listed)
+            return len(value) if type(value) is list else read(args)
+
+        return read_length
     return read
 
 
@@ -133,6 +141,8 @@ def compile_many(path: Path) -> Callable[[Mapping[str, Any]], list[Any]]:
                     if type(value) is not list:
                         raise Unjudgeable(f"cannot be entered with [*]: there is {kind_of(value)}")
                     found.extend(value or (MISSING,))
+                elif step.__class__ is str and type(value) is dict:
+                    found.append(value.get(step, MISSING))
                 else:
                     found.append(_step(value, step))
             values = found

@@ -112,19 +112,26 @@ def pointer(*parts: str) -> str:
 def compile_check(check: Check) -> Verdict:
     """Make the verdict of a predicate: ``None`` where it has nothing against the call, else what it says."""
     required = check.kind == "require"
-    test, refusal, missing, holds = check.test, check.refusal, check.missing, check.holds
+    test, refusal, missing = check.test, check.refusal, check.missing
+    speaks_of_nothing = check.takes_null or check.predicate.op == "exists"
+
+    def answer(value: Any) -> Decision | None:
+        said = check.holds(value)
+        return missing if said is None else None if said is required else refusal
 
     if check.path.many:
         read_all = compile_many(check.path)
 
         def verdict_of_all(args: Args) -> Decision | None:
-            # An answer about one element does not excuse another that cannot be judged.
+            # What is said of one element does not excuse another that cannot be judged.
             said = None
             try:
                 for value in read_all(args):
-                    answer = holds(value)
-                    if answer is not required:
-                        said = said or (missing if answer is None else refusal)
+                    if speaks_of_nothing or value is MISSING or value is None:
+                        found = answer(value)
+                        said = said or found
+                    elif test(value) is not required:
+                        said = said or refusal
             except Unjudgeable as reason:
                 return check.doubt(reason)
             return said
@@ -132,24 +139,12 @@ def compile_check(check: Check) -> Verdict:
         return verdict_of_all
 
     read = compile_one(check.path)
-    if check.takes_null or check.predicate.op == "exists":
-
-        def verdict_with_null(args: Args) -> Decision | None:
-            try:
-                answer = holds(read(args))
-            except Unjudgeable as reason:
-                return check.doubt(reason)
-            if answer is None:
-                return missing
-            return None if answer is required else refusal
-
-        return verdict_with_null
 
     def verdict(args: Args) -> Decision | None:
         try:
             value = read(args)
-            if value is MISSING or value is None:
-                return missing
+            if speaks_of_nothing or value is MISSING or value is None:
+                return answer(value)
             return None if test(value) is required else refusal
         except Unjudgeable as reason:
             return check.doubt(reason)
@@ -158,31 +153,31 @@ def compile_check(check: Check) -> Verdict:
 
 
 def compile_limit(rule: str, limit: Limit, counter: str) -> Charger:
-    """Make the charge of a limit: ``None`` where the call takes nothing, a refusal where the amount cannot be counted."""
+    """Make the charge of a limit: nothing where the call takes nothing, a refusal where the amount cannot be told."""
     most, window, message, align = limit.max, limit.window, limit.on_deny or "", limit.align
     refundable = limit.counts == "successes"
     scope_of = _SCOPES[limit.scope]
 
     if type(limit.count) is int:
-        amount = limit.count
-
-        def constant(args: Args, call: ToolCall) -> Charge:  # noqa: ARG001 - one shape for all
-            return Charge(scope_of(call), counter, amount, most, window, rule, message, align, refundable)
-
-        return constant
+        constant = limit.count
+        return lambda args, call: Charge(  # noqa: ARG005 - one shape for all
+            scope_of(call), counter, constant, most, window, rule, message, align, refundable
+        )
 
     path = parse_path(str(limit.count))
-    read = compile_many(path)
+    read = compile_many(path) if path.many else compile_one(path)
 
     def counted(args: Args, call: ToolCall) -> Charge | Decision | None:
         try:
-            amount = _amount(read(args))
+            amount: Any = read(args)
+            if type(amount) is not int or amount < 0:
+                amount = _amount(amount if path.many else [amount])
         except Unjudgeable as reason:
             return Decision("deny", rule, message or f"{path.text} {reason}")
         if amount == 0:
             return None
         # More than the maximum never fits, however much more it is.
-        amount = min(amount, most + 1)
+        amount = amount if amount <= most else most + 1
         return Charge(scope_of(call), counter, amount, most, window, rule, message, align, refundable)
 
     return counted
