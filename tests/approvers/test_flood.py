@@ -1,0 +1,155 @@
+"""An agent cannot bury a human in questions."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from guarded_tools import consent, remembered
+from guarded_tools.steps import arun, run
+from guarded_tools.values import Verdict
+
+
+def no(request):
+    return False
+
+
+def yes(request):
+    return True
+
+
+def test_of_a_hundred_questions_in_a_row_twenty_are_asked(desk):
+    asked = []
+    answers = [desk.ask(desk.request({"x": x}), lambda r: asked.append(r.args) or True) for x in range(100)]
+    assert len(asked) == 20
+    refused = answers[20:]
+    assert {(a.verdict.kind, a.cause, a.outcome) for a in refused} == {("reject", "asks", "limited")}
+    assert 0 < refused[0].retry_after <= 610
+
+
+def test_the_count_of_questions_rolls_and_says_exactly_when(desk):
+    for x in range(20):
+        desk.ask(desk.request({"x": x}), yes)
+        desk.clock.now += 20
+    refused = desk.ask(desk.request(), yes)
+    assert refused.cause == "asks"
+    desk.clock.now += refused.retry_after - 0.01
+    assert desk.ask(desk.request(), yes).cause == "asks"
+    desk.clock.now += 0.02
+    assert desk.ask(desk.request(), yes).outcome is None
+
+
+def test_each_session_has_its_own_questions(desk):
+    for x in range(25):
+        desk.ask(desk.request({"x": x}), yes)
+    assert desk.ask(desk.request(session="two"), yes).outcome is None
+
+
+def test_of_fifty_parallel_questions_five_are_asked_from_threads(sync_desk):
+    asked, all_refused = [], threading.Event()
+
+    def approver(request):
+        asked.append(request.args["x"])
+        return all_refused.wait(10)
+
+    refused = []
+
+    def one(x):
+        answer = sync_desk.ask(sync_desk.request({"x": x}), approver)
+        if answer.cause == "pending":
+            refused.append(x)
+            if len(refused) == 45:
+                all_refused.set()
+        return answer
+
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(one, range(50)))
+    assert len(asked) == 5
+    assert sum(a.outcome is None for a in answers) == 5
+    assert sum((a.cause, a.outcome) == ("pending", "limited") for a in answers) == 45
+
+
+async def test_of_fifty_parallel_questions_five_are_asked_from_tasks(sync_desk):
+    asked = []
+    release = asyncio.Event()
+
+    async def approver(request):
+        asked.append(request.args["x"])
+        await release.wait()
+        return True
+
+    tasks = [asyncio.create_task(arun(sync_desk.line(sync_desk.request({"x": x}), approver))) for x in range(50)]
+    while sum(t.done() for t in tasks) < 45:
+        await asyncio.sleep(0.001)
+    release.set()
+    answers = await asyncio.gather(*tasks)
+    assert len(asked) == 5
+    assert sum(a.cause == "pending" for a in answers) == 45
+
+
+def test_a_question_that_ended_makes_room(desk):
+    for x in range(12):
+        assert desk.ask(desk.request({"x": x}), yes).outcome is None
+
+
+def test_three_rejections_close_a_tool_for_the_session(desk):
+    for x in range(3):
+        assert desk.ask(desk.request({"x": x}), no).cause == "human"
+    asked = []
+    closed = desk.ask(desk.request({"x": 9}), lambda r: asked.append(1) or True)
+    assert (closed.cause, closed.outcome) == ("closed", "rejected")
+    assert asked == []
+    assert "3 times" in closed.text
+    assert desk.ask(desk.request({"x": 9}, tool="other"), yes).outcome is None
+    assert desk.ask(desk.request({"x": 9}, session="two"), yes).outcome is None
+    desk.clock.now += 7 * 86_400
+    assert desk.ask(desk.request({"x": 9}), yes).cause == "closed"
+
+
+def test_the_same_call_rejected_twice_is_refused_unasked(desk):
+    desk.ask(desk.request({"x": 1}), no)
+    desk.ask(desk.request({"x": 1}), no)
+    again = desk.ask(desk.request({"x": 1}), yes)
+    assert (again.cause, again.outcome) == ("repeated", "rejected")
+    assert desk.ask(desk.request({"x": 2}), yes).outcome is None
+
+
+def test_what_is_no_rejection_by_a_human_closes_nothing(desk):
+    for _ in range(8):
+        desk.ask(desk.request(), lambda r: None)
+        desk.ask(desk.request(), lambda r: Verdict.respond("here"))
+    assert desk.ask(desk.request(), yes).outcome is None
+
+
+def test_the_policy_can_change_every_bound(desk):
+    desk.limits = consent.AskLimits(max_pending=1, max_asks=2, window=60, max_rejections=1)
+    nested = []
+
+    def asks_again(request):
+        line = desk.line(desk.request({"x": 2}), yes)
+        nested.append(run(line).cause)
+        return False
+
+    desk.ask(desk.request({"x": 1}), asks_again)
+    assert nested == ["pending"]
+    assert desk.ask(desk.request({"x": 3}), yes).cause == "closed"
+    desk.ask(desk.request({"x": 4}, tool="u"), yes)
+    assert desk.ask(desk.request({"x": 5}, tool="u"), yes).cause == "asks"
+    desk.clock.now += 62
+    assert desk.ask(desk.request({"x": 5}, tool="u"), yes).outcome is None
+
+
+def test_in_the_unnamed_session_rejections_end_with_the_process(desk, monkeypatch):
+    for x in range(3):
+        desk.ask(desk.request({"x": x}, session="default"), no)
+    assert desk.ask(desk.request({"x": 9}, session="default"), yes).cause == "closed"
+    monkeypatch.setattr(remembered, "_PROCESS", "another process")
+    assert desk.ask(desk.request({"x": 9}, session="default"), yes).outcome is None
+
+
+def test_a_reset_of_the_session_reopens_its_tools(desk):
+    for x in range(3):
+        desk.ask(desk.request({"x": x}), no)
+    desk.store.reset("session:one")
+    assert desk.ask(desk.request({"x": 9}), yes).outcome is None

@@ -1,0 +1,193 @@
+"""Approvals that are remembered: how widely, for whom, how long, and how they end."""
+
+import pytest
+
+from guarded_tools import consent, remembered
+from guarded_tools.errors import StoreError
+from guarded_tools.steps import run
+from guarded_tools.values import Verdict
+
+
+class Human:
+    """Answers the same every time, and notes what it was asked."""
+
+    def __init__(self, verdict):
+        self.verdict = verdict
+        self.asked = []
+
+    def __call__(self, request):
+        self.asked.append(request.args)
+        return self.verdict
+
+
+same, tool = Verdict.approve("same", by="ann@desk"), Verdict.approve("tool", by="ann@desk")
+
+
+def test_same_covers_exactly_these_arguments(desk):
+    human = Human(same)
+    first = desk.ask(desk.request({"x": 1}, remember="same"), human)
+    second = desk.ask(desk.request({"x": 1}, remember="same"), human)
+    assert (first.cause, second.cause, second.verdict.kind, second.verdict.by) == (
+        "human",
+        "remembered",
+        "approve",
+        "ann@desk",
+    )
+    desk.ask(desk.request({"x": 2}, remember="same"), human)
+    assert human.asked == [{"x": 1}, {"x": 2}]
+
+
+def test_tool_covers_any_arguments_of_this_tool(desk):
+    human = Human(tool)
+    desk.ask(desk.request({"x": 1}, remember="tool"), human)
+    assert desk.ask(desk.request({"y": "any"}, remember="tool"), human).cause == "remembered"
+    assert desk.ask(desk.request({"x": 1}, remember="tool", tool="u"), human).cause == "human"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"x": 1}, {"x": 1.0}),
+        ({"x": 1}, {"x": "1"}),
+        ({"x": 1}, {"x": True}),
+        ({"x": None}, {}),
+        ({"x": "\u00e9"}, {"x": "e\u0301"}),
+        ({"x": 10**20}, {"x": 10**20 + 1}),
+        ({"x": [1, 2]}, {"x": [2, 1]}),
+        ({"x": {"a": 1}}, {"x": {"a": 1, "b": None}}),
+        ({"x": "a"}, {"x": "a "}),
+        ({"x": 0.0}, {"x": -0.0}),
+    ],
+    ids=repr,
+)
+def test_similar_arguments_are_other_arguments(desk, one, other):
+    human = Human(same)
+    desk.ask(desk.request(one, remember="same"), human)
+    assert desk.ask(desk.request(other, remember="same"), human).cause == "human"
+
+
+def test_the_order_of_keys_says_nothing(desk):
+    human = Human(same)
+    desk.ask(desk.request({"a": 1, "b": {"c": 2, "d": 3}}, remember="same"), human)
+    assert desk.ask(desk.request({"b": {"d": 3, "c": 2}, "a": 1}, remember="same"), human).cause == "remembered"
+
+
+@pytest.mark.parametrize("verdict", [same, tool])
+@pytest.mark.parametrize("where", [{"session": "two"}, {"grant": "acme"}, {"server": "elsewhere"}])
+def test_memory_is_bound_to_session_grant_and_server(desk, verdict, where):
+    human = Human(verdict)
+    desk.ask(desk.request(remember="tool"), human)
+    if "server" in where:
+        where = where | {"digest": "of another server"}
+    assert desk.ask(desk.request(remember="tool", **where), human).cause == "human"
+
+
+@pytest.mark.parametrize(
+    ("permitted", "verdict", "next_cause"),
+    [("never", same, "human"), ("never", tool, "human"), ("same", tool, "human"), ("tool", same, "remembered")],
+)
+def test_a_human_cannot_remember_more_than_the_policy_permits(desk, permitted, verdict, next_cause):
+    human = Human(verdict)
+    assert desk.ask(desk.request(remember=permitted), human).outcome is None
+    assert desk.ask(desk.request(remember="tool"), human).cause == next_cause
+
+
+@pytest.mark.parametrize("risk", ["destructive", "financial"])
+@pytest.mark.parametrize("verdict", [same, tool])
+def test_destructive_and_financial_tools_are_asked_about_every_time(desk, risk, verdict):
+    human = Human(verdict)
+    for _ in range(2):
+        assert desk.ask(desk.request(remember="tool", risk=risk), human).cause == "human"
+    assert run(consent.remembered(desk.store)) == []
+
+
+@pytest.mark.parametrize(("verdict", "now_permits"), [(same, "never"), (tool, "same"), (tool, "never")])
+def test_memory_is_held_to_what_the_policy_permits_now(desk, verdict, now_permits):
+    human = Human(verdict)
+    desk.ask(desk.request(remember="tool"), human)
+    assert desk.ask(desk.request(remember=now_permits), human).cause == "human"
+
+
+def test_a_tool_that_became_destructive_is_asked_about(desk):
+    human = Human(tool)
+    desk.ask(desk.request(remember="tool"), human)
+    assert desk.ask(desk.request(remember="tool", risk="destructive"), human).cause == "human"
+
+
+def test_memory_ends(desk):
+    human = Human(same)
+    desk.ask(desk.request(remember="same", remember_for=100), human)
+    desk.clock.now += 99.9
+    assert desk.ask(desk.request(remember="same", remember_for=100), human).cause == "remembered"
+    desk.clock.now += 0.1
+    assert desk.ask(desk.request(remember="same", remember_for=100), human).cause == "human"
+
+
+def test_memory_ends_within_a_day_whatever_the_policy_says(desk):
+    human = Human(same)
+    forever = {"remember": "same", "remember_for": 1e9}
+    desk.ask(desk.request(**forever), human)
+    desk.clock.now += 86_400
+    assert desk.ask(desk.request(**forever), human).cause == "human"
+
+
+def test_a_policy_that_shortens_memory_shortens_what_is_remembered(desk):
+    human = Human(same)
+    desk.ask(desk.request(remember="same", remember_for=3600), human)
+    desk.clock.now += 120
+    assert desk.ask(desk.request(remember="same", remember_for=60), human).cause == "human"
+
+
+def test_a_clock_that_steps_back_before_the_approval_is_not_trusted(desk):
+    human = Human(same)
+    desk.ask(desk.request(remember="same"), human)
+    desk.clock.now -= 10
+    assert desk.ask(desk.request(remember="same", expires_at=desk.clock() + 600), human).cause == "human"
+
+
+def test_the_unnamed_session_forgets_with_the_process(desk, monkeypatch):
+    human = Human(tool)
+    request = desk.request(remember="tool", session="default")
+    desk.ask(request, human)
+    assert desk.ask(request, human).cause == "remembered"
+    monkeypatch.setattr(remembered, "_PROCESS", "another process")
+    assert desk.ask(request, human).cause == "human"
+
+
+def test_a_forked_child_is_another_process(desk, monkeypatch):
+    human = Human(tool)
+    request = desk.request(remember="tool", session="default")
+    desk.ask(request, human)
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    assert desk.ask(request, human).cause == "human"
+
+
+def test_what_is_remembered_is_listed_and_revoked(desk):
+    desk.ask(desk.request({"x": "\u202ehidden"}, remember="same"), Human(same))
+    desk.ask(desk.request(remember="tool", session="two", remember_for=60), Human(tool))
+    first, second = desk.drive(consent.remembered(desk.store))
+    assert (first.covers, first.session, first.tool, first.args, first.by) == ("tool", "two", "t", "", "ann@desk")
+    assert (second.covers, second.args) == ("same", '{"x":"\u202ehidden"}')
+    assert (first.granted_at, first.expires_at) == (desk.clock(), desk.clock() + 60)
+    assert [e.session for e in desk.drive(consent.remembered(desk.store, "one"))] == ["one"]
+    assert desk.drive(consent.revoke(desk.store, first.id)) is True
+    assert desk.drive(consent.revoke(desk.store, first.id)) is False
+    assert [e.session for e in desk.drive(consent.remembered(desk.store))] == ["one"]
+    human = Human(True)
+    assert desk.ask(desk.request(remember="tool", session="two"), human).cause == "human"
+
+
+def test_an_entry_that_cannot_be_read_refuses_and_names_itself(sync_desk):
+    human = Human(same)
+    sync_desk.ask(sync_desk.request(remember="same"), human)
+    ((key, _),) = sync_desk.store.scan("approvals/remembered/")
+    sync_desk.store.put(key, b"{}", 60)
+    with pytest.raises(StoreError, match="revoke"):
+        sync_desk.ask(sync_desk.request(remember="same"), human)
+
+
+def test_remembered_approvals_do_not_count_as_questions(desk):
+    human = Human(same)
+    for _ in range(40):
+        assert desk.ask(desk.request(remember="same"), human).outcome is None
+    assert len(human.asked) == 1
