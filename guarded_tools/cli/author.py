@@ -85,8 +85,10 @@ def lock(
 
 
 def run_tests(
-    policy: Annotated[Path, typer.Argument(help="The policy.", show_default=False)],
-    cases: Annotated[list[Path], typer.Argument(help="Files of cases.", show_default=False)],
+    policy: Annotated[str, typer.Argument(help="A policy file, or a preset's name.", show_default=False)],
+    cases: Annotated[
+        list[Path] | None, typer.Argument(help="Files of cases. Default: those that the preset comes with.")
+    ] = None,
     *,
     lock_file: Annotated[
         Path | None, typer.Option("--lock", help="Take the tools' schemas from this lock.", show_default=False)
@@ -95,14 +97,14 @@ def run_tests(
 ) -> None:
     """Run a policy's own tests: calls, time passing between them, and what has to become of each."""
     from guarded_tools.denial import used_up
-    from guarded_tools.policy import Policy
+    from guarded_tools.in_force import load_policy
     from guarded_tools.policy.cases import Cases, run
     from guarded_tools.stores.memory import MemoryStore
 
-    judged = Policy.from_file(policy)
+    judged = load_policy(policy)
     schemas = _schemas(judged.server, lock_file)
     # Every file is read before anything runs, so that one broken file is not lost behind the results of another.
-    read = [(path, Cases.from_file(path, schemas)) for path in cases]
+    read = [(path, Cases.from_file(path, schemas)) for path in cases or [_preset_cases(policy)]]
     results = [
         (path, result)
         for path, found in read
@@ -116,6 +118,14 @@ def run_tests(
             _say_result(path, result)
         typer.echo(f"{len(results) - failed} of {len(results)} cases passed")
     raise typer.Exit(1 if failed else 0)
+
+
+def _preset_cases(policy: str) -> Path:
+    from guarded_tools.pictify.presets import PRESETS, cases_of
+
+    if policy not in PRESETS:
+        raise GuardError("name the files of cases to run")
+    return cases_of(policy)
 
 
 def _schemas(server: str | None, lock_file: Path | None) -> dict[str, Mapping[str, Any] | None]:
@@ -171,6 +181,10 @@ def _say_result(path: Path, result: Result) -> None:
     )
     for part, wanted, found in failure.expected.differences(failure.seen):
         typer.echo(f"      {part}: expected {wanted!r}, was {found!r}")
+    seen = failure.seen
+    typer.echo(
+        f"      what became of it: {seen.effect}, by {seen.rule}" + (f": {seen.message}" if seen.message else "")
+    )
 
 
 def _as_json(path: Path, result: Result) -> dict[str, Any]:

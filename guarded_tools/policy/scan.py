@@ -84,7 +84,7 @@ def draft_yaml(server: str, tools: Iterable[Rated]) -> str:
         "  limits:",
         *(f"    - {_flow(limit)}" for limit in _CEILINGS),
         "",
-        "tools:" if policy["tools"] else "tools: {}",
+        "tools:" if policy["tools"] else "tools: {}  # take the {} away with the first # below",
     ]
     for risk, members in grouped.items():
         if members:

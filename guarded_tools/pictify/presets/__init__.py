@@ -8,6 +8,7 @@ of the session; what destroys is hidden. ``supervised``: nothing is hidden and n
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
 
 from guarded_tools.errors import PolicyError, Problem
 
@@ -20,7 +21,20 @@ def preset_text(name: str) -> str:
     Raises:
         PolicyError: there is no preset of this name.
     """
+    return _beside(name, ".json").read_text(encoding="utf-8")
+
+
+def cases_of(name: str) -> Path:
+    """The file of a preset's own tests, as ``guarded-tools test`` runs them.
+
+    Raises:
+        PolicyError: there is no preset of this name.
+    """
+    return _beside(name, ".cases.yaml")
+
+
+def _beside(name: str, suffix: str) -> Path:
     if name not in PRESETS:
         problem = Problem(name, 0, 0, "", "there is no such preset", f"there are {', '.join(PRESETS)}")
         raise PolicyError((problem,), unreadable=True)
-    return resources.files(__name__).joinpath(f"{name}.json").read_text(encoding="utf-8")
+    return Path(str(resources.files(__name__))) / f"{name}{suffix}"

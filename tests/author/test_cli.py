@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+import yaml
+
+from guarded_tools.pictify.presets import PRESETS
+from guarded_tools.policy import Policy
+from guarded_tools.policy.lock import Lock
+
+SANDBOX = ("--", sys.executable, "-m", "guarded_tools.pictify.sandbox")
+
+
+def test_scan_drafts_a_policy_that_loads(cli, tmp_path):
+    ran = cli("scan", "--sandbox", "-o", "draft.yaml")
+    assert ran.code == 0
+    assert "31 tools of pictify: 13 read, 12 write, 3 execute, 3 destructive" in ran.err
+    policy = Policy.from_file(tmp_path / "draft.yaml")
+    assert policy.server == "pictify"
+    assert policy.hides("pictify_delete_template")
+    assert not policy.hides("pictify_get_template")
+
+
+def test_yaml_and_json_say_the_same(cli):
+    printed = cli("scan", *SANDBOX)
+    as_json = cli("scan", "--format", "json", *SANDBOX)
+    assert yaml.safe_load(printed.out) == as_json.json
+    assert Policy.model_validate(as_json.json).fingerprint
+
+
+def test_a_suffix_picks_the_format(cli, tmp_path):
+    assert cli("scan", "--sandbox", "-o", "draft.json").code == 0
+    assert json.loads((tmp_path / "draft.json").read_text())["server"] == "pictify"
+
+
+def test_a_draft_never_overwrites_a_policy(cli, tmp_path):
+    (tmp_path / "mine.yaml").write_text("precious")
+    ran = cli("scan", "--sandbox", "-o", "mine.yaml")
+    assert ran.code == 2
+    assert "there already" in ran.err
+    assert (tmp_path / "mine.yaml").read_text() == "precious"
+
+
+def test_a_server_gets_the_name_it_is_given(cli):
+    ran = cli("scan", "--server", "renderer", "--format", "json", *SANDBOX)
+    assert ran.json["server"] == "renderer"
+    # Under another name the catalogue says nothing, and what a render does cannot be told from the word.
+    assert ran.json["tools"]["pictify_render_template"]["risk"] == "write"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [(), ("--sandbox", "--url", "http://127.0.0.1:1/mcp"), ("--sandbox", "--", "x"), ("--", "no-such-command-here")],
+)
+@pytest.mark.parametrize("command", ["scan", "lock"])
+def test_a_server_that_is_not_there_or_not_one_is_an_error(cli, command, argv):
+    ran = cli(command, *argv)
+    assert ran.code == 2
+    assert ran.err.startswith("error: ")
+    assert ran.out == ""
+
+
+def test_a_variable_is_named_and_its_value_never_shown(cli, monkeypatch):
+    assert "NO_SUCH_THING is not set" in cli("scan", "--env", "NO_SUCH_THING", *SANDBOX).err
+    monkeypatch.setenv("MY_TOKEN", "s3cret-value")
+    ran = cli("scan", "--url", "http://192.0.2.1/mcp", "--token-env", "MY_TOKEN")
+    assert ran.code == 2
+    assert "s3cret-value" not in ran.out + ran.err
+
+
+def test_lock_pins_and_check_passes(cli, tmp_path):
+    assert "31 tools of pictify are pinned" in cli("lock", "--sandbox").out
+    first = (tmp_path / "guarded-tools.lock").read_bytes()
+    assert cli("lock", "--sandbox", "--check").code == 0
+    assert cli("lock", "--sandbox").code == 0
+    assert (tmp_path / "guarded-tools.lock").read_bytes() == first
+
+
+def test_check_fails_on_what_changed_is_new_or_is_gone_and_writes_nothing(cli, tmp_path):
+    cli("lock", "--sandbox")
+    path = tmp_path / "guarded-tools.lock"
+    lock = Lock.from_file(path)
+    tools = dict(lock.servers["pictify"])
+    tools["pictify_gone"] = tools["pictify_list_gifs"]
+    del tools["pictify_list_images"]
+    old = tools["pictify_get_template"]._replace(description="Look up one template.")
+    from guarded_tools.values import ToolInfo
+
+    infos = [ToolInfo(name, "pictify", pinned.description, pinned.schema) for name, pinned in tools.items()]
+    infos = [
+        info._replace(description=old.description) if info.name == "pictify_get_template" else info for info in infos
+    ]
+    path.write_text(Lock.of(infos).to_json())
+    before = path.read_bytes()
+
+    ran = cli("lock", "--sandbox", "--check")
+    assert ran.code == 1
+    assert "pictify_list_images: it is new" in ran.out
+    assert "pictify_gone: it is gone" in ran.out
+    assert "pictify_get_template: its description changed" in ran.out
+    assert "-Look up one template." in ran.out
+    kinds = {drift["tool"]: drift["kind"] for drift in cli("lock", "--sandbox", "--check", "--json").json}
+    assert kinds == {"pictify_list_images": "new", "pictify_gone": "gone", "pictify_get_template": "changed"}
+    assert path.read_bytes() == before
+
+    ran = cli("lock", "--sandbox")
+    assert ran.code == 0
+    assert "-Look up one template." in ran.out, "whoever pins anew sees what he pins"
+    assert cli("lock", "--sandbox", "--check").code == 0
+
+
+def test_check_without_a_lock_cannot_be_read(cli):
+    assert cli("lock", "--sandbox", "--check").code == 2
+
+
+def test_a_lock_keeps_the_other_servers(cli, tmp_path):
+    cli("lock", "--sandbox")
+    cli("lock", "--server", "other", *SANDBOX)
+    assert set(Lock.from_file(tmp_path / "guarded-tools.lock").servers) == {"pictify", "other"}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_passes_its_own_cases(cli, preset):
+    ran = cli("test", preset)
+    assert ran.code == 0, ran.out
+    assert "FAIL" not in ran.out
+
+
+def test_a_preset_and_its_cases_can_be_taken_away(cli, tmp_path):
+    (tmp_path / "policy.json").write_text(cli("preset", "standard").out)
+    (tmp_path / "cases.yaml").write_text(cli("preset", "standard", "--cases").out)
+    assert cli("test", "policy.json", "cases.yaml").code == 0
+
+
+def test_a_failing_case_shows_what_was_expected_and_what_explains_it(cli, tmp_path):
+    (tmp_path / "cases.yaml").write_text("""
+cases:
+  - {name: fine, tool: pictify_list_images, expect: allow}
+  - {name: wrong, tool: pictify_list_images, times: 121, expect: allow}
+""")
+    ran = cli("test", "standard", "cases.yaml")
+    assert ran.code == 1
+    assert "ok    fine" in ran.out
+    assert "FAIL  wrong" in ran.out
+    assert "call 121" in ran.out
+    assert "effect: expected 'allow', was 'deny'" in ran.out
+    assert "/all_tools/limits/session_per_minute" in ran.out
+    assert "1 of 2 cases passed" in ran.out
+    wrong = cli("test", "standard", "cases.yaml", "--json").json[1]
+    assert (wrong["passed"], wrong["failure"]["call"]) == (False, 121)
+
+
+def test_cases_may_take_schemas_from_a_lock(cli, tmp_path):
+    cli("lock", "--server", "other", *SANDBOX)
+    (tmp_path / "policy.json").write_text('{"version": "1", "default": "allow", "server": "other"}')
+    (tmp_path / "cases.yaml").write_text("""
+cases:
+  - {name: schema, tool: pictify_get_template, expect: {effect: deny, rule: /schema}}
+""")
+    assert cli("test", "policy.json", "cases.yaml").code == 1, "nobody knows the schema"
+    assert cli("test", "policy.json", "cases.yaml", "--lock", "guarded-tools.lock").code == 0
+
+
+def test_exit_codes_of_what_cannot_be_read(cli, tmp_path):
+    (tmp_path / "broken.yaml").write_text("cases: [{name: x}]")
+    assert cli("test", "standard", "none.yaml").code == 2
+    assert cli("test", "none.json", "broken.yaml").code == 2
+    ran = cli("test", "standard", "broken.yaml")
+    assert ran.code == 1
+    assert "broken.yaml:1:" in ran.err
+    assert cli("test", "policy.json").code == 2
