@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from anyio import BrokenResourceError, ClosedResourceError
 
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.mcp_session.transport import Masker, Server, Streams, Tail, open_streams
+from guarded_tools.mcp_session.transport import Masker, Server, Streams, Tail, Unreachable, open_streams
 
 if TYPE_CHECKING:
     from mcp import ClientSession
@@ -48,6 +48,7 @@ class Connection:
 
     def __init__(self, owner: Holder) -> None:
         self.over = asyncio.Event()
+        self._retired = False
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.reason = "ended before it answered"
         self._fate = "died"
@@ -58,6 +59,11 @@ class Connection:
         self._calls: set[asyncio.Task[Any]] = set()
         self._relisting: asyncio.Task[None] | None = None
         self._stale = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether a new call may take it."""
+        return not (self._retired or self.over.is_set())
 
     async def run(self) -> None:
         """Enter and leave the session, in one task as it has to be."""
@@ -111,6 +117,8 @@ class Connection:
                 raise
         finally:
             self._calls.discard(task)
+            if self._retired and not self._calls:
+                self.finish()
         raise await self.failed(f"{self._owner.name} {text}", sent=flight.sent) from None
 
     def _account_for(self, error: BaseException, flight: _Flight) -> str | None:  # noqa: PLR0911 - one for each ending
@@ -130,8 +138,8 @@ class Connection:
             case McpError() if flight.id in self._failures:
                 failure = self._failures.pop(flight.id)
                 flight.sent = failure.sent
-                if not failure.sent:
-                    self.finish()
+                if isinstance(failure, Unreachable):
+                    self._retired = True  # other calls may still be answered
                 return f"did not answer {flight.tool}: {failure}"
             case McpError() if self.over.is_set():
                 return lost

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.mcp_session.transport import HttpServer, Streams
+from guarded_tools.mcp_session.transport import HttpServer, Streams, Unreachable
 
 GOODBYE_TIMEOUT = 2.0
 """Seconds that telling the server about the end of a session may take."""
@@ -26,10 +26,6 @@ _BODY_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encod
 _LOST = -32000
 _UNANSWERED = "the event stream ended without an answer"
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-
-
-class SessionGone(ConnectionFailed):
-    """The server forgot the session, so the call did not run; a new session can be opened."""
 
 
 @asynccontextmanager
@@ -74,8 +70,10 @@ class _Client(httpx.AsyncClient):
                 return response
             await response.aclose()
             failure = failure or ConnectionFailed("the answer was no JSON-RPC message")
+        except _NEVER_SENT as error:
+            failure = Unreachable(_words(error), sent=False)
         except httpx.TransportError as error:
-            failure = ConnectionFailed(_words(error), sent=not isinstance(error, _NEVER_SENT))
+            failure = ConnectionFailed(_words(error))
         return httpx.Response(200, json=self._fail(request_id, failure), request=request)
 
     def _fail(self, request_id: Any, failure: ConnectionFailed) -> dict[str, Any]:
@@ -140,7 +138,7 @@ def _refusal(request: httpx.Request, response: httpx.Response) -> ConnectionFail
     """What a status other than success means for the call that was sent."""
     status = response.status_code
     if status == httpx.codes.NOT_FOUND and SESSION_HEADER in request.headers:
-        return SessionGone("the server no longer knows this session", sent=False)
+        return Unreachable("the server no longer knows this session", sent=False)
     if response.next_request is not None:
         # The SDK follows where it is safe; a key was meant for one origin, so nothing follows it to another.
         there, here = response.next_request.url, request.url

@@ -158,7 +158,7 @@ class Owner:
 
     async def connected(self) -> Connection:
         """Give the live connection; open one where there is none."""
-        if self._connection is not None and not self._connection.over.is_set():
+        if self._connection is not None and self._connection.usable:
             return self._connection
         if self._opening is None:
             self._opening = self.spawn(self._open())
@@ -204,7 +204,7 @@ class Owner:
         try:
             return await connection.call(tool, arguments)
         except ConnectionFailed as failure:
-            if failure.sent or not connection.over.is_set():
+            if failure.sent or connection.usable:
                 raise
         # The connection was gone before the call could leave: what is lost is the connection, not the call.
         return await (await self.connected()).call(tool, arguments)

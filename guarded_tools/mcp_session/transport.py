@@ -169,6 +169,10 @@ class Masker:
         return self._pattern.sub(_MASK, text) if self._pattern else text
 
 
+class Unreachable(ConnectionFailed):
+    """The connection was gone before the call left, so the call did not run; on a new connection it may."""
+
+
 class Streams(NamedTuple):
     """The two message streams of a connection, and why single requests failed on the way, by their id."""
 

@@ -1,0 +1,131 @@
+"""Real servers over both roads: processes over stdio, and processes that listen on a port of this machine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from guarded_tools.mcp_session import HttpServer, StdioServer
+
+SANDBOX = ["-m", "guarded_tools.pictify.sandbox"]
+ODD = str(Path(__file__).with_name("odd_server.py"))
+
+
+def until(condition, seconds=5.0):
+    """Wait for another process; never for a clock."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+    return value
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+def children(pid=None):
+    pid = os.getpid() if pid is None else pid
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()
+    return [int(child) for child in listed if "sandbox" in command(int(child)) or "odd_server" in command(int(child))]
+
+
+def command(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+class Sandbox:
+    """A sandbox, and what it saw."""
+
+    def __init__(self, road, log, options):
+        self.road = road
+        self.log = log
+        self.options = [*options, "--log", str(log)]
+        self.process = None
+        self.port = 0
+        if road == "stdio":
+            self.server = StdioServer(sys.executable, [*SANDBOX, *self.options])
+        else:
+            self.start()
+            self.server = HttpServer(self.url)
+
+    def start(self):
+        json_answers = ["--json"] if self.road == "http-json" else []
+        self.process = subprocess.Popen(
+            [sys.executable, *SANDBOX, "--http", str(self.port), *json_answers, *self.options],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.url = self.process.stdout.readline().strip()
+        self.port = int(self.url.rpartition(":")[2].partition("/")[0])
+
+    def kill(self):
+        """End the server as if it crashed, and wait until it is gone."""
+        if self.process is None:
+            for pid in children():
+                os.kill(pid, signal.SIGKILL)
+        else:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+
+    def seen(self):
+        """How many calls of each (tool, state)."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        rows = [json.loads(line) for line in lines]
+        return Counter((row["tool"].removeprefix("pictify_"), row["state"]) for row in rows)
+
+
+@pytest.fixture
+def make_sandbox(tmp_path):
+    made = []
+
+    def make(road, *options):
+        made.append(Sandbox(road, tmp_path / f"log{len(made)}", options))
+        return made[-1]
+
+    yield make
+    for sandbox in made:
+        sandbox.stop()
+
+
+@pytest.fixture(params=["stdio", "http", "http-json"])
+def road(request):
+    return request.param
+
+
+@pytest.fixture
+def odd():
+    def make(*habits, **env):
+        return StdioServer(sys.executable, [ODD, *habits], env)
+
+    return make
+
+
+@pytest.fixture
+def helpers():
+    class Helpers:
+        wait_until = staticmethod(until)
+        is_alive = staticmethod(alive)
+        servers = staticmethod(children)
+
+    return Helpers
