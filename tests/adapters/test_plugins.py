@@ -1,0 +1,508 @@
+"""The three plug-ins of one guard, alone and stacked on each other: decided once, counted once."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    HumanInTheLoopMiddleware,
+    ToolCallLimitMiddleware,
+    ToolRetryMiddleware,
+    wrap_tool_call,
+)
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.tools import BaseTool, tool
+from langchain_mcp_adapters.tools import load_mcp_tools
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+from mcp.server.fastmcp import FastMCP
+from mcp.shared.memory import create_connected_server_and_client_session
+
+from guarded_tools.errors import ToolDenied
+
+DENY = {"version": "1", "default": "deny", "tools": {}}
+ASK = {"messages": [("user", "go")]}
+
+
+def limited(maximum: int, name: str = "add") -> dict[str, Any]:
+    limit = {"counter": "rate", "window": "hour", "max": maximum, "scope": "session"}
+    return {"version": "1", "default": "deny", "tools": {name: {"limits": [limit]}}}
+
+
+@pytest.fixture
+def arrived() -> list[Any]:
+    """What reached the body of the tool."""
+    return []
+
+
+@pytest.fixture
+def add(arrived: list[Any]) -> BaseTool:
+    @tool
+    def add(n: int) -> str:
+        """Add."""
+        arrived.append(n)
+        return f"added {n}"
+
+    return add
+
+
+@pytest.fixture
+def mcp_tools(arrived: list[Any]) -> Any:
+    server = FastMCP("adder")
+
+    @server.tool()
+    def add(n: int) -> str:
+        arrived.append(n)
+        return f"added {n}"
+
+    @server.tool()
+    def fail(n: int) -> str:
+        raise ValueError("Error (503): try later")
+
+    @asynccontextmanager
+    async def tools(**options: Any) -> AsyncIterator[list[BaseTool]]:
+        async with create_connected_server_and_client_session(server) as session:
+            yield await load_mcp_tools(session, **options)
+
+    return tools
+
+
+def text(answer: Any) -> str:
+    content = answer.content if isinstance(answer, ToolMessage) else answer
+    return content if isinstance(content, str) else content[0]["text"]
+
+
+def call(n: int = 1, name: str = "add") -> dict[str, Any]:
+    return {"type": "tool_call", "id": "call-1", "name": name, "args": {"n": n}}
+
+
+# The interceptor
+
+
+async def test_the_interceptor_decides_with_what_is_sent(
+    make_guard: Any, mcp_tools: Any, arrived: Any, outcomes: Any
+) -> None:
+    policy = {
+        "version": "1",
+        "default": "deny",
+        "tools": {"add": {"deny_if": [{"path": "args.n", "op": "gt", "value": 5}]}},
+    }
+    async with mcp_tools(tool_interceptors=[make_guard(policy).interceptor]) as (add, _):
+        assert text(await add.ainvoke(call(1))) == "added 1"
+        answer = await add.ainvoke(call(6))
+    assert answer.status == "error"
+    assert text(answer).startswith("DENIED: add did not run. Rule: /tools/add/deny_if")
+    assert arrived == [1]
+    assert [outcome for *_, outcome in outcomes()] == [None, "ok", "denied"]
+
+
+async def test_in_an_agent_the_interceptors_denial_has_an_artifact_and_the_session(
+    make_guard: Any, mcp_tools: Any, scripted: Any, answers_of: Any, events: Any
+) -> None:
+    async with mcp_tools(tool_interceptors=[make_guard(DENY).interceptor]) as tools:
+        agent = create_agent(scripted(("add", {"n": 1})), tools)
+        state = await agent.ainvoke(ASK, {"configurable": {"thread_id": "T"}})
+    (answer,) = answers_of(state)
+    assert answer.artifact["rule"] == "(default deny)"
+    assert [(event.session, event.call_id) for event in events] == [("T", "call-0-0")]
+
+
+async def test_the_interceptor_checks_a_schema_the_graph_knows(
+    make_guard: Any, mcp_tools: Any, scripted: Any, answers_of: Any, arrived: Any
+) -> None:
+    async with mcp_tools(tool_interceptors=[make_guard().interceptor]) as tools:
+        agent = create_agent(scripted(("add", {"n": "one"})), tools)
+        (answer,) = answers_of(await agent.ainvoke(ASK))
+    assert "DENIED" in text(answer)
+    assert arrived == []
+
+
+async def test_a_server_prefix_does_not_change_which_rule_applies(
+    make_guard: Any, mcp_tools: Any, arrived: Any
+) -> None:
+    policy = {"version": "1", "default": "allow", "tools": {"add": {"action": "deny"}}}
+    options = {"server_name": "adder", "tool_name_prefix": True}
+    async with mcp_tools(**options) as tools:
+        (add, _) = make_guard(policy).wrap(tools)
+        assert add.name == "adder_add"
+        assert "DENIED" in text(await add.ainvoke(call(1)))
+    async with mcp_tools(**options, tool_interceptors=[make_guard(policy).interceptor]) as (add, _):
+        assert "DENIED" in text(await add.ainvoke(call(1)))
+    assert arrived == []
+
+
+async def test_a_session_loaded_without_interceptors_is_guarded_by_wrap(
+    make_guard: Any, mcp_tools: Any, arrived: Any
+) -> None:
+    async with mcp_tools() as tools:  # client.session() and load_mcp_tools(session) forget the client's interceptors
+        add, _ = make_guard(DENY | {"tools": {"fail": {}}}).wrap(tools)
+        assert "DENIED" in text(await add.ainvoke(call(1)))
+    assert arrived == []
+
+
+async def test_on_denied_raise_raises_through_the_interceptor(make_guard: Any, mcp_tools: Any) -> None:
+    async with mcp_tools(tool_interceptors=[make_guard(DENY, on_denied="raise").interceptor]) as (add, _):
+        with pytest.raises(ToolDenied):
+            await add.ainvoke(call(1))
+
+
+async def test_an_interceptor_after_the_guard_is_said(make_guard: Any, mcp_tools: Any) -> None:
+    async def meddler(request: Any, handler: Any) -> Any:
+        return await handler(request.override(args={"n": 99}))
+
+    guard = make_guard()
+    async with mcp_tools(tool_interceptors=[guard.interceptor, meddler]) as (add, _):
+        with pytest.warns(UserWarning, match="not the last of tool_interceptors"):
+            await add.ainvoke(call(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        async with mcp_tools(tool_interceptors=[meddler, guard.interceptor]) as (add, _):
+            await add.ainvoke(call(1))
+
+
+# Stacked
+
+
+async def test_stacked_a_call_counts_once(
+    make_guard: Any, mcp_tools: Any, scripted: Any, answers_of: Any, outcomes: Any
+) -> None:
+    guard = make_guard(limited(2))
+    async with mcp_tools(tool_interceptors=[guard.interceptor]) as raw:
+        tools = guard.wrap(guard.wrap(raw))
+        model = scripted(("add", {"n": 1}), ("add", {"n": 1}), ("add", {"n": 1}))
+        agent = create_agent(model, tools, middleware=[guard.middleware()])
+        answers = answers_of(await agent.ainvoke(ASK))
+    assert sorted(answer.status for answer in answers) == ["error", "success", "success"]
+    assert sorted(kind for kind, *_ in outcomes()) == ["admitted", "admitted", "refused", "settled", "settled"]
+    assert [usage.used for usage in guard.usage()] == [2]
+
+
+async def test_a_view_of_a_guard_is_the_same_guard(make_guard: Any, mcp_tools: Any) -> None:
+    guard = make_guard(limited(1))
+    async with mcp_tools(tool_interceptors=[guard.interceptor]) as raw:
+        add, *_ = guard.for_session("mine").wrap(raw)
+        assert text(await add.ainvoke(call())) == "added 1"
+    assert [(usage.scope, usage.used) for usage in guard.usage()] == [("session:mine", 1)]
+
+
+async def test_two_guards_both_decide(make_guard: Any, mcp_tools: Any, arrived: Any, outcomes: Any) -> None:
+    one, other = make_guard(), make_guard(DENY)
+    async with mcp_tools(tool_interceptors=[other.interceptor]) as raw:
+        add, *_ = one.wrap(raw)
+        assert "DENIED" in text(await add.ainvoke(call()))
+    async with mcp_tools() as raw:
+        add, *_ = one.wrap([clone for clone in make_guard(limited(1)).wrap(raw)])
+        assert text(await add.ainvoke(call())) == "added 1"
+        answer = await add.ainvoke(call())
+        assert answer.tool_call_id == "call-1"
+        assert answer.artifact["outcome"] == "limited"
+    assert arrived == [1]
+
+
+async def test_a_ticket_is_for_one_entry(make_guard: Any, mcp_tools: Any, arrived: Any) -> None:
+    guard = make_guard(limited(2))
+
+    async def thrice(request: Any, handler: Any) -> Any:
+        for _ in range(2):
+            await handler(request)
+        return await handler(request)
+
+    async with mcp_tools(tool_interceptors=[thrice, guard.interceptor]) as raw:
+        add, *_ = guard.wrap(raw)
+        assert "DENIED" in text(await add.ainvoke(call()))
+    assert arrived == [1, 1]
+
+
+async def test_a_ticket_is_for_these_arguments(make_guard: Any, mcp_tools: Any, arrived: Any) -> None:
+    deny_if = [{"path": "args.n", "op": "gt", "value": 5}]
+    guard = make_guard({"version": "1", "default": "deny", "tools": {"add": {"deny_if": deny_if}}})
+
+    async def meddler(request: Any, handler: Any) -> Any:
+        return await handler(request.override(args={"n": 99}))
+
+    async with mcp_tools(tool_interceptors=[meddler, guard.interceptor]) as raw:
+        add, *_ = guard.wrap(raw)
+        assert "DENIED" in text(await add.ainvoke(call()))
+    assert arrived == []
+
+
+async def test_a_tool_that_calls_another_is_two_calls(
+    make_guard: Any, mcp_tools: Any, arrived: Any, outcomes: Any
+) -> None:
+    guard = make_guard()
+    async with mcp_tools(tool_interceptors=[guard.interceptor]) as (inner, _):
+
+        @tool
+        async def outer(n: int) -> str:
+            """Add through another tool."""
+            return text(await inner.ainvoke({"n": n}))
+
+        (guarded,) = guard.wrap([outer])
+        assert await guarded.ainvoke({"n": 1}) == "added 1"
+    assert [(kind, name) for kind, name, _ in outcomes()] == [
+        ("admitted", "outer"),
+        ("admitted", "add"),
+        ("settled", "add"),
+        ("settled", "outer"),
+    ]
+
+
+# The middleware
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_the_middleware_hides_and_enforces(
+    make_guard: Any, scripted: Any, answers_of: Any, add: BaseTool, arrived: Any, awaited: bool
+) -> None:
+    @tool
+    def secret(n: int) -> str:
+        """Do not tell."""
+        raise AssertionError
+
+    guard = make_guard(limited(1) | {"hide": ["secret"]})
+    model = scripted(("add", {"n": 1}), ("add", {"n": 2}), ("secret", {"n": 3}))
+    agent = create_agent(model, [add, secret], middleware=[guard.middleware()])
+    state = asyncio.run(agent.ainvoke(ASK)) if awaited else agent.invoke(ASK)
+    assert model.bound
+    assert all(names == ["add"] for names in model.bound)
+    answers = answers_of(state)
+    assert len(arrived) == 1
+    assert sorted(answer.artifact["rule"] for answer in answers if answer.artifact) == [
+        "(hidden)",
+        "/tools/add/limits/rate",
+    ]
+
+
+def test_arguments_edited_by_any_middleware_are_judged_after_the_edit(
+    make_guard: Any, scripted: Any, answers_of: Any, add: BaseTool, arrived: Any
+) -> None:
+    @wrap_tool_call
+    def meddler(request: Any, handler: Any) -> Any:
+        return handler(request.override(tool_call={**request.tool_call, "args": {"n": 999}}))
+
+    deny_if = [{"path": "args.n", "op": "gt", "value": 5}]
+    guard = make_guard({"version": "1", "default": "deny", "tools": {"add": {"deny_if": deny_if}}})
+    for middleware in ([meddler, guard.middleware()], [guard.middleware(), meddler]):
+        agent = create_agent(scripted(("add", {"n": 1})), [add], middleware=middleware)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            (answer,) = answers_of(agent.invoke(ASK))
+        assert answer.content.startswith("DENIED")
+    assert arrived == []
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_retry_counts_what_it_executes(make_guard: Any, scripted: Any, outcomes: Any, inside: bool) -> None:
+    tries: list[int] = []
+
+    @tool
+    def add(n: int) -> str:
+        """Fail."""
+        tries.append(n)
+        raise ValueError("again")
+
+    guard = make_guard(limited(4))
+    retry = ToolRetryMiddleware(max_retries=5, initial_delay=0, jitter=False, on_failure="continue")
+    middleware = [guard.middleware(), retry] if inside else [retry, guard.middleware()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        create_agent(scripted(("add", {"n": 1})), [add], middleware=middleware).invoke(ASK)
+    assert len(tries) == 4
+    assert [kind for kind, *_ in outcomes()] == ["admitted", "settled"] * 4 + ["refused"]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_six_executions_count_six(make_guard: Any, scripted: Any, inside: bool) -> None:
+    @tool
+    def add(n: int) -> str:
+        """Fail."""
+        raise ValueError("again")
+
+    guard = make_guard(limited(100))
+    retry = ToolRetryMiddleware(max_retries=5, initial_delay=0, jitter=False, on_failure="continue")
+    middleware = [guard.middleware(), retry] if inside else [retry, guard.middleware()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        create_agent(scripted(("add", {"n": 1})), [add], middleware=middleware).invoke(ASK)
+    assert [usage.used for usage in guard.usage()] == [6]
+
+
+def test_a_guard_that_is_not_last_says_so_once(make_guard: Any, scripted: Any, add: BaseTool) -> None:
+    retry = ToolRetryMiddleware(max_retries=0)
+    guard = make_guard()
+    agent = create_agent(scripted(("add", {"n": 1}), ("add", {"n": 2})), [add], middleware=[guard.middleware(), retry])
+    with pytest.warns(UserWarning, match="not the last middleware") as said:
+        agent.invoke(ASK)
+        agent.invoke(ASK)
+    assert len(said) == 1
+
+
+def test_a_guard_that_is_last_says_nothing(make_guard: Any, scripted: Any, add: BaseTool) -> None:
+    guard = make_guard()
+    middleware = [ToolRetryMiddleware(max_retries=0), guard.middleware(), ToolCallLimitMiddleware(run_limit=5)]
+    agent = create_agent(scripted(("add", {"n": 1})), [add], middleware=middleware)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        agent.invoke(ASK)
+        asyncio.run(agent.ainvoke(ASK))
+
+
+def test_what_langchains_human_edited_is_what_the_guard_judges(
+    make_guard: Any, scripted: Any, answers_of: Any, add: BaseTool, arrived: Any
+) -> None:
+    deny_if = [{"path": "args.n", "op": "gt", "value": 5}]
+    guard = make_guard({"version": "1", "default": "deny", "tools": {"add": {"deny_if": deny_if}}})
+    human = HumanInTheLoopMiddleware(interrupt_on={"add": True})
+    agent = create_agent(
+        scripted(("add", {"n": 1})), [add], middleware=[guard.middleware(), human], checkpointer=InMemorySaver()
+    )
+    config = {"configurable": {"thread_id": "T"}}
+    agent.invoke(ASK, config)
+    edited = {"type": "edit", "edited_action": {"name": "add", "args": {"n": 999}}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (answer,) = answers_of(agent.invoke(Command(resume={"decisions": [edited]}), config))
+    assert "DENIED: add" in answer.content
+    assert arrived == []
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_tool_that_middleware_supplies_is_guarded(
+    make_guard: Any, scripted: Any, answers_of: Any, add: BaseTool, arrived: Any, awaited: bool
+) -> None:
+    class Supplier(AgentMiddleware[Any, Any, Any]):
+        """Knows a tool that the agent was not made with."""
+
+        def wrap_tool_call(self, request: Any, handler: Any) -> Any:
+            return handler(request.override(tool=add))
+
+        async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
+            return await handler(request.override(tool=add))
+
+    @tool
+    def other(n: int) -> str:
+        """Be there."""
+        return "other"
+
+    guard = make_guard(limited(1))
+    for middleware in ([Supplier(), guard.middleware()], [guard.middleware(), Supplier()]):
+        agent = create_agent(scripted(("add", {"n": 1}), ("add", {"n": 2})), [other], middleware=middleware)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = asyncio.run(agent.ainvoke(ASK)) if awaited else agent.invoke(ASK)
+        assert "DENIED" in "".join(str(answer.content) for answer in answers_of(state))
+    assert len(arrived) == 1
+
+
+def test_middleware_that_brings_its_own_tools_is_guarded(
+    make_guard: Any, scripted: Any, answers_of: Any, add: BaseTool
+) -> None:
+    class Bringer(AgentMiddleware[Any, Any, Any]):
+        tools = [add]
+
+    agent = create_agent(scripted(("add", {"n": 1})), [], middleware=[Bringer(), make_guard(DENY).middleware()])
+    (answer,) = answers_of(agent.invoke(ASK))
+    assert answer.content.startswith("DENIED")
+
+
+def test_a_second_guard_can_stand_beside_the_first(
+    make_guard: Any, scripted: Any, answers_of: Any, add: BaseTool
+) -> None:
+    one, other = make_guard(), make_guard(limited(1))
+    model = scripted(("add", {"n": 1}), ("add", {"n": 2}))
+    agent = create_agent(model, other.wrap([add]), middleware=[one.middleware()])
+    answers = answers_of(agent.invoke(ASK))
+    assert sorted(answer.status for answer in answers) == ["error", "success"]
+    assert all(isinstance(answer, ToolMessage) and answer.tool_call_id for answer in answers)
+
+
+# Sessions and grants
+
+
+def test_the_session_is_the_thread(make_guard: Any, scripted: Any, add: BaseTool) -> None:
+    guard = make_guard(limited(1))
+    agent = create_agent(scripted(("add", {"n": 1})), guard.wrap([add]))
+    for thread in ("a", "b", "a"):
+        agent.invoke(ASK, {"configurable": {"thread_id": thread}})
+    guard.wrap([add])[0].invoke({"n": 1})
+    guard.for_session("mine").wrap([add])[0].invoke({"n": 1}, {"configurable": {"thread_id": "a"}})
+    assert sorted((usage.scope, usage.used) for usage in guard.usage()) == [
+        ("session:a", 1),
+        ("session:b", 1),
+        ("session:default", 1),
+        ("session:mine", 1),
+    ]
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_sub_agent_inherits_the_session(
+    make_guard: Any, scripted: Any, add: BaseTool, events: Any, awaited: bool
+) -> None:
+    guard = make_guard()
+    inner = create_agent(scripted(("add", {"n": 1})), guard.wrap([add]))
+
+    @tool
+    def delegate(n: int) -> str:
+        """Let another agent do it."""
+        return str(inner.invoke(ASK)["messages"][-1].content)
+
+    @tool
+    async def adelegate(n: int) -> str:
+        """Let another agent do it."""
+        return str((await inner.ainvoke(ASK))["messages"][-1].content)
+
+    outer = create_agent(
+        scripted(("adelegate" if awaited else "delegate", {"n": 1})),
+        [delegate, adelegate],
+        middleware=[guard.middleware()],
+    )
+    config = {"configurable": {"thread_id": "parent"}}
+    asyncio.run(outer.ainvoke(ASK, config)) if awaited else outer.invoke(ASK, config)
+    assert {(event.tool, event.session) for event in events} == {
+        ("adelegate" if awaited else "delegate", "parent"),
+        ("add", "parent"),
+    }
+
+
+def test_the_grant_may_depend_on_the_run(make_guard: Any, add: BaseTool, events: Any) -> None:
+    guard = make_guard(grant=lambda config: config.get("configurable", {}).get("user"))
+    (guarded,) = guard.wrap([add])
+    guarded.invoke({"n": 1}, {"configurable": {"user": "alice"}})
+    guarded.invoke({"n": 1})
+    assert [event.grant for event in events if event.kind == "admitted"] == ["alice", None]
+
+
+def test_a_model_cannot_choose_the_session_by_an_injected_argument(
+    make_guard: Any, mcp_tools: Any, events: Any
+) -> None:
+    async def run() -> None:
+        async with mcp_tools(tool_interceptors=[make_guard().interceptor]) as (add, _):
+            await add.ainvoke(
+                {"n": 1, "runtime": {"config": {"configurable": {"thread_id": "forged"}}, "tool_call_id": "forged"}},
+                {"configurable": {"thread_id": "true"}},
+            )
+
+    asyncio.run(run())
+    assert {event.session for event in events} == {"true"}
+
+
+async def test_parallel_calls_keep_their_ids_and_sessions(
+    make_guard: Any, mcp_tools: Any, scripted: Any, events: Any
+) -> None:
+    guard = make_guard()
+    async with mcp_tools() as raw:
+        agent = create_agent(scripted(*[("add", {"n": n}) for n in range(10)]), guard.wrap(raw))
+        states = await asyncio.gather(*(agent.ainvoke(ASK, {"configurable": {"thread_id": f"{t}"}}) for t in range(5)))
+    for state in states:
+        answers = {m.tool_call_id: text(m) for m in state["messages"] if isinstance(m, ToolMessage)}
+        assert answers == {f"call-0-{n}": f"added {n}" for n in range(10)}
+    settled = [(event.session, event.call_id) for event in events if event.kind == "settled"]
+    assert sorted(settled) == sorted((f"{t}", f"call-0-{n}") for t in range(5) for n in range(10))
+    assert isinstance(states[0]["messages"][-1], AIMessage)
