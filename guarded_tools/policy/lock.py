@@ -115,11 +115,11 @@ class Lock:
 
     def drift(self, info: ToolInfo) -> Drift | None:
         """Say how a tool that is offered now differs from its pin. A tool that has none is new, and differs."""
-        pinned = self._find(info)
+        name, pinned = self._find(info)
         if pinned is None:
             return Drift(info.server, info.name, "new", "it is new: the lock has no such tool")
         try:
-            now = _pin(info)
+            now = _pin(info._replace(name=name))
         except PolicyError:
             return Drift(info.server, info.name, "changed", "its schema is not JSON")
         if now.hash == pinned.hash:
@@ -148,12 +148,16 @@ class Lock:
         gone = [name for name in self.servers.get(server, {}) if name not in offered]
         return [*changed, *(Drift(server, name, "gone", "it is gone: the server no longer offers it") for name in gone)]
 
-    def _find(self, info: ToolInfo) -> Pinned | None:
+    def _find(self, info: ToolInfo) -> tuple[str, Pinned | None]:
+        """The name under which a tool is pinned, and its pin."""
         if info.server:
-            return self.servers.get(info.server, {}).get(info.name)
+            tools = self.servers.get(info.server, {})
+            # Where several servers share a guard, it may know a tool as server/tool.
+            name = info.name if info.name in tools else info.name.removeprefix(f"{info.server}/")
+            return name, tools.get(name)
         # Whoever wraps tools without saying whose they are may still use a lock, as long as one pin has that name.
         found = [tools[info.name] for tools in self.servers.values() if info.name in tools]
-        return found[0] if len(found) == 1 else None
+        return info.name, found[0] if len(found) == 1 else None
 
 
 def _pin(info: ToolInfo) -> Pinned:
