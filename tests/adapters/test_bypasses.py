@@ -268,6 +268,6 @@ def test_nobody_slips_in_the_id_of_a_call_as_an_argument(make_guard: Any) -> Non
 def test_what_python_cannot_close_is_what_the_documentation_says(make_guard: Any) -> None:
     raw = functions()
     (guarded,) = make_guard(DENY).wrap([raw])
-    held = [cell for cell in gc.get_referents(guarded.func.__closure__[0].cell_contents)]
+    held = list(gc.get_referents(guarded.func.__closure__[0].cell_contents))
     assert held  # who walks closures finds the body; docs/plugins.md says so
     assert raw.func is not guarded.func

@@ -297,7 +297,7 @@ class Recorder(BaseCallbackHandler):
         self.calls.append(("text", text))
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of value
     """The comparable form of anything that comes out of a run."""
     if isinstance(value, BaseException):
         return (type(value), str(value), plain(value.__cause__))
@@ -305,13 +305,13 @@ def plain(value: Any) -> Any:
         return plain(value.model_dump(exclude={"id"}))
     if isinstance(value, Command):
         return ("command", plain(dataclasses.asdict(value)))
+    if isinstance(value, str):
+        return "lc_" if value.startswith("lc_") else value  # ids made up by the adapter
     if isinstance(value, dict):
         drop = {"run_id", "parent_ids", "langgraph_checkpoint_ns", "checkpoint_ns", "ls_integration"}
         return {key: plain(item) for key, item in value.items() if key not in drop and not str(key).startswith("__")}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if isinstance(value, str) and value.startswith("lc_"):
-        return "lc_"
     return value if isinstance(value, str | int | float | bool | None) else (type(value).__name__, str(value)[:0])
 
 
