@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlsplit
 
 from guarded_tools.errors import ConnectionFailed
+from guarded_tools.secrets import MASK, mask
 
 DOWNLOADERS = frozenset({"npx", "bunx", "pnpx", "uvx", "pipx"})
 """Commands that may download the server before they start it."""
@@ -28,7 +29,6 @@ _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECA
 _STDERR_LINES = 12
 _LINE_LENGTH = 400
 _LONGEST_LINE = 65_536
-_MASK = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,8 @@ class Tail:
                 text = self._mask(line.decode("utf-8", "replace")).strip()
                 if text:
                     self._lines.append(text[:_LINE_LENGTH])
+                while line and not line.endswith(b"\n"):
+                    line = stream.readline(_LONGEST_LINE)  # the rest may begin with the other half of a key
         self._ended.set()
 
     @property
@@ -165,8 +167,8 @@ class Masker:
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
     def __call__(self, text: str) -> str:
-        """Return ``text`` without the secrets."""
-        return self._pattern.sub(_MASK, text) if self._pattern else text
+        """Return ``text`` without the secrets, and without what looks like one."""
+        return mask(self._pattern.sub(MASK, text) if self._pattern else text)
 
 
 class Unreachable(ConnectionFailed):
