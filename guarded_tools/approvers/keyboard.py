@@ -163,8 +163,9 @@ class Keyboard:
 
     def _typed(self, typed: str, char: str | None) -> str:
         if char == "\x1b":
-            while self.key() is not None:  # arrows and the like: an escape sequence says nothing here
-                pass
+            if self.key() in ("[", "O"):  # arrows and the like: an escape sequence says nothing here
+                while (self.key() or "@") < "@":
+                    pass
         elif char == "\x15":
             return ""
         elif char in ("\x7f", "\x08"):

@@ -74,7 +74,7 @@ class Method:
 
 @pytest.mark.parametrize(
     "approver",
-    [coroutine, Sync(), Async(), Method().decide, Method().adecide, lambda r: coroutine(r)],
+    [coroutine, Sync(), Async(), Method().decide, Method().adecide, lambda request: coroutine(request)],  # noqa: PLW0108
     ids=["coroutine function", "object", "async object", "method", "async method", "function of a coroutine"],
 )
 def test_every_kind_of_callable_is_an_approver(desk, approver):
@@ -94,8 +94,7 @@ async def test_a_sync_approver_leaves_the_event_loop_free(store, clock, sync_des
         return go_on.wait(5)
 
     async def beat():
-        while not asked.is_set():
-            await asyncio.sleep(0.001)
+        assert await asyncio.to_thread(asked.wait, 5)
         for _ in range(20):
             beats.append(time.monotonic())
             await asyncio.sleep(0.001)
@@ -360,8 +359,7 @@ async def test_cancellation_passes_takes_the_question_back_and_frees_its_place(s
         gone.set()
 
     task = asyncio.create_task(arun(sync_desk.line(sync_desk.request(), polite)))
-    while not asked.is_set():
-        await asyncio.sleep(0.001)
+    assert await asyncio.to_thread(asked.wait, 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -1,0 +1,337 @@
+"""Nothing an argument contains changes what a human reads, or runs in the page."""
+
+import html.parser
+import io
+import json
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from guarded_tools.approvers import card
+from guarded_tools.approvers.visible import plain, quoted, remarks
+from guarded_tools.values import ApprovalRequest, Usage
+
+
+def request(args=None, **fields):
+    return ApprovalRequest(
+        **{
+            "tool": "t",
+            "args": args or {},
+            "session": "one",
+            "digest": "d",
+            "rule": "/tools/t/approval",
+            "risk": "write",
+        }
+        | fields
+    )
+
+
+def text_of(args, **fields):
+    return card.to_text(card.rows(request(args, **fields)))
+
+
+def rich_of(shown, width=80):
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=True, color_system="standard").print(card.to_rich(shown, width=width))
+    return out.getvalue()
+
+
+anything = st.text(st.characters(exclude_categories=()), max_size=40)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | anything,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(anything, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+# Visible
+
+
+@given(anything)
+def test_every_string_is_shown_as_a_literal_that_reads_back_as_itself(text):
+    assert json.loads(quoted(text)) == text
+
+
+@given(anything)
+def test_what_is_shown_of_a_string_has_nothing_hidden_in_it(text):
+    for char in quoted(text):
+        assert char == " " or unicodedata.category(char)[0] not in "CZ", hex(ord(char))
+        assert unicodedata.bidirectional(char) not in ("R", "AL", "AN", "RLO", "LRO", "RLE", "LRE", "RLI", "LRI", "FSI")
+    assert unicodedata.is_normalized("NFC", quoted(text))
+
+
+@pytest.mark.parametrize(
+    "char",
+    [
+        *"\x00\x07\x08\x09\x0a\x0b\x0c\x0d\x1b\x7f\x85\x9b\xa0\xad",
+        *"\u034f\u061c\u115f\u1160\u1680\u17b4\u180b\u180e\u2000\u2003\u200b\u200c\u200d\u200e\u200f",
+        *"\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u202f\u205f\u2060\u2064\u2066\u2067\u2068\u2069\u2800",
+        *"\u3000\u3164\ufe00\ufe0f\ufeff\uffa0\ufff9\ufffc\ue000\ud800\U000e0001\U000e0041\U000e0100\U000f0000",
+        *"\u0378\u212a\u212b\u05d0\u0627\u0661",
+    ],
+    ids=ascii,
+)
+def test_hidden_characters_appear_by_their_number(char):
+    shown = quoted(f"a{char}b")
+    assert char not in shown
+    assert json.loads(shown) == f"a{char}b"
+
+
+@pytest.mark.parametrize(
+    "text", ["Grüße, señor", "価格は100円", "Привет", "हिन्दी", "ภาษาไทย", "naïve ✓ €", "x  y", "🙂"]
+)
+def test_ordinary_writing_is_shown_as_it_is(text):
+    assert quoted(text) == f'"{text}"'
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("\u00e9", "e\u0301"), ("K", "\u212a"), ("a", "a\u200b"), ("\\n", "\n"), ("\\u202e", "\u202e")]
+)
+def test_strings_that_differ_look_different(one, other):
+    assert quoted(one) != quoted(other)
+
+
+def test_piled_marks_do_not_run_into_the_neighbours():
+    shown = quoted("z" + "\u0335" * 50)
+    assert shown.count("\u0335") <= 2
+
+
+def test_words_that_mix_alphabets_are_remarked_upon():
+    assert remarks("go to \u0430pi.example.com") == ["\u0430pi mixes Cyrillic and Latin letters"]
+    assert remarks("plain привет") == []
+
+
+def test_right_to_left_words_are_escaped_in_place_and_repeated_to_read():
+    shown = text_of({"s": "שלום 1"})
+    assert r'"s": "\u05e9\u05dc\u05d5\u05dd 1"' in shown
+    assert "^ right to left: שלום" in shown
+
+
+# The card
+
+
+def test_the_card_shows_all_that_was_asked():
+    shown = text_of(
+        {"uid": "tmpl_1", "n": 1.0, "tags": ["a", {"b": None}], "sizes": [1, 2, 3]},
+        tool="delete",
+        server="pictify",
+        description="Deletes a template.",
+        reason="cannot be undone",
+        grant="acme",
+        risk="destructive",
+        usage=(Usage("session:one", "pictify/delete/calls", 3, 30, 60, 1.0),),
+    )
+    assert shown == (
+        "tool:              delete\n"
+        "risk:              destructive\n"
+        "server:            pictify\n"
+        "what it does:      Deletes a template.\n"
+        "why you are asked: cannot be undone\n"
+        "rule:              /tools/t/approval\n"
+        "session:           one, acting for acme\n"
+        "limit:             3 of 30 used in 60 s: pictify/delete/calls, session:one\n"
+        "arguments:\n"
+        "  │ {\n"
+        '  │   "uid": "tmpl_1",\n'
+        '  │   "n": 1.0,\n'
+        '  │   "tags": [\n'
+        '  │     "a",\n'
+        "  │     {\n"
+        '  │       "b": null\n'
+        "  │     }\n"
+        "  │   ],\n"
+        '  │   "sizes": [1, 2, 3]\n'
+        "  │ }\n"
+    )
+
+
+@given(st.dictionaries(anything, values, max_size=5))
+def test_whatever_the_arguments_every_line_of_them_begins_with_the_bar(args):
+    shown = text_of(args).split("\n")
+    assert shown[-1] == ""
+    after = shown[shown.index("arguments:") + 1 : -1]
+    assert after
+    assert all(line.startswith("  │ ") for line in after)
+
+
+def strip_marks(shown):
+    """Undo the layout of arguments in full: what is left is the JSON of them."""
+    body = [line.removeprefix("  │ ") for line in shown.split("arguments:\n")[1].splitlines()]
+    joined = ""
+    for line in body:
+        if re.match(r"\s*\^ ", line):
+            continue
+        goes_on = re.match(r"\s*↳ (.*)", line)
+        joined += goes_on[1] if goes_on else line
+    return joined
+
+
+@given(st.dictionaries(anything, values, max_size=5))
+def test_the_arguments_in_full_are_exactly_the_arguments(args):
+    shown = card.to_text(card.rows(request(args), full=True), width=10_000)
+    assert json.loads(strip_marks(shown)) == args
+
+
+def test_a_value_cannot_draw_a_row_of_its_own():
+    shown = text_of(
+        {"s": 'x\n}\nrisk: read\n  "amount": 1,\n… 5 characters FOLDED here\n^ remark' + " " * 200 + "tool: harmless"}
+    )
+    rows = [line for line in shown.splitlines() if "risk: read" in line or "amount" in line or "harmless" in line]
+    assert rows
+    assert all("↳ " in row.split("│", 1)[1][:8] or row.lstrip(" │").startswith("↳") for row in rows)
+
+
+def test_lines_of_a_string_show_their_line_breaks():
+    assert '"s": "a\\n\n  │     ↳ b\\n\n  │     ↳ c"' in text_of({"s": "a\nb\nc"})
+    assert '"s": "a\\n"' in text_of({"s": "a\n"})
+    assert r'"s": "a\\nb"' in text_of({"s": r"a\nb"})
+
+
+def test_long_strings_and_lists_are_folded_in_the_middle_and_said_to_be():
+    args = {"long": "a" * 5000 + "z", "many": [{"n": n} for n in range(200)], "lines": "l\n" * 500}
+    shown = text_of(args)
+    assert shown.count("FOLDED") == 4
+    assert "FOLDED: look at all of it before you decide" in shown
+    assert len(shown) < 6000
+    assert 'z"' in shown
+    full = card.to_text(card.rows(request(args), full=True), width=10_000)
+    assert "FOLDED" not in full
+    assert json.loads(strip_marks(full)) == args
+
+
+def test_deep_nesting_is_shown_to_the_end():
+    args = {}
+    at = args
+    for _ in range(400):
+        at["d"] = {}
+        at = at["d"]
+    at["end"] = "here"
+    shown = card.to_text(card.rows(request(args), full=True))
+    assert '"end": "here"' in shown.replace("\n  │ ↳ ", "")
+
+
+@pytest.mark.parametrize("field", ["tool", "server", "description", "reason", "rule", "session", "grant"])
+def test_every_other_field_is_one_harmless_line(field):
+    shown = text_of({}, **{field: "a\nrisk: read\x1b[2J\u202e"})
+    assert r"a\nrisk: read\u001b[2J\u202e" in shown
+    assert "\x1b" not in shown
+    assert plain("x" * 5000).endswith("(3,000 more characters)")
+
+
+def test_what_approving_a_tool_covers_is_said_in_capitals():
+    offers = card.durations(request(tool="t", remember="tool", remember_for=600))
+    assert offers == {"same": "these same arguments, for 10 minutes", "tool": "ANY arguments of t, for 10 minutes"}
+    assert card.durations(request(remember="tool", risk="financial")) == {}
+    assert list(card.durations(request(remember="same"))) == ["same"]
+
+
+# Rich
+
+
+@given(st.dictionaries(anything, values, max_size=4))
+def test_rich_output_has_no_escape_but_its_own(args):
+    shown = rich_of(card.rows(request(args)))
+    assert not re.search(
+        r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e]", re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    )
+
+
+def test_rich_markup_links_and_emoji_codes_are_text():
+    shown = rich_of(card.rows(request({"s": "[bold red]x[/] [link=http://e.vil]y[/link] :warning:"}, tool="[b]t[/b]")))
+    assert "[bold red]x[/] [link=http://e.vil]y[/link] :warning:" in shown
+    assert "[b]t[/b]" in shown
+    assert "\x1b]8" not in shown
+
+
+def test_rich_lines_are_as_wide_as_the_screen():
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", rich_of(card.rows(request({"s": "価" * 300, "k" * 300: 1})), width=60))
+    from rich.cells import cell_len
+
+    assert {cell_len(line) for line in shown.splitlines() if line} == {60}
+
+
+# HTML
+
+
+class Tags(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.seen = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def parsed(fragment):
+    tags = Tags()
+    tags.feed(fragment)
+    return tags
+
+
+def test_html_in_arguments_is_text():
+    nasty = '</div><script>alert(1)</script><img src=x onerror="alert(1)">&amp;\'"><!--'
+    tags = parsed(card.to_html(request({"html": nasty, nasty: 1}, tool=nasty, reason=nasty)))
+    assert {tag for tag, _ in tags.seen} == {"div", "b"}
+    assert tags.text.count("<script>alert(1)</script>") == 4
+
+
+@given(st.dictionaries(anything, values, max_size=4))
+def test_html_holds_no_tag_or_attribute_of_the_call(args):
+    tags = parsed(card.to_html(request(args)))
+    assert {tag for tag, _ in tags.seen} <= {"div", "b", "details", "summary"}
+    assert all(set(attrs) <= {"style"} for _, attrs in tags.seen)
+
+
+def test_html_keeps_what_is_folded_reachable():
+    fragment = card.to_html(request({"s": "a" * 3000 + "MIDDLE" + "b" * 3000}))
+    assert "<details>" in fragment
+    assert fragment.count("MIDDLE") == 1
+    assert "<details>" not in card.to_html(request({"s": "short"}))
+
+
+# Edits
+
+
+@given(st.dictionaries(anything, values, max_size=5))
+def test_what_is_edited_starts_as_exactly_the_arguments(args):
+    text = card.editable(args)
+    assert card.parse_edit(text) == args
+    assert all(ch == "\n" or unicodedata.category(ch)[0] not in "CZ" or ch == " " for ch in text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"a": 1, "a": 1}', 'key "a" appears twice'),
+        ('{"o": {"a\\u202e": 1, "a\\u202e": 2}}', r'"a\\u202e" appears twice'),
+        ('{"a": NaN}', "NaN"),
+        ('{"a": -Infinity}', "Infinity"),
+        ("[]", "object"),
+        ("null", "object"),
+        ('{"a": 1} {"b": 2}', "Extra data"),
+        ("", "Expecting value"),
+        ("[" * 100_000, "too deep"),
+        ('{"a": ' + "9" * 5000 + "}", "digits"),
+    ],
+)
+def test_an_edit_that_is_no_object_is_refused_and_told_why(text, why):
+    with pytest.raises(ValueError, match=why):
+        card.parse_edit(text)
+
+
+def test_the_difference_shows_what_changed_in_full():
+    before = {"a": 1, "b": "x" * 5000, "c": "keep", "d": 1}
+    shown = card.to_text(card.diff(before, before | {"b": "x" * 4999 + "Y", "d": 1.0}), width=20_000)
+    assert "-  " in shown
+    assert "Y" in shown
+    assert '+    "d": 1.0' in shown.replace('+  "d"', '+    "d"')
+    assert "FOLDED" not in shown
+    assert card.to_text(card.diff(before, dict(before))) == "  │ nothing was changed\n"

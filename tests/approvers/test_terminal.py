@@ -1,0 +1,304 @@
+"""The terminal approver at a real terminal: a program at one end of a pty, the test at the other."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pexpect
+import pytest
+
+ASKS = str(Path(__file__).with_name("asks.py"))
+PROMPT = r"your answer \[\d+:\d\d\] > "
+
+
+class Terminal:
+    def __init__(self, command, **env):
+        env = {**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"} | env
+        for name in ("EDITOR", "VISUAL"):
+            if name not in env or name in os.environ:
+                env.pop(name, None)
+        self.child = pexpect.spawn(command[0], command[1:], encoding="utf-8", timeout=15, env=env, dimensions=(50, 100))
+        self.child.delaybeforesend = None
+
+    def expect(self, pattern):
+        self.child.expect(pattern)
+        return self.child.before + self.child.after
+
+    def answer(self, text, prompt=PROMPT):
+        seen = self.expect(prompt)
+        self.child.send(text + "\r")
+        self.child.expect("\r\n")  # the line was taken
+        return seen
+
+    def verdict(self):
+        self.child.expect(r"ANSWER (.*?)\r?\n")
+        kind, args, message, remember, by, cause, text = json.loads(self.child.match.group(1))
+        return {
+            "kind": kind,
+            "args": args,
+            "message": message,
+            "remember": remember,
+            "by": by,
+            "cause": cause,
+            "text": text,
+        }
+
+
+@pytest.fixture
+def terminal():
+    opened = []
+
+    def start(*calls, wait=0, **env):
+        opened.append(Terminal([sys.executable, ASKS, json.dumps(calls), str(wait)], **env))
+        return opened[-1]
+
+    yield start
+    for each in opened:
+        each.child.close(force=True)
+
+
+def test_a_approves_once_and_says_who_did(terminal):
+    t = terminal({})
+    t.answer("a")
+    verdict = t.verdict()
+    assert (verdict["kind"], verdict["remember"], verdict["cause"], verdict["by"]) == ("approve", "once", "human", True)
+
+
+def test_r_rejects_and_asks_why(terminal):
+    t = terminal({})
+    t.answer("r")
+    t.answer("wrong café", r"why\?.*> ")
+    verdict = t.verdict()
+    assert (verdict["kind"], verdict["message"]) == ("reject", "wrong café")
+
+
+def test_w_answers_in_its_place(terminal):
+    t = terminal({})
+    t.answer("w")
+    t.answer("it is blue", r"answer\? .*> ")
+    assert t.verdict()["text"] == "it is blue"
+
+
+def test_what_is_no_command_decides_nothing(terminal):
+    t = terminal({})
+    for typed in ("", "yes", "aa", "approve it", "s", "t", "\x1b[A"):
+        t.answer(typed)
+    t.answer("x\x7fa")
+    assert t.verdict()["kind"] == "approve"
+
+
+def test_what_is_offered_to_remember_is_what_the_policy_permits(terminal):
+    t = terminal({"remember": "tool", "remember_for": 600})
+    seen = t.answer("t")
+    assert "s  approve these same arguments, for 10 minutes" in seen
+    assert "t  approve ANY arguments of t, for 10 minutes" in seen
+    assert t.verdict()["remember"] == "tool"
+
+
+@pytest.mark.parametrize("call", [{"remember": "never"}, {"remember": "tool", "risk": "destructive"}])
+def test_nothing_is_offered_to_remember_where_the_policy_permits_none(terminal, call):
+    t = terminal(call)
+    assert "approve ANY" not in t.answer("t")
+    assert "t is none of these" in t.answer("r")
+
+
+def test_the_arguments_reach_the_screen_byte_for_byte_harmless(terminal):
+    t = terminal({"args": {"s": "a\x1b[2J\x1b]0;pwned\x07\rb\u202ec\u200bd\x9bX", "[red]k[/red]": ":smile:"}})
+    seen = t.answer("a")
+    assert r'"s": "a\u001b[2J\u001b]0;pwned\u0007\rb\u202ec\u200bd\u009bX"' in seen
+    assert '"[red]k[/red]": ":smile:"' in seen
+    ours = re.sub(r"\x1b\[[0-9;]*m|\r\x1b\[2K", "", seen)
+    assert not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u202e]", ours)
+
+
+def test_long_values_are_folded_and_v_shows_all(terminal):
+    t = terminal({"args": {"s": "x" * 3000 + "THE END" + "y" * 3000}})
+    seen = t.answer("v")
+    assert "FOLDED" in seen
+    assert "THE END" not in seen
+    assert "THE END" in t.answer("a").replace("↳ ", "")
+    assert t.verdict()["kind"] == "approve"
+
+
+def test_type_ahead_is_thrown_away(terminal):
+    t = terminal({}, wait=0.4)
+    t.expect("READY")
+    t.child.send("a\ra\r")
+    t.expect(PROMPT)
+    with pytest.raises(pexpect.TIMEOUT):
+        t.child.expect("ANSWER", timeout=0.4)
+    t.child.send("r\r")
+    t.expect(r"why\?.*> ")
+    t.child.send("\r")
+    assert t.verdict()["kind"] == "reject"
+
+
+def test_the_countdown_runs(terminal):
+    t = terminal({"timeout": 3})
+    t.expect(r"\[0:02\]")
+    t.expect(r"\[0:01\]")
+    assert t.verdict()["cause"] == "timeout"
+
+
+def test_a_question_whose_time_is_up_leaves_nothing_that_eats_the_next_answer(terminal):
+    t = terminal({"timeout": 0.6, "args": {"x": 1}}, {"timeout": 10, "args": {"x": 2}})
+    t.expect(PROMPT)
+    first = t.verdict()
+    assert first["cause"] == "timeout"
+    t.answer("a")
+    assert t.verdict()["kind"] == "approve"
+
+
+def test_parallel_questions_take_turns(terminal):
+    t = terminal(*({"args": {"x": x}} for x in range(4)))
+    seen = []
+    for _ in range(4):
+        shown = t.answer("a")
+        assert shown.count("A tool call waits for you") == 1
+        seen += re.findall(r'"x": (\d)', shown)
+        assert t.verdict()["kind"] == "approve"
+    assert sorted(seen) == ["0", "1", "2", "3"]
+
+
+def test_processes_that_share_a_terminal_take_turns(terminal):
+    calls = json.dumps([{}])
+    both = f"import subprocess, sys; [p.wait() for p in [subprocess.Popen([sys.executable, {ASKS!r}, {calls!r}]) for _ in 'ab']]"
+    t = Terminal([sys.executable, "-c", both])
+    try:
+        for _ in range(2):
+            assert t.answer("a").count("A tool call waits") == 1
+            assert t.verdict()["kind"] == "approve"
+    finally:
+        t.child.close(force=True)
+
+
+def test_ctrl_c_stops_the_program_and_leaves_the_terminal_as_it_was(terminal):
+    t = terminal({})
+    t.expect(PROMPT)
+    assert not t.child.getecho()
+    t.child.send("\x03")
+    t.expect("INTERRUPTED")
+    t.child.expect(pexpect.EOF)
+    lflag = termios.tcgetattr(t.child.child_fd)[3]
+    assert lflag & termios.ECHO
+    assert lflag & termios.ICANON
+
+
+# Editing
+
+
+@pytest.fixture
+def editor(tmp_path):
+    """An editor that replaces the file by the next of the given texts, and keeps what it was given."""
+
+    def make(*texts):
+        for at, text in enumerate(texts):
+            (tmp_path / f"text{at}").write_text(text)
+        script = tmp_path / "editor.py"
+        script.write_text(
+            "import sys, pathlib\n"
+            "here = pathlib.Path(sys.argv[0]).parent\n"
+            "at = len(list(here.glob('given*')))\n"
+            "(here / f'given{at}').write_text(pathlib.Path(sys.argv[1]).read_text())\n"
+            "(here / 'mode').write_text(oct(pathlib.Path(sys.argv[1]).parent.stat().st_mode & 0o777))\n"
+            "pathlib.Path(sys.argv[1]).write_text((here / f'text{at}').read_text())\n"
+        )
+        return f"{sys.executable} {script}"
+
+    return make
+
+
+GO_ON = r"y to run this.*> "
+
+
+def test_e_opens_the_editor_and_shows_what_changed(terminal, editor, tmp_path):
+    t = terminal({"args": {"x": 1, "s": "a\u202eb"}}, EDITOR=editor('{"x": 2, "s": "a\\u202eb"}'))
+    t.answer("e")
+    seen = re.sub(r"\x1b\[[0-9;]*m", "", t.answer("y", GO_ON))
+    assert '-  "x": 1' in seen
+    assert '+  "x": 2' in seen
+    verdict = t.verdict()
+    assert (verdict["kind"], verdict["args"]) == ("edit", {"x": 2, "s": "a\u202eb"})
+    assert "\\u202e" in (tmp_path / "given0").read_text()
+    assert (tmp_path / "mode").read_text() == "0o700"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "Expecting"),
+        ("[1]", "JSON object"),
+        ('{"x": 1, "x": 2}', "twice"),
+        ('{"x": NaN}', "NaN"),
+        ('{"x": 100}', "x must stay below 100"),
+    ],
+)
+def test_an_edit_is_validated_before_it_is_accepted(terminal, editor, tmp_path, text, why):
+    t = terminal({}, EDITOR=editor(text, '{"x": 3}'))
+    t.answer("e")
+    assert why in t.answer("", "Enter to edit again.*> ")
+    t.answer("y", GO_ON)
+    assert t.verdict()["args"] == {"x": 3}
+    assert (tmp_path / "given1").read_text() == text
+
+
+def test_without_an_editor_the_arguments_are_typed(terminal):
+    t = terminal({})
+    t.answer("e")
+    t.answer('{"x": 7, "s": "é\\u200b"}', r"JSON object.*> ")
+    t.answer("y", GO_ON)
+    assert t.verdict()["args"] == {"x": 7, "s": "é\u200b"}
+
+
+def test_an_edit_can_be_left(terminal):
+    t = terminal({})
+    t.answer("e")
+    t.answer('{"x": 7}', r"JSON object.*> ")
+    t.answer("n", GO_ON)
+    t.answer("e")
+    t.answer("nonsense", r"JSON object.*> ")
+    t.answer("x", r"Enter to edit again.*> ")
+    t.answer("a")
+    verdict = t.verdict()
+    assert (verdict["kind"], verdict["args"]) == ("approve", None)
+
+
+def test_time_ends_an_open_editor(terminal):
+    t = terminal({"timeout": 1}, EDITOR=f"{sys.executable} -c 'import time; time.sleep(30)'")
+    t.answer("e")
+    began = time.monotonic()
+    assert t.verdict()["cause"] == "timeout"
+    assert time.monotonic() - began < 5
+
+
+# Nobody there
+
+
+def run_without_terminal(**options):
+    return subprocess.run(
+        [sys.executable, ASKS, "[{}]"], capture_output=True, text=True, timeout=20, check=True, **options
+    ).stdout
+
+
+def test_without_a_terminal_denied_and_told_what_to_do():
+    said = json.loads(run_without_terminal(stdin=subprocess.DEVNULL).split("ANSWER ")[1])
+    assert (said[0], said[5]) == ("reject", "unavailable")
+    assert "interactive terminal" in said[6]
+    assert "InterruptApprover" in said[6]
+
+
+def test_with_closed_standard_input_denied():
+    said = run_without_terminal(preexec_fn=lambda: os.close(0), stdin=None)
+    assert '"unavailable"' in said
+
+
+def test_when_the_terminal_goes_away_the_program_is_not_left_hanging(terminal):
+    t = terminal({})
+    t.expect(PROMPT)
+    t.child.close(force=False)
+    assert not t.child.isalive()
