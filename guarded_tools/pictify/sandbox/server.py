@@ -93,7 +93,7 @@ def build(options: Options, account: Account | None = None) -> Server[Any, Any]:
             if not _accepts(options.key, server):
                 raise Refused(401, "Unauthorized")  # noqa: TRY301 - answered like every other refusal
             await _before(fault)
-            text = account.answer(tool, _with_defaults(catalogue()[tool].schema or {}, args))
+            text = account.answer(tool, with_defaults(catalogue()[tool].schema or {}, args))
             journal.note(seq, tool, "completed")
         except Refused as refusal:
             journal.note(seq, tool, "refused")
@@ -219,7 +219,8 @@ def _invalid(validator: jsonschema_rs.Draft7Validator | None, tool: str, args: M
     return text if issues else ""
 
 
-def _with_defaults(schema: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(schema: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the defaults of the top-level arguments, as the real server does before it acts."""
     defaults = {name: value["default"] for name, value in schema["properties"].items() if "default" in value}
     return {**defaults, **args}
 
