@@ -1,7 +1,7 @@
 """The operators: what each may be compared with, and what it says of a value.
 
-A test answers true or false, or raises :class:`~guarded_tools.policy.paths.Unjudgeable`; there is no coercion. ``1`` equals
-``1.0``; a boolean is not a number and ``true`` is not ``"true"``.
+A test answers true or false, or raises :class:`~guarded_tools.policy.paths.Unjudgeable`. There is no coercion: ``1``
+equals ``1.0``, but a boolean is not a number and ``true`` is not ``"true"``.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def value_problem(op: Operator, value: Any) -> tuple[str, str] | None:  # noqa: 
 def compile_test(op: Operator, value: Any, *, folding: bool | None, guards: bool) -> Test:
     """Make the test of a predicate whose value :func:`value_problem` had nothing against.
 
-    ``folding`` compares folded texts if true and exact ones if false. If ``None``, texts are compared exactly, but where
+        return f"{op} cannot compare with this value: it is not JSON, not finite or too deep", "write plain JSON"
     ``guards`` is true (a test whose "different" lets the call through) a text that differs from the forbidden one
     only by what :func:`fold` removes is unjudgeable.
     """
@@ -249,8 +249,6 @@ def _searching(pattern: str, *, fold_case: bool) -> Test:
 
 def _containing(part: Any, *, folding: bool | None, guards: bool) -> Test:
     equals = _equality((part,), folding=folding, guards=guards)
-    folded = _flatten(part) if type(part) is str else ""
-    near_miss = guards and folding is None and folded
 
     def in_list(seen: list[Any]) -> bool:
         doubt = None
@@ -264,20 +262,33 @@ def _containing(part: Any, *, folding: bool | None, guards: bool) -> Test:
             raise Unjudgeable(f"has an entry that {doubt}")
         return False
 
+    in_text = _within(part, folding=folding, guards=guards) if type(part) is str else None
+
     def test(seen: Any) -> bool:
         if type(seen) is list:
             return in_list(seen)
-        if type(seen) is not str or type(part) is not str:
-            raise Unjudgeable(f"cannot be searched for {kind_of(part)}: it is {kind_of(seen)}")
-        if not folding and part in seen:
-            return True
-        if (folding or near_miss) and folded in _flatten(seen):
-            if folding:
-                return True
-            raise Unjudgeable("holds a refused text but for case, width or blanks; fold says what is meant")
-        return False
+        if type(seen) is str and in_text is not None:
+            return in_text(seen)
+        raise Unjudgeable(f"cannot be searched for {kind_of(part)}: it is {kind_of(seen)}")
 
     return test
+
+
+def _within(part: str, *, folding: bool | None, guards: bool) -> Callable[[str], bool]:
+    folded = _flatten(part)
+    if folding:
+        return lambda seen: folded in _flatten(seen)
+    if not guards or folding is False or not folded:
+        return lambda seen: part in seen
+
+    def guarded(seen: str) -> bool:
+        if part in seen:
+            return True
+        if folded in _flatten(seen):
+            raise Unjudgeable("holds a refused text but for case or width; fold says what is meant")
+        return False
+
+    return guarded
 
 
 def _hosting(hosts: tuple[str, ...]) -> Test:

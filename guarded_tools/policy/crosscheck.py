@@ -6,111 +6,160 @@ Works on plain data that may be wrong in other ways, so that every problem is to
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import PydanticCustomError
 
 from guarded_tools.errors import Problem
 from guarded_tools.policy.conditions import is_number
-from guarded_tools.policy.names import covers, is_glob, matches
-from guarded_tools.policy.rules import pointer
+from guarded_tools.policy.model import DAY, parse_rate, parse_window
+from guarded_tools.policy.names import covers, is_glob, literal_prefix
+from guarded_tools.policy.problems import Reporter
+from guarded_tools.policy.rules import EVERYWHERE, pointer
 
-_RULES: Final = ("require", "deny_if", "limits", "rate_limit", "approval")
-_DAY: Final = 86400
-
-
-class _Reporter(Protocol):
-    def __call__(self, at: str, message: str, hint: str = "", *, key: bool = False) -> Problem: ...
+_RULES: Final = ("require", "deny_if", "rate_limit", "limits", "approval")
 
 
-def problems(data: dict[str, Any], problem: _Reporter) -> Iterator[Problem]:
+class _Limit(NamedTuple):
+    """A limit as far as it can be read, with defaults in."""
+
+    at: str
+    counter: str
+    max: float
+    window: int
+    count: Any
+    scope: Any
+    align: Any
+    counts: Any
+
+    def holds_under(self, other: _Limit) -> bool:
+        """Whether ``other`` refuses every call that this one could refuse."""
+        return (
+            other.count == self.count
+            and other.max <= self.max
+            and other.window >= self.window
+            and other.scope in {self.scope, "global"}
+            and other.align == self.align
+            # Aligned windows must lie within each other; a limit that gives back counts less than one that does not.
+            and (self.align == "rolling" or other.window % self.window == 0)
+            and other.counts in {self.counts, "attempts"}
+        )
+
+
+def problems(data: dict[str, Any], problem: Reporter) -> Iterator[Problem]:
     """List them. ``data`` is in the first dialect."""
     hide = [entry for entry in _list(data.get("hide")) if type(entry) is str]
     tools = {key: entry for key, entry in _dict(data.get("tools")).items() if type(entry) is dict}
-    yield from _repeated_hides(data, problem)
-    yield from _entry(_dict(data.get("all_tools")), "/all_tools", problem)
-    if "*" in hide and any(_dict(data.get("all_tools")).get(rule) for rule in _RULES):
-        yield problem("/all_tools", "these rules can never apply: every tool is hidden", 'take "*" out of hide')
+    everywhere = _dict(data.get("all_tools"))
+    yield from _repeated(hide, data, problem)
+    yield from _entry(everywhere, EVERYWHERE, (), problem)
+    if "*" in hide and _ruled(everywhere):
+        yield problem(EVERYWHERE, "these rules can never apply: every tool is hidden", 'take "*" out of hide')
+    shared = tuple(_limits(everywhere, EVERYWHERE))
     for key, entry in tools.items():
         at = pointer("tools", key)
-        yield from _entry(entry, at, problem)
-        if any(entry.get(rule) for rule in _RULES) and any(covers(hidden, key) for hidden in hide):
-            yield problem(at, "these rules can never apply: the tool is hidden", "take it out of hide, or out of tools")
-    yield from _unreachable([key for key in _dict(data.get("tools")) if is_glob(key)], problem)
-
-
-def _entry(entry: dict[str, Any], at: str, problem: _Reporter) -> Iterator[Problem]:
-    ruled = [rule for rule in _RULES if entry.get(rule)]
-    if entry.get("action") == "deny" and ruled:
-        yield problem(
-            f"{at}/{ruled[0]}", f"{ruled[0]} can never apply: action denies every call", "take one of the two out"
-        )
-    if entry.get("reason") and entry.get("action") not in {"deny", "approve"}:
-        yield problem(f"{at}/reason", "a reason is only told with action deny or approve", "take it out, or set action")
-    yield from _approval(entry, at, problem)
-    seen: set[str] = {"rate_limit"} if entry.get("rate_limit") else set()
-    for place, limit in enumerate(_list(entry.get("limits"))):
-        if type(limit) is not dict:
+        yield from _entry(entry, at, () if entry.get("shadow") else shared, problem)
+        if not _ruled(entry):
             continue
-        counter, count, most = limit.get("counter"), limit.get("count"), limit.get("max")
-        if type(counter) is str:
-            if counter in seen:
-                yield problem(
-                    f"{at}/limits/{place}/counter", f"the counter {counter!r} is already in use here", "rename it"
-                )
-            seen.add(counter)
-        if is_number(count) and is_number(most) and count > most:  # type: ignore[operator]
-            yield problem(f"{at}/limits/{place}/count", "one call takes more than max: every call would be refused")
-        if limit.get("align") == "utc":
-            yield from _alignment(limit.get("window"), f"{at}/limits/{place}/window", problem)
+        if any(covers(hidden, key) for hidden in hide):
+            yield problem(at, "these rules can never apply: the tool is hidden", "take it out of hide, or out of tools")
+        elif everywhere.get("action") == "deny":
+            yield problem(
+                at, "these rules can never apply: all_tools denies every call", "take action out of all_tools"
+            )
+    yield from _unreachable([key for key in tools if is_glob(key)], problem)
 
 
-def _approval(entry: dict[str, Any], at: str, problem: _Reporter) -> Iterator[Problem]:
-    approval = entry.get("approval")
-    if type(approval) is not dict:
-        return
+def _ruled(entry: dict[str, Any]) -> list[str]:
+    return [rule for rule in _RULES if entry.get(rule)]
+
+
+def _entry(entry: dict[str, Any], at: str, shared: tuple[_Limit, ...], problem: Reporter) -> Iterator[Problem]:
+    action, approval = entry.get("action"), entry.get("approval")
+    if action == "deny":
+        for rule in _ruled(entry):
+            yield problem(
+                f"{at}/{rule}", f"{rule} can never apply: action denies every call", "take one of the two out"
+            )
+    if entry.get("reason") and action != "deny" and (not (action == "approve" or approval) or _says(approval)):
+        yield problem(f"{at}/reason", "nobody is ever told this reason", "set action, or take it out")
+    if type(approval) is dict:
+        yield from _approval(approval, entry.get("risk"), f"{at}/approval", problem)
+    own = list(_limits(entry, at))
+    for place, limit in enumerate(own):
+        if limit.counter in {earlier.counter for earlier in own[:place]}:
+            yield problem(f"{limit.at}/counter", f"the counter {limit.counter!r} is already in use here", "rename it")
+        if is_number(limit.count) and limit.count > limit.max:
+            yield problem(
+                f"{limit.at}/count", "one call takes more than max: all are refused", 'write "action": "deny"'
+            )
+        if limit.align == "utc" and DAY % limit.window:
+            yield problem(
+                f"{limit.at}/window", "a window aligned to UTC divides a day evenly", 'write "minute", "hour" or "day"'
+            )
+        others = [other for other in (*own, *shared) if other is not limit and limit.holds_under(other)]
+        # Of two that say the same, the later one is too much.
+        stricter = next((other for other in others if not other.holds_under(limit) or other not in own[place:]), None)
+        if stricter is not None:
+            yield problem(limit.at, f"this limit can never bind: {stricter.at} is at least as strict", "take it out")
+
+
+def _says(approval: Any) -> bool:
+    return type(approval) is dict and bool(approval.get("message"))
+
+
+def _approval(approval: dict[str, Any], risk: Any, at: str, problem: Reporter) -> Iterator[Problem]:
     remember = approval.get("remember", "never")
     if "for" in approval and remember == "never":
-        yield problem(
-            f"{at}/approval/for", "for has no meaning while nothing is remembered", "set remember, or take it out"
-        )
-    if remember in {"same", "tool"} and entry.get("risk") in {"destructive", "financial"}:
-        yield problem(
-            f"{at}/approval/remember", f"the approval of a {entry['risk']} tool is never remembered", 'write "never"'
-        )
+        yield problem(f"{at}/for", "for has no meaning while nothing is remembered", "set remember, or take it out")
+    if remember in {"same", "tool"} and risk in {"destructive", "financial"}:
+        yield problem(f"{at}/remember", f"the approval of a {risk} tool is never remembered", 'write "never"')
 
 
-def _alignment(window: Any, at: str, problem: _Reporter) -> Iterator[Problem]:
-    from pydantic_core import PydanticCustomError
-
-    from guarded_tools.policy.model import parse_window
-
-    try:
-        seconds = parse_window(window)
-    except PydanticCustomError:
-        return
-    if _DAY % seconds:
-        yield problem(at, "a window aligned to UTC must divide a day evenly", 'write "minute", "hour" or "day"')
-
-
-def _repeated_hides(data: dict[str, Any], problem: _Reporter) -> Iterator[Problem]:
-    seen: set[str] = set()
-    for place, entry in enumerate(_list(data.get("hide"))):
-        if type(entry) is not str:
+def _limits(entry: dict[str, Any], at: str) -> Iterator[_Limit]:
+    written = [(f"{at}/limits/{place}", limit) for place, limit in enumerate(_list(entry.get("limits")))]
+    with suppress(PydanticCustomError):  # told by the model
+        written.insert(0, (f"{at}/rate_limit", {**_dict(parse_rate(entry.get("rate_limit"))), "counter": "rate_limit"}))
+    for where, limit in written:
+        if type(limit) is not dict or not is_number(limit.get("max")):
             continue
-        if entry in seen:
+        try:
+            window = parse_window(limit.get("window"))
+        except PydanticCustomError:
+            continue
+        yield _Limit(
+            where,
+            str(limit.get("counter")),
+            limit["max"],
+            window,
+            limit.get("count", 1),
+            limit.get("scope", "session"),
+            limit.get("align", "rolling"),
+            limit.get("counts", "successes"),
+        )
+
+
+def _repeated(hide: list[str], data: dict[str, Any], problem: Reporter) -> Iterator[Problem]:
+    if len(set(hide)) == len(hide):
+        return
+    seen: set[str] = set()
+    for place, entry in enumerate(data["hide"]):
+        if type(entry) is str and entry in seen:
             yield problem(f"/hide/{place}", f"{entry!r} is already hidden", "keep one of them")
-        seen.add(entry)
+        seen.add(str(entry))
 
 
-def _unreachable(globs: list[str], problem: _Reporter) -> Iterator[Problem]:
-    for place, late in enumerate(globs):
-        early = next((glob for glob in globs[:place] if matches(glob, late)), None)
+def _unreachable(globs: list[str], problem: Reporter) -> Iterator[Problem]:
+    # A glob can only cover one that begins with its own literal beginning: looked up, so that many globs stay cheap.
+    by_prefix: dict[str, list[str]] = {}
+    for late in globs:
+        candidates = (by_prefix.get(late[:end], ()) for end in range(len(late) + 1))
+        early = next((glob for some in candidates for glob in some if covers(glob, late)), None)
         if early is not None:
-            yield problem(
-                pointer("tools", late),
-                f"can never apply: {early!r} stands above it and fits every name that this fits",
-                "put the narrower glob first",
-                key=True,
-            )
+            message = f"can never apply: {early!r} stands above it and fits every name that this fits"
+            yield problem(pointer("tools", late), message, "put the narrower glob first", key=True)
+        by_prefix.setdefault(literal_prefix(late), []).append(late)
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -35,10 +35,10 @@ _MOST_PLANS: Final = 4096
 
 
 def decide(policy: Policy | None, call: ToolCall, schema: Schema = None) -> Decision:
-    """Say what the policy makes of a call: allow, ask or deny, by which rule, and what it would take from which limits.
+    """Say what the policy makes of a call: allow, ask or deny, by which rule, and what it would take from which limit.
 
-    ``schema`` is the tool's own JSON Schema, where nobody else checks the arguments against it. Whatever cannot be judged
-    is denied; no policy denies everything. It never raises, whatever the arguments.
+    ``schema`` is the tool's own JSON Schema, where nobody else checks the arguments against it. Whatever cannot be
+    judged is denied; no policy denies everything. It never raises, whatever the arguments.
     """
     if policy is None:
         return _NO_POLICY
@@ -123,7 +123,7 @@ def _apart(decision: Decision) -> Decision:
     )
 
 
-def _compile(stand: Standing) -> Judge:
+def _compile(stand: Standing) -> Judge:  # noqa: C901 - most of it is the closure, which pays for each call it makes
     layers, rule, strict = stand.layers, stand.rule, stand.strict
     if stand.refusal is not None:
         refusal = stand.refusal
@@ -138,7 +138,7 @@ def _compile(stand: Standing) -> Judge:
     limits = [compile_limit(*limit) for layer in layers for limit in layer.limits]
     asks = [compile_ask(layer) for layer in layers if layer.ask is not None]
 
-    def judge(call: ToolCall, schema: Schema) -> Decision:
+    def judge(call: ToolCall, schema: Schema) -> Decision:  # noqa: C901
         args: Any = call.args
         if type(args) is not dict:
             if not isinstance(args, Mapping):

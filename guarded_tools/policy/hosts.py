@@ -1,7 +1,7 @@
 """Which host a URL leads to, as a browser would read it, or that nobody can be sure.
 
-Follows the WHATWG URL standard for ``http`` and ``https`` where libraries agree; what they read differently (backslashes, control
-characters, several ``@``, missing slashes, percent signs in a host) is :class:`~guarded_tools.policy.paths.Unjudgeable`.
+Follows the WHATWG URL standard for ``http`` and ``https`` where libraries agree. What they read differently
+(backslashes, control characters, several ``@``, missing slashes, percent signs in a host) cannot be judged.
 """
 
 from __future__ import annotations

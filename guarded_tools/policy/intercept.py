@@ -1,7 +1,8 @@
 """The second dialect, Intercept's YAML, rewritten as the first.
 
-A rule's conditions become ``require``, its counter a ``limits`` entry that keeps calendar windows and everyone's counter, and
-``"*"`` becomes ``all_tools``. Where each part came from is kept, so that denials and problems name the rule in the file.
+A rule's conditions become ``require``, its counter a ``limits`` entry that keeps calendar windows and everyone's
+counter, and ``"*"`` becomes ``all_tools``. Where each part came from is kept, so that denials and problems name the
+rule in the file.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ class _Entry:
         try:
             tool = InterceptTool.model_validate({key: entry[key] for key in entry if key not in _FIRST_DIALECT})
         except ValidationError as error:
-            self._out.problems += explain_errors(error, InterceptTool, self._below)
+            self._out.problems.extend(explain_errors(error, InterceptTool, self._below))
             return {}
         denying = next((rule for rule in tool.rules if rule.action == "deny"), None)
         times: dict[str, int] = {}
@@ -181,8 +182,8 @@ class _Entry:
             self._deny = {"action": "deny", "reason": rule.on_deny or ""}
             self._came_from("/action", here, name)
         elif rule.rate_limit is not None:
-            count, window = rule.rate_limit.split("/")
-            self._limit({"counter": f"_rate_{window}", "max": int(count), "window": window, **message}, here, name)
+            times, window = rule.rate_limit.split("/")
+            self._limit({"counter": f"_rate_{window}", "max": int(times), "window": window, **message}, here, name)
         elif not rule.conditions:
             self._tell(here, "a rule needs at least one condition, or a rate_limit", "add conditions")
         else:
@@ -193,8 +194,14 @@ class _Entry:
             most = self._most(rule, here)
             if rule.state is not None and most is not None:
                 state = rule.state
-                count = state.increment_from or state.increment or 1
-                limit = {"counter": state.counter, "max": most, "window": state.window, "count": count, **message}
+                count: str | int = state.increment_from or state.increment or 1
+                limit: dict[str, Any] = {
+                    "counter": state.counter,
+                    "max": most,
+                    "window": state.window,
+                    "count": count,
+                    **message,
+                }
                 self._limit(limit, here, name)
 
     def _limit(self, limit: dict[str, Any], here: str, name: str) -> None:

@@ -1,7 +1,7 @@
 """The policy format: one frozen model for both dialects and our extensions.
 
-Loading, with every problem at once and in its place, is :mod:`guarded_tools.policy.load`; what a policy says of a call is
-:mod:`guarded_tools.policy.engine`.
+Loading, with every problem at once and in its place, is :mod:`guarded_tools.policy.load`; what a policy says of a call
+is :mod:`guarded_tools.policy.engine`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Self, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +22,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     WithJsonSchema,
+    WrapSerializer,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -83,7 +85,7 @@ def _count(value: object) -> object:
         raise wrong("count is a number or an argument path", 'write 1, or a path like "args.events.length"')
     if value <= 0:  # type: ignore[operator]
         raise wrong("a count that is not positive can never bind", "write 1, or leave count out")
-    return math.ceil(value)  # type: ignore[call-overload,no-any-return]
+    return math.ceil(value)  # type: ignore[call-overload]
 
 
 def _text(text: str) -> str:
@@ -106,7 +108,8 @@ def _tool_name(text: str) -> str:
     return _named(text)
 
 
-def _rate(value: object) -> object:
+def parse_rate(value: object) -> object:
+    """Read ``5/hour`` as an object with ``max`` and ``window``; anything else is left to the model."""
     if type(value) is not str:
         return value
     count, _, window = value.partition("/")
@@ -244,7 +247,7 @@ class Rules(Part):
     deny_if: Predicates = ()
     rate_limit: Annotated[
         Rate | None,
-        BeforeValidator(_rate),
+        BeforeValidator(parse_rate),
         WithJsonSchema(
             {
                 "anyOf": [
@@ -296,7 +299,12 @@ class Policy(Part):
     )
     approvals: ApprovalLimits = ApprovalLimits()
     all_tools: Rules = Rules()
-    tools: Mapping[ToolName, Tool] = Field(default_factory=dict)
+    tools: Annotated[
+        Mapping[ToolName, Tool],
+        AfterValidator(MappingProxyType),
+        WrapSerializer(lambda tools, dump: dump(dict(tools))),
+        Field(default_factory=lambda: MappingProxyType({})),
+    ]
 
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _source: Source | None = PrivateAttr(default=None)
@@ -329,6 +337,13 @@ class Policy(Part):
     @classmethod
     def _validate(cls, data: Any) -> Self:
         return super().model_validate(data)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy without what was worked out from the original's content."""
+        copied = super().model_copy(update=update, deep=deep)
+        for derived in ("fingerprint", "plans"):
+            copied.__dict__.pop(derived, None)
+        return copied
 
     @property
     def warnings(self) -> tuple[Problem, ...]:

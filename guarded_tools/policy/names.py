@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +36,11 @@ def matches(glob: str, name: str) -> bool:
         else:
             return False
     return all(char == "*" for char in glob[at:])
+
+
+def literal_prefix(glob: str) -> str:
+    """The part before the first wildcard."""
+    return re.split(r"[*?]", glob, maxsplit=1)[0]
 
 
 def covers(wide: str, narrow: str) -> bool:

@@ -20,8 +20,8 @@ _validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
 def misfit(schema: Mapping[str, Any], args: dict[str, Any]) -> str | None:
     """Say where the arguments do not fit the schema and by which keyword, or ``None`` if they do.
 
-    What cannot be checked does not fit: arguments that are not JSON, half a surrogate pair, a schema that is not one or that
-    points outside itself.
+    What cannot be checked does not fit: arguments that are not JSON, half a surrogate pair, a schema that is not one or
+    that points outside itself.
     """
     try:
         # The validator skips what no keyword speaks of; this sees every value and key.

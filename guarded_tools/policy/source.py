@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cached_property
-from json.decoder import scanstring  # the C scanner that json itself uses
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +19,17 @@ from guarded_tools.policy.rules import pointer
 
 _MOST_NODES: Final = 2_000_000
 """Aliases may multiply a small file; this is far above any policy."""
+
+
+_BLANK: Final = re.compile(r"[ \t\r\n]*")
+_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+_ATOM: Final = re.compile(r"[^ \t\r\n,\]}]+")
+
+
+def _end(part: re.Pattern[str], text: str, offset: int) -> int:
+    found = part.match(text, offset)
+    assert found is not None, "the text is known to be JSON"
+    return found.end()
 
 
 class Place(NamedTuple):
@@ -103,9 +113,9 @@ class Source:
                 line += 1
             return line, offset - starts[line]
 
-        blank = re.compile(r"[ \t\r\n]*")
-        atom = re.compile(r"[^ \t\r\n,\]}]+")
-        skip = lambda at: blank.match(text, at).end()  # type: ignore[union-attr]  # noqa: E731
+        def skip(offset: int) -> int:
+            return _end(_BLANK, text, offset)
+
         # One frame for each open container: its pointer, and the next index of a list or None for an object.
         frames: list[tuple[str, int | None]] = []
         at, where, key_spot = skip(0), "", (0, 0)
@@ -116,8 +126,7 @@ class Source:
                 frames.append((where, None if text[at] == "{" else 0))
                 at = skip(at + 1)
             else:
-                at = scanstring(text, at + 1)[1] if text[at] == '"' else atom.match(text, at).end()  # type: ignore[union-attr]
-                at = skip(at)
+                at = skip(_end(_STRING if text[at] == '"' else _ATOM, text, at))
             while frames and text[at] in "]}":
                 frames.pop()
                 at = skip(at + 1)
@@ -128,9 +137,9 @@ class Source:
             parent, index = frames[-1]
             if index is None:
                 key_spot = spot(at)
-                key, at = scanstring(text, at + 1)
-                where = parent + pointer(key)
-                at = skip(skip(at) + 1)
+                end = _end(_STRING, text, at)
+                where = parent + pointer(json.loads(text[at:end]))
+                at = skip(skip(end) + 1)
             else:
                 where = f"{parent}/{index}"
                 frames[-1] = (parent, index + 1)
