@@ -1,6 +1,9 @@
 """An account with a clock of its own, and what a tool answers it."""
 
 import json
+import subprocess
+import sys
+from collections import Counter
 
 import pytest
 
@@ -59,3 +62,31 @@ class Customer:
 @pytest.fixture
 def customer():
     return Customer()
+
+
+@pytest.fixture
+def serve():
+    """Start a sandbox on a port of this machine; gives its address."""
+    processes = []
+
+    def serve(*options):
+        command = [sys.executable, "-m", "guarded_tools.pictify.sandbox", "--http", "0", *options]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return processes[-1].stdout.readline().strip()
+
+    yield serve
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def seen():
+    """What a sandbox's log says: how many calls of each (tool, state)."""
+
+    def seen(path):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        return Counter((row["tool"].removeprefix("pictify_"), row["state"]) for row in rows)
+
+    return seen

@@ -7,7 +7,7 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
-from guarded_tools.pictify.sandbox.server import FAULTS, Options, parse_faults, serve_http, serve_stdio
+from guarded_tools.pictify.sandbox.server import FAULTS, Options, listen, parse_faults, serve_http, serve_stdio
 
 
 def main() -> None:
@@ -25,13 +25,14 @@ def main() -> None:
     given = parser.parse_args()
     try:
         options = Options(given.log, parse_faults(given.fault), given.key)
-    except ValueError as error:
+        listener = None if given.http is None else listen(given.http)
+    except (ValueError, OSError, OverflowError) as error:
         parser.error(str(error))
     with suppress(KeyboardInterrupt):
-        if given.http is None:
+        if listener is None:
             asyncio.run(serve_stdio(options))
         else:
-            asyncio.run(serve_http(options, given.http, json_response=given.json))
+            asyncio.run(serve_http(options, listener, json_response=given.json))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def build(options: Options, account: Account | None = None) -> Server[Any, Any]:
         types.Tool(name=info.name, description=info.description, inputSchema=dict(info.schema or {}))
         for info in catalogue().values()
     ]
-    validators = {tool.name: jsonschema_rs.Draft7Validator(tool.inputSchema, validate_formats=True) for tool in tools}
+    checks = validators()
 
     @server.list_tools()  # type: ignore[no-untyped-call,untyped-decorator]
     async def list_tools() -> list[types.Tool]:
@@ -84,7 +84,7 @@ def build(options: Options, account: Account | None = None) -> Server[Any, Any]:
 
     async def call(tool: str, args: Mapping[str, Any]) -> types.CallToolResult:
         seq = journal.arrived(tool)
-        wrong = _invalid(validators.get(tool), tool, args)
+        wrong = invalid(checks.get(tool), tool, args)
         if wrong:
             journal.note(seq, tool, "invalid")
             return _error(wrong)
@@ -120,16 +120,24 @@ async def serve_stdio(options: Options) -> None:
         await server.run(reader, writer, server.create_initialization_options())
 
 
-async def serve_http(options: Options, port: int, *, json_response: bool = False) -> None:
-    """Serve ``http://127.0.0.1:<port>/mcp`` until interrupted; the address is the first line on stdout.
+def listen(port: int) -> socket.socket:
+    """Take a port that only this machine can connect to; 0 picks a free one.
 
-    Port 0 picks a free one. Only this machine can connect, and a browser page of another origin is turned away.
+    Raises:
+        OSError: the port is taken.
+    """
+    return socket.create_server(("127.0.0.1", port))
+
+
+async def serve_http(options: Options, listener: socket.socket, *, json_response: bool = False) -> None:
+    """Serve ``/mcp`` on ``listener`` until interrupted; the address is the first line on stdout.
+
+    A browser page of another origin is turned away.
     """
     import uvicorn
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
     from mcp.server.transport_security import TransportSecuritySettings
 
-    listener = socket.create_server(("127.0.0.1", port))
     port = listener.getsockname()[1]
     hosts = [f"127.0.0.1:{port}", f"localhost:{port}"]
     manager = StreamableHTTPSessionManager(
@@ -210,7 +218,16 @@ def _accepts(key: str | None, server: Server[Any, Any]) -> bool:
     return key in (request.headers.get("authorization", "").removeprefix("Bearer "), request.headers.get("x-api-key"))
 
 
-def _invalid(validator: jsonschema_rs.Draft7Validator | None, tool: str, args: Mapping[str, Any]) -> str:
+def validators() -> dict[str, jsonschema_rs.Draft7Validator]:
+    """What checks the arguments of each tool."""
+    return {
+        info.name: jsonschema_rs.Draft7Validator(dict(info.schema or {}), validate_formats=True)
+        for info in catalogue().values()
+    }
+
+
+def invalid(validator: jsonschema_rs.Draft7Validator | None, tool: str, args: Mapping[str, Any]) -> str:
+    """Say what is wrong with the arguments, as the real server does; nothing if nothing is."""
     if validator is None:
         return f"MCP error -32602: Tool {tool} not found"
     issues = [{"path": list(error.instance_path), "message": error.message} for error in validator.iter_errors(args)]

@@ -1,0 +1,200 @@
+"""The sandbox as a server: what it lists, how it words its answers, whom it lets in, and its test equipment."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from guarded_tools.mcp_session import HeldSession, HttpServer, StdioServer
+from guarded_tools.pictify.catalogue import catalogue
+
+COMMAND = ["-m", "guarded_tools.pictify.sandbox"]
+HELLO = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+}
+
+
+def said(result):
+    return result.content[0].text
+
+
+def stdio(*options, **env):
+    return StdioServer(sys.executable, [*COMMAND, *options], env)
+
+
+@pytest.fixture(params=["stdio", "http"])
+def reach(request, serve):
+    return stdio if request.param == "stdio" else lambda *options: HttpServer(serve(*options))
+
+
+def test_it_lists_exactly_the_catalogue(reach):
+    with HeldSession(reach()) as session:
+        tools = session.tools
+    assert [(tool.name, tool.description, tool.inputSchema) for tool in tools] == [
+        (info.name, info.description, info.schema) for info in catalogue().values()
+    ]
+    assert all(tool.annotations is None and tool.outputSchema is None for tool in tools)
+
+
+def test_it_words_its_answers_as_the_real_server_does(reach, tmp_path, seen):
+    log = tmp_path / "log"
+    with HeldSession(reach("--log", str(log))) as session:
+        call = session.call_tool_sync
+        read = call("pictify_get_template", {"templateId": "tpl_000001"})
+        assert json.loads(said(read))["name"] == "Welcome banner"
+        assert said(read).startswith("{\n  ")
+        written = call("pictify_create_image", {"html": "<p>"})
+        assert said(written) == "Image created.\nID: img_000002\nURL: https://media.sandbox.invalid/img_000002.png"
+        for args in ({}, {"imageId": 1}, {"imageId": "x", "more": 1}):
+            wrong = call("pictify_get_image", args)
+            assert wrong.isError
+            prefix = "MCP error -32602: Input validation error: Invalid arguments for tool pictify_get_image: "
+            assert said(wrong).startswith(prefix)
+            assert json.loads(said(wrong).removeprefix(prefix))
+        unknown = call("pictify_nothing", {})
+        assert (unknown.isError, said(unknown)) == (True, "MCP error -32602: Tool pictify_nothing not found")
+        missing = call("pictify_get_image", {"imageId": "x"})
+        assert (missing.isError, said(missing)) == (True, "Error (404): Not Found\nThere is no image x.")
+    assert seen(log) == {
+        ("get_template", "arrived"): 1,
+        ("get_template", "completed"): 1,
+        ("create_image", "arrived"): 1,
+        ("create_image", "completed"): 1,
+        ("get_image", "arrived"): 4,
+        ("get_image", "invalid"): 3,
+        ("get_image", "refused"): 1,
+        ("nothing", "arrived"): 1,
+        ("nothing", "invalid"): 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("tool", "args", "problem"),
+    [
+        ("create_image", {"html": "x", "width": 4001}, "maximum"),
+        ("create_image", {"url": "not a url"}, "uri"),
+        (
+            "create_experiment",
+            {"name": "n", "type": "ab_test", "slug": "abc", "variants": [{"id": "a", "weight": 1}]},
+            "2",
+        ),
+        ("track_experiment_events", {"events": []}, "1 item"),
+        ("track_experiment_events", {"events": [{"event": "click", "experiment": "x"}] * 101}, "100"),
+        ("track_experiment_events", {"events": [{"event": "purchase", "experiment": "x"}]}, "impression"),
+        ("batch_render", {"templateId": "t", "variableSets": [{}] * 101}, "100"),
+    ],
+)
+def test_arguments_are_held_to_the_schema(validated, tool, args, problem):
+    assert problem in validated(f"pictify_{tool}", args)
+
+
+@pytest.fixture
+def validated():
+    from guarded_tools.pictify.sandbox.server import invalid, validators
+
+    return lambda tool, args: invalid(validators().get(tool), tool, args)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ("4xx", "Error (400): Injected fault"),
+        ("409", "Error (409): Injected fault\nThe resource is not in a state"),
+        ("402", "Error (402): Injected fault\nThe plan's quota is used up"),
+        ("429", "Error (429): Too Many Requests\nRate limited. Retry after 7 seconds."),
+        ("5xx", "Error (503): Injected fault"),
+    ],
+)
+def test_injected_refusals(fault, text, tmp_path, seen):
+    log = tmp_path / "log"
+    with HeldSession(stdio("--fault", f"pictify_get_image={fault}", "--log", str(log))) as session:
+        result = session.call_tool_sync("pictify_get_image", {"imageId": "img_000001"})
+        assert result.isError
+        assert said(result).startswith(text)
+        assert not session.call_tool_sync("pictify_list_images").isError
+    assert seen(log)["get_image", "refused"] == 1
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["pictify_get_image", "nothing=429", "pictify_get_image=boom", "pictify_get_image=200", "pictify_get_image=slow:x"],
+)
+def test_a_fault_that_is_none(spec):
+    done = subprocess.run([sys.executable, *COMMAND, "--fault", spec], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"--fault {spec}: " in done.stderr
+
+
+def test_a_key_is_checked_at_the_first_call_and_not_before(serve):
+    url = serve("--key", "right")
+    servers = [
+        (stdio("--key", "right", PICTIFY_API_KEY="right"), True),
+        (stdio("--key", "right", PICTIFY_API_KEY="dead"), False),
+        (stdio("--key", "right"), False),
+        (HttpServer(url, {"Authorization": "Bearer right"}), True),
+        (HttpServer(url, {"X-API-Key": "right"}), True),
+        (HttpServer(url, {"Authorization": "Bearer dead"}), False),
+        (HttpServer(url), False),
+    ]
+    for server, fine in servers:
+        with HeldSession(server) as session:
+            result = session.call_tool_sync("pictify_list_images")
+            assert result.isError != fine
+            assert fine or said(result).startswith("Error (401): Unauthorized\nThe API key was not accepted.")
+
+
+def test_only_this_machine_and_no_foreign_page_gets_in(serve):
+    url = serve()
+    port = int(url.rpartition(":")[2].partition("/")[0])
+    accept = {"accept": "application/json, text/event-stream"}
+    expected = {
+        ("host", f"127.0.0.1:{port}"): 200,
+        ("host", f"localhost:{port}"): 200,
+        ("host", "evil.example"): 421,
+        ("host", f"evil.example:{port}"): 421,
+        ("host", "127.0.0.1:1"): 421,
+        ("origin", f"http://127.0.0.1:{port}"): 200,
+        ("origin", "http://evil.example"): 403,
+        ("origin", "null"): 403,
+        ("origin", f"http://127.0.0.1:{port}.evil.example"): 403,
+    }
+    got = {pair: httpx.post(url, json=HELLO, headers={**accept, pair[0]: pair[1]}).status_code for pair in expected}
+    assert got == expected
+    assert httpx.post(url.replace("/mcp", "/other"), json=HELLO).status_code == 404
+    with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.2", port), timeout=2):
+        pass
+
+
+def test_it_ends_with_its_input():
+    done = subprocess.run([sys.executable, *COMMAND], input="", check=False, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_when_it_is_interrupted(how):
+    process = subprocess.Popen(
+        [sys.executable, *COMMAND, "--http", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline().startswith("http://127.0.0.1:")
+    os.kill(process.pid, how)
+    _, errors = process.communicate(timeout=10)
+    assert "Traceback" not in errors
+    assert process.returncode in (0, -how)
+
+
+def test_a_port_that_is_taken(serve):
+    port = serve().rpartition(":")[2].partition("/")[0]
+    done = subprocess.run(
+        [sys.executable, *COMMAND, "--http", port], check=False, capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == 2
+    assert "in use" in done.stderr
+    assert "Traceback" not in done.stderr
