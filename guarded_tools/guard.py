@@ -503,7 +503,7 @@ class Guard:
 
     def _ask_limits(self, grant: str | None) -> consent.AskLimits:
         policy = self._force.policy(grant)
-        return consent.AskLimits() if policy is None else consent.AskLimits(*policy.approvals)
+        return consent.AskLimits() if policy is None else consent.AskLimits(**dict(policy.approvals))
 
     def _fingerprint(self, grant: str | None) -> str:
         policy = self._force.policy(grant)
