@@ -15,7 +15,9 @@ from guarded_tools._version import __version__
 
 if TYPE_CHECKING:
     from guarded_tools.adapters.servers import guarded_tools
-    from guarded_tools.approvers import InterruptApprover, TerminalApprover, deny_all
+    from guarded_tools.approvers import deny_all
+    from guarded_tools.approvers.interrupt import InterruptApprover
+    from guarded_tools.approvers.terminal import TerminalApprover
     from guarded_tools.audit import AuditLog
     from guarded_tools.errors import (
         AuditError,
@@ -56,14 +58,14 @@ _HOME = {
     "Decision": "values",
     "Guard": "guard",
     "GuardError": "errors",
-    "InterruptApprover": "approvers",
+    "InterruptApprover": "approvers.interrupt",
     "Lock": "policy.lock",
     "Policy": "policy.model",
     "PolicyError": "errors",
     "StateLost": "errors",
     "Store": "stores",
     "StoreError": "errors",
-    "TerminalApprover": "approvers",
+    "TerminalApprover": "approvers.terminal",
     "ToolCall": "values",
     "ToolDenied": "errors",
     "ToolInfo": "values",

@@ -370,6 +370,11 @@ class Policy(Part):
         """Whether a tool is kept out of lists and refused, under this name or one that only looks different."""
         return self.plans.names.hides(tool)
 
+    def risk(self, tool: str) -> Risk | None:
+        """The class that the policy itself gives a tool, if it gives one."""
+        entry = self.plans.names.entry(tool)
+        return None if entry is None or entry.twin else entry.tool.risk
+
     def check_tools(self, names: Iterable[str]) -> tuple[Problem, ...]:
         """List the keys, globs and ``hide`` entries that match none of the server's tools, with the nearest name."""
         from guarded_tools.policy.load import unmatched

@@ -70,8 +70,7 @@ async def _demo(*, scripted_yes: bool, model: str, state: Path | None) -> int:
             state=state,
             session=session,
             approver=human,
-            sandbox=True,
-            sandbox_options=("--log", str(arrivals)),
+            sandbox=("--log", str(arrivals)),
             observers=[report],
         ) as tools:
             guard = tools.guard
@@ -144,7 +143,7 @@ class _Human:
     """Asks at the terminal, or answers as the script says; and remembers whether the answers were the script's."""
 
     def __init__(self, report: Report, *, really: bool) -> None:
-        from guarded_tools.approvers import TerminalApprover
+        from guarded_tools.approvers.terminal import TerminalApprover
 
         self.really = really
         self.as_scripted = True
