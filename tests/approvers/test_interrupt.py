@@ -1,0 +1,570 @@
+"""Asking by interrupting a LangGraph run: each answer reaches its own call, counts once, and runs once."""
+
+import json
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
+from langgraph.types import Command, Send, interrupt
+
+from guarded_tools import Guard, Policy
+from guarded_tools.approvers.interrupt import InterruptApprover
+from guarded_tools.audit import AuditLog
+
+ASK = {"action": "approve", "risk": "write"}
+
+
+class Scripted(BaseChatModel):
+    """Asks for the calls of each turn, then says it is done."""
+
+    turns: list[list[dict[str, Any]]]
+
+    @property
+    def _llm_type(self):
+        return "scripted"
+
+    def bind_tools(self, tools, **kwargs):
+        return self
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        at = sum(isinstance(m, AIMessage) for m in messages)
+        calls = self.turns[at] if at < len(self.turns) else []
+        message = AIMessage("" if calls else "done", tool_calls=[{"type": "tool_call", **call} for call in calls])
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def turn(*calls):
+    return [{"name": name, "args": args, "id": f"call_{at}"} for at, (name, args) in enumerate(calls)]
+
+
+class Run:
+    """An agent with a guard, and what its tools ran with."""
+
+    def __init__(self, folder, store, clock, tools=None, build=None, **options):
+        self.ran = []
+        self.tools = self.make_tools()
+        self.policy = {"version": "1", "default": "allow", "server": "s", "tools": {"t": ASK, "u": ASK} | (tools or {})}
+        self.audit_path = folder / "audit.jsonl"
+        self.clock = clock
+        self.guard = Guard(
+            Policy.model_validate(self.policy),
+            store=store,
+            approver=InterruptApprover(),
+            audit=AuditLog(self.audit_path),
+            clock=clock,
+            **options,
+        )
+        self.checkpointer = InMemorySaver()
+        self.config = {"configurable": {"thread_id": "thread"}}
+        self.how = "sync"
+        self.agent = None
+
+    def make_tools(self):
+        ran = self.ran
+
+        @tool
+        def t(x: int) -> str:
+            """A tool."""
+            ran.append(("t", x))
+            return f"t{x}"
+
+        @tool
+        def u(x: int) -> str:
+            """Another tool."""
+            ran.append(("u", x))
+            return f"u{x}"
+
+        @tool
+        def asks_itself(x: int) -> str:
+            """A tool with a question of its own."""
+            answer = interrupt({"own question": x})
+            ran.append(("asks_itself", x, answer))
+            return f"own {answer}"
+
+        return [t, u, asks_itself]
+
+    def agent_of(self, *turns, middleware=False, checkpointer=True):
+        self.agent = create_agent(
+            Scripted(turns=list(turns)),
+            self.tools if middleware else self.guard.wrap(self.tools),
+            middleware=[self.guard.middleware()] if middleware else [],
+            checkpointer=self.checkpointer if checkpointer else None,
+        )
+        return self
+
+    def go(self, given=None):
+        if given is None:
+            given = {"messages": [HumanMessage("go")]}
+        return self.agent.invoke(given, self.config)
+
+    def resume(self, answer):
+        return self.go(Command(resume=answer))
+
+    def pending(self):
+        return list(self.agent.get_state(self.config).interrupts)
+
+    def answers(self):
+        messages = self.agent.get_state(self.config).values["messages"]
+        return {m.tool_call_id: m.content for m in messages if isinstance(m, ToolMessage)}
+
+    def kinds(self, *kinds):
+        lines = [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+        return [(line["kind"], line.get("outcome")) for line in lines if not kinds or line["kind"] in kinds]
+
+    def charges(self):
+        return {u.counter: u.used for u in self.guard.usage() if not u.counter.endswith(")")}
+
+
+@pytest.fixture
+def start(tmp_path, store, clock):
+    return lambda **options: Run(tmp_path, store, clock, **options)
+
+
+APPROVE = {"type": "approve"}
+
+
+@pytest.mark.parametrize("middleware", [False, True], ids=["wrapped", "middleware"])
+def test_a_call_waits_is_approved_counts_once_and_runs_once(start, middleware):
+    run = start(tools={"t": ASK | {"rate_limit": "5/minute"}}).agent_of(turn(("t", {"x": 1})), middleware=middleware)
+    run.go()
+    assert run.ran == []
+    (asked,) = run.pending()
+    assert asked.value["type"] == "tool_approval"
+    assert run.charges().get("s/t/rate_limit", 0) == 0
+    run.resume(APPROVE)
+    assert run.ran == [("t", 1)]
+    assert run.answers() == {"call_0": "t1"}
+    assert sum(run.charges().values()) == 1
+    assert run.kinds() == [("asked", None), ("answered", None), ("admitted", None), ("settled", "ok")]
+
+
+@pytest.mark.parametrize("middleware", [False, True], ids=["wrapped", "middleware"])
+async def test_the_same_from_asyncio(start, middleware):
+    run = start().agent_of(turn(("t", {"x": 1}), ("u", {"x": 2})), middleware=middleware)
+    await run.agent.ainvoke({"messages": [HumanMessage("go")]}, run.config)
+    first, second = run.pending()
+    await run.agent.ainvoke(Command(resume={second.id: APPROVE}), run.config)
+    assert run.ran == [(second.value["name"], second.value["args"]["x"])]
+    await run.agent.ainvoke(Command(resume={first.id: {"type": "reject"}}), run.config)
+    assert len(run.ran) == 1
+
+
+def test_the_payload_renders_in_front_ends_of_every_age(start):
+    run = start(tools={"t": ASK | {"approval": {"remember": "tool"}}}).agent_of(turn(("t", {"x": 1})))
+    run.go()
+    (asked,) = run.pending()
+    value = asked.value
+    assert (value["name"], value["args"], value["tool_call_id"]) == ("t", {"x": 1}, "call_0")
+    (action,) = value["action_requests"]
+    assert (action["name"], action["args"], action["arguments"]) == ("t", {"x": 1}, {"x": 1})
+    assert value["review_configs"] == [
+        {"action_name": "t", "allowed_decisions": ["approve", "edit", "reject", "respond"]}
+    ]
+    assert '"x": 1' in value["description"]
+    schema = asked.response_schema
+    assert schema == value["response_schema"]
+    kinds = {branch["properties"]["type"]["const"]: branch for branch in schema["oneOf"]}
+    assert kinds["approve"]["properties"]["remember"]["enum"] == ["once", "same", "tool"]
+    assert "ANY arguments of t" in kinds["approve"]["properties"]["remember"]["description"]
+    assert kinds["edit"]["properties"]["edited_action"]["properties"]["name"] == {"const": "t"}
+    json.dumps(value)
+
+
+EDIT = {"name": "t", "args": {"x": 7}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "ran"),
+    [
+        ({"type": "approve"}, [1]),
+        ([{"type": "approve"}], [1]),
+        ({"decisions": [{"type": "approve"}]}, [1]),
+        ([{"type": "accept", "args": None}], [1]),
+        ({"type": "accept"}, [1]),
+        ({"type": "edit", "edited_action": EDIT}, [7]),
+        ({"decisions": [{"type": "edit", "edited_action": EDIT}]}, [7]),
+        ([{"type": "edit", "args": {"action": "t", "args": {"x": 7}}}], [7]),
+        ({"type": "reject", "message": "no, wrong"}, []),
+        ({"decisions": [{"type": "reject"}]}, []),
+        ([{"type": "ignore", "args": None}], []),
+        ({"type": "respond", "message": "forty"}, []),
+        ([{"type": "response", "args": "forty"}], []),
+    ],
+    ids=repr,
+)
+def test_every_answer_that_front_ends_send_is_understood(start, answer, ran):
+    run = start().agent_of(turn(("t", {"x": 1})))
+    run.go()
+    run.resume(answer)
+    assert run.ran == [("t", x) for x in ran]
+    said = run.answers()["call_0"]
+    if "forty" in str(answer):
+        assert said == "forty"
+    elif not ran:
+        assert said.startswith("DENIED")
+        assert "do not repeat" in said
+    assert ("no, wrong" in said) == ("no, wrong" in str(answer))
+    assert run.pending() == []
+
+
+MALFORMED = [
+    True,
+    "approve",
+    7,
+    [],
+    {"decisions": []},
+    {"decisions": [APPROVE, APPROVE]},
+    [APPROVE, {"type": "reject"}],
+    {"type": "yes"},
+    {"type": "edit"},
+    {"type": "edit", "edited_action": {"name": "t"}},
+    {"type": "edit", "edited_action": {"name": "u", "args": {"x": 7}}},
+    {"type": "edit", "args": {"action": "u", "args": {"x": 7}}},
+    {"type": "edit", "edited_action": {"name": "t", "args": [7]}},
+    {"type": "edit", "edited_action": {"name": "t", "args": {"x": float("nan")}}},
+    {"type": "respond"},
+    {"type": "reject", "message": 7},
+    {"type": "approve", "remember": "for ever"},
+]
+
+
+@pytest.mark.parametrize("answer", MALFORMED, ids=repr)
+def test_an_answer_that_says_nothing_leaves_the_run_resumable(start, answer):
+    run = start().agent_of(turn(("t", {"x": 1})))
+    run.go()
+    run.resume(answer)
+    run.resume(answer)
+    (asked,) = run.pending()
+    assert "not understood" in asked.value["error"]
+    assert run.ran == []
+    run.resume({asked.id: {"type": "edit", "edited_action": EDIT}})
+    assert run.ran == [("t", 7)]
+    assert run.kinds("asked", "answered") == [("asked", None), ("answered", None)]
+
+
+def test_a_resume_that_answers_nothing_changes_nothing(start):
+    run = start().agent_of(turn(("t", {"x": 1})))
+    run.go()
+    run.resume({})
+    assert run.ran == []
+    run.resume(APPROVE)
+    assert run.ran == [("t", 1)]
+
+
+def test_pending_asks_are_answered_in_any_order_and_partially(start):
+    run = start().agent_of(turn(*(("t", {"x": x}) for x in range(4))))
+    run.go()
+    by_x = {asked.value["args"]["x"]: asked.id for asked in run.pending()}
+    run.resume({by_x[2]: APPROVE})
+    assert run.ran == [("t", 2)]
+    run.resume(
+        {by_x[3]: {"type": "reject"}, by_x[0]: {"type": "edit", "edited_action": {"name": "t", "args": {"x": 10}}}}
+    )
+    assert run.ran == [("t", 2), ("t", 10)]
+    assert {asked.value["args"]["x"] for asked in run.pending()} == {1}
+    run.resume({by_x[1]: APPROVE})
+    assert run.ran == [("t", 2), ("t", 10), ("t", 1)]
+    assert run.answers()["call_3"].startswith("DENIED")
+    assert {k: v for k, v in run.answers().items() if k != "call_3"} == {
+        "call_0": "t10",
+        "call_1": "t1",
+        "call_2": "t2",
+    }
+
+
+def test_one_answer_for_several_asks_runs_nothing(start):
+    run = start().agent_of(turn(("t", {"x": 1}), ("u", {"x": 2})))
+    run.go()
+    with pytest.raises(RuntimeError, match="interrupt id"):
+        run.resume({"decisions": [APPROVE, APPROVE]})
+    assert run.ran == []
+    run.resume({asked.id: APPROVE for asked in run.pending()})
+    assert sorted(run.ran) == [("t", 1), ("u", 2)]
+
+
+def test_an_answer_to_an_interrupt_that_does_not_exist_runs_nothing(start):
+    run = start().agent_of(turn(("t", {"x": 1})))
+    run.go()
+    run.resume({"0" * 32: APPROVE})
+    assert run.ran == []
+    assert len(run.pending()) == 1
+
+
+def test_an_answer_given_twice_runs_once(start):
+    run = start().agent_of(turn(("t", {"x": 1}), ("u", {"x": 2})))
+    run.go()
+    t = next(asked.id for asked in run.pending() if asked.value["name"] == "t")
+    run.resume({t: APPROVE})
+    run.resume({t: APPROVE})
+    assert run.ran == [("t", 1)]
+
+
+def test_a_run_that_is_resumed_again_from_before_the_execution_runs_nothing(start):
+    run = start().agent_of(turn(("t", {"x": 1})))
+    run.go()
+    waiting = run.agent.get_state(run.config).config
+    run.resume(APPROVE)
+    run.agent.invoke(Command(resume=APPROVE), waiting)
+    assert run.ran == [("t", 1)]
+    assert "not to this question" in run.answers()["call_0"]
+
+
+def test_a_rejected_call_stays_rejected_when_the_policy_changes_its_mind(start, tmp_path):
+    path = tmp_path / "policy.json"
+    run = start()
+    path.write_text(json.dumps(run.policy))
+    run.guard = Guard(path, store=run.guard.store, approver=InterruptApprover(), audit=run.guard.audit, clock=run.clock)
+    run.agent_of(turn(("t", {"x": 1})))
+    run.go()
+    path.write_text(json.dumps(run.policy | {"tools": {"t": {"action": "allow"}}}))
+    run.guard.reload()
+    run.resume({"type": "reject"})
+    assert run.ran == []
+    assert run.answers()["call_0"].startswith("DENIED")
+
+
+def test_a_policy_that_denies_by_now_wins_over_an_approval(start, tmp_path):
+    path = tmp_path / "policy.json"
+    run = start()
+    path.write_text(json.dumps(run.policy))
+    run.guard = Guard(path, store=run.guard.store, approver=InterruptApprover(), audit=run.guard.audit, clock=run.clock)
+    run.agent_of(turn(("t", {"x": 1})))
+    run.go()
+    path.write_text(json.dumps(run.policy | {"tools": {"t": {"action": "deny", "reason": "closed"}}}))
+    run.guard.reload()
+    run.resume(APPROVE)
+    assert run.ran == []
+    assert "closed" in run.answers()["call_0"]
+
+
+def test_an_edit_is_judged_anew(start):
+    rule = ASK | {"deny_if": [{"path": "args.x", "op": "gt", "value": 100, "on_deny": "too much"}]}
+    run = start(tools={"t": rule}).agent_of(turn(("t", {"x": 1})))
+    run.go()
+    run.resume({"type": "edit", "edited_action": {"name": "t", "args": {"x": 9999}}})
+    assert run.ran == []
+    assert "too much" in run.answers()["call_0"]
+
+
+def test_an_edit_that_does_not_fit_the_tool_runs_nothing(start):
+    run = start().agent_of(turn(("t", {"x": 1})))
+    run.go()
+    run.resume({"type": "edit", "edited_action": {"name": "t", "args": {"x": "many"}}})
+    assert run.ran == []
+
+
+def test_arguments_changed_in_the_state_while_a_human_thinks_run_nothing(start):
+    run = start().agent_of(turn(("t", {"x": 1})))
+    run.go()
+    message = run.agent.get_state(run.config).values["messages"][-1]
+    changed = message.model_copy(update={"tool_calls": [{**message.tool_calls[0], "args": {"x": 9999}}]})
+    run.agent.update_state(run.config, {"messages": [changed]}, as_node="model")
+    run.go(Command(resume=APPROVE))
+    assert run.ran == []
+    assert "changed after a human was asked" in run.answers()["call_0"]
+
+
+def test_changed_arguments_are_shown_anew_and_the_answer_is_to_these(start):
+    run = start().agent_of(turn(("t", {"x": 1})))
+    run.go()
+    message = run.agent.get_state(run.config).values["messages"][-1]
+    changed = message.model_copy(update={"tool_calls": [{**message.tool_calls[0], "args": {"x": 2}}]})
+    run.agent.update_state(run.config, {"messages": [changed]}, as_node="model")
+    run.agent.invoke(None, run.config)
+    (asked,) = run.pending()
+    assert asked.value["args"] == {"x": 2}
+    run.resume({asked.id: APPROVE})
+    assert run.ran == [("t", 2)]
+
+
+def test_asks_that_vanish_between_interrupt_and_resume_shift_nothing(start, tmp_path):
+    path = tmp_path / "policy.json"
+    run = start()
+    path.write_text(json.dumps(run.policy))
+    run.guard = Guard(path, store=run.guard.store, approver=InterruptApprover(), audit=run.guard.audit, clock=run.clock)
+    run.agent_of(turn(("t", {"x": 1}), ("u", {"x": 2})))
+    run.go()
+    by_name = {asked.value["name"]: asked.id for asked in run.pending()}
+    path.write_text(json.dumps(run.policy | {"tools": {"t": {"action": "allow"}, "u": ASK}}))
+    run.guard.reload()
+    run.resume({by_name["u"]: APPROVE})
+    assert ("u", 2) in run.ran
+    run.resume({by_name["t"]: {"type": "reject"}})
+    assert ("t", 1) not in run.ran
+
+
+def test_an_answer_after_the_question_expired_runs_nothing(start):
+    run = start(tools={"t": ASK | {"approval": {"timeout": "10m"}}}).agent_of(turn(("t", {"x": 1})))
+    run.go()
+    run.clock.now += 601
+    run.resume(APPROVE)
+    assert run.ran == []
+    assert "expired" in run.answers()["call_0"]
+
+
+def test_the_human_is_not_asked_what_the_limits_refuse(start):
+    run = start(tools={"t": ASK | {"rate_limit": "1/hour"}})
+    run.agent_of(turn(("t", {"x": 1})), [{"name": "t", "args": {"x": 2}, "id": "second"}])
+    run.go()
+    run.resume(APPROVE)
+    assert run.ran == [("t", 1)]
+    assert run.pending() == []
+    assert "etry after" in run.answers()["second"]
+
+
+def test_limits_hold_for_executions_that_were_approved_together(start):
+    run = start(tools={"t": ASK | {"rate_limit": "2/minute"}}).agent_of(turn(*(("t", {"x": x}) for x in range(4))))
+    run.go()
+    assert len(run.pending()) == 4
+    run.resume({asked.id: APPROVE for asked in run.pending()})
+    assert len(run.ran) == 2
+
+
+def test_no_more_than_five_questions_of_a_session_wait(start):
+    run = start().agent_of(turn(*(("t", {"x": x}) for x in range(8))))
+    run.go()
+    assert len(run.pending()) == 5
+    run.resume({asked.id: APPROVE for asked in run.pending()})
+    assert len(run.ran) == 5
+    assert sum("wait for a human" in said for said in run.answers().values()) == 3
+
+
+def test_an_approval_is_remembered_for_the_session(start):
+    run = start(tools={"t": ASK | {"approval": {"remember": "tool"}}})
+    run.agent_of(turn(("t", {"x": 1})), [{"name": "t", "args": {"x": 2}, "id": "second"}])
+    run.go()
+    run.resume({"type": "approve", "remember": "tool"})
+    assert run.ran == [("t", 1), ("t", 2)]
+
+
+def test_a_tool_with_a_question_of_its_own_gets_its_own_answer(start):
+    rule = ASK | {"rate_limit": "5/hour"}
+    run = start(tools={"asks_itself": rule}).agent_of(turn(("asks_itself", {"x": 1})))
+    run.go()
+    run.resume(APPROVE)
+    (own,) = run.pending()
+    assert own.value == {"own question": 1}
+    run.resume("mine")
+    assert run.ran == [("asks_itself", 1, "mine")]
+    assert sum(run.charges().values()) == 1
+
+
+def test_a_tool_with_a_question_of_its_own_that_is_rejected_asks_nothing(start):
+    run = start(tools={"asks_itself": ASK}).agent_of(turn(("asks_itself", {"x": 1})))
+    run.go()
+    run.resume({"type": "reject"})
+    assert run.pending() == []
+    assert run.ran == []
+
+
+def test_a_remembered_approval_does_not_swallow_the_tools_own_answer(start):
+    rule = ASK | {"approval": {"remember": "tool"}}
+    run = start(tools={"asks_itself": rule})
+    run.agent_of(turn(("asks_itself", {"x": 1})), [{"name": "asks_itself", "args": {"x": 2}, "id": "second"}])
+    run.go()
+    run.resume({"type": "approve", "remember": "tool"})
+    run.resume("one")
+    run.resume("two")
+    assert run.ran == [("asks_itself", 1, "one"), ("asks_itself", 2, "two")]
+
+
+# Graphs built by hand
+
+
+def hand_built(run, calls, *, send):
+    tools = run.guard.wrap(run.tools)
+    graph = StateGraph(MessagesState)
+    graph.add_node(
+        "model", lambda state: {"messages": [AIMessage("", tool_calls=[{"type": "tool_call", **c} for c in calls])]}
+    )
+    graph.add_node("tools", ToolNode(tools))
+    graph.add_edge(START, "model")
+    if send:
+        graph.add_conditional_edges(
+            "model",
+            lambda state: [
+                Send("tools", {"__type": "tool_call_with_context", "tool_call": call, "state": state})
+                for call in state["messages"][-1].tool_calls
+            ],
+            ["tools"],
+        )
+    else:
+        graph.add_edge("model", "tools")
+    run.agent = graph.compile(checkpointer=run.checkpointer)
+    return run
+
+
+def test_a_graph_that_runs_all_calls_in_one_task_is_refused_and_told_how_to_build_it(start):
+    run = hand_built(start(), turn(("t", {"x": 1}), ("u", {"x": 2})), send=False)
+    run.go()
+    assert run.pending() == []
+    assert run.ran == []
+    for said in run.answers().values():
+        assert said.startswith("DENIED")
+        assert "create_agent" in said
+        assert "Send(" in said
+
+
+def test_a_graph_that_sends_each_call_on_its_own_works(start):
+    run = hand_built(start(), turn(("t", {"x": 1}), ("u", {"x": 2})), send=True)
+    run.go()
+    by_name = {asked.value["name"]: asked.id for asked in run.pending()}
+    run.resume({by_name["u"]: APPROVE, by_name["t"]: {"type": "reject"}})
+    assert run.ran == [("u", 2)]
+
+
+def test_a_call_inside_a_node_is_refused(start):
+    run = start()
+    (t, *_) = run.guard.wrap(run.tools)
+    graph = StateGraph(MessagesState)
+    graph.add_node("node", lambda state: {"messages": [HumanMessage(t.invoke({"x": 1}))]})
+    graph.add_edge(START, "node")
+    run.agent = graph.compile(checkpointer=run.checkpointer)
+    said = run.go()["messages"][-1].content
+    assert said.startswith("DENIED")
+    assert run.ran == []
+
+
+def test_without_a_checkpointer_denied_saying_so(start):
+    run = start().agent_of(turn(("t", {"x": 1})), checkpointer=False)
+    state = run.go()
+    said = next(m.content for m in state["messages"] if isinstance(m, ToolMessage))
+    assert said.startswith("DENIED")
+    assert "checkpointer" in said
+    assert "__interrupt__" not in state
+
+
+def test_outside_a_graph_denied_saying_so(start):
+    run = start()
+    said = run.guard.wrap(run.tools)[0].invoke({"x": 1})
+    assert said.startswith("DENIED")
+    assert "outside a LangGraph run" in said
+
+
+def test_an_agent_inside_a_tool_of_another_agent(start):
+    run = start()
+    inner = create_agent(Scripted(turns=[turn(("t", {"x": 1}), ("u", {"x": 2}))]), run.guard.wrap(run.tools))
+
+    @tool
+    def delegate(task: str) -> str:
+        """Let another agent do it."""
+        return inner.invoke({"messages": [HumanMessage(task)]})["messages"][-2].content
+
+    run.agent = create_agent(
+        Scripted(turns=[[{"name": "delegate", "args": {"task": "do"}, "id": "outer"}]]),
+        [delegate],
+        checkpointer=run.checkpointer,
+    )
+    run.go()
+    by_name = {asked.value["name"]: asked.id for asked in run.pending()}
+    assert set(by_name) == {"t", "u"}
+    run.resume({by_name["u"]: APPROVE})
+    run.resume({by_name["t"]: {"type": "reject"}})
+    assert run.ran == [("u", 2)]
