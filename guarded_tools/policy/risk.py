@@ -32,30 +32,32 @@ def _words(text: str) -> frozenset[str]:
 _VERBS: Mapping[Risk, frozenset[str]] = {
     "read": _words(
         "access aggregate analyse analyze audit browse calculate check compare compute count describe detect "
-        "determine diff discover display docs documentation enumerate estimate examine explain explore extract fetch "
-        "find get glob grep head help identify info inspect introspect list locate look lookup measure obtain parse "
-        "peek ping poll preview query read recommend research retrieve return scrape screenshot search show snapshot "
-        "stat status suggest summarise summarize summary tail trace tree view wait whoami"
+        "determine diff discover display enumerate estimate examine explain explore extract fetch find get glob grep "
+        "head identify inspect introspect list locate look lookup measure obtain parse peek ping poll preview query "
+        "rank read recommend rerank research retrieve return score scrape screenshot search show suggest summarise "
+        "summarize tail trace view wait whoami"
     ),
     "write": _words(
         "accept acknowledge add adjust allow amend annotate answer append approve archive ask assign associate attach "
-        "authenticate authorize autofix bind block book change chat checkout clone close comment commit complete "
-        "compose compress configure convert copy create crop decline decrypt define detach disable disassociate "
-        "dismiss download draft duplicate edit email embed enable encrypt escalate expand export extend finalize fix "
-        "follow fork format forward give grant hide import increment index ingest init initialize insert invite join "
-        "label leave link lock log login logout make manage map mark memorize merge message migrate modify monitor "
-        "move mutate mute notify open patch pin populate post provision publish pull push put react rebase record "
-        "refresh register reindex reject remember rename render reopen reorder replace replicate reply request "
-        "reschedule reserve resize resolve restore review rewrite rotate save schedule seed send set share sign "
-        "snooze sort stage star store submit subscribe switch sync tag toggle track train transfer transition "
-        "translate unarchive unassign unblock unfollow unlink unlock unmute unpin unstar unsubscribe untag update "
-        "upgrade upload upsert validate verify vote watch write"
+        "authenticate authorize autofix bind block book bookmark capture change chat checkout clone close comment "
+        "commit complete compose compress configure convert copy create crop decline decrypt define detach disable "
+        "disassociate dismiss download draft duplicate edit email embed enable encrypt escalate expand export extend "
+        "favorite finalize fix follow fork format forward give grant hide import increment index ingest init "
+        "initialize insert invite join label leave like link load lock log login logout make manage map mark memorize "
+        "mention merge message migrate modify monitor move mutate mute notify open patch pin populate post provision "
+        "publish pull push put queue quote react rebase record redirect redo refresh register reindex reject release "
+        "remember rename render reopen reorder replace replicate reply repost request reschedule reserve resize "
+        "resolve restore retweet revert review rewrite rotate save schedule seed send set share sign snapshot snooze "
+        "sort stage star store submit subscribe switch sync tag toggle track train transfer transition translate "
+        "unarchive unassign unblock undo unfollow unlike unlink unload unlock unmute unpin unstar unsubscribe untag "
+        "update upgrade upload upsert validate verify vote watch write"
     ),
     "execute": _words(
-        "abort activate apply batch boot build call click connect control cordon crawl deactivate deploy disconnect "
-        "dispatch drag drain eval evaluate exec execute failover fill generate handle hover initiate install invoke "
-        "launch navigate pause press promote reboot rebuild redeploy reload rerun restart resume retry rollback run "
-        "scale scroll select shutdown simulate start stop suspend swipe tap test trigger type"
+        "abort activate apply batch boot build call click compile connect control cordon crawl deactivate deploy "
+        "disconnect dispatch drag drain eval evaluate exec execute failover fill fuzz generate handle hover initiate "
+        "install invoke launch navigate pause play press promote reboot rebuild redeploy refactor reload rerun "
+        "restart resume retry rollback run scale scroll select shutdown simulate skip start stop suspend swipe "
+        "tap test trigger turn type"
     ),
     "financial": _words("bid buy charge donate order pay payout purchase refund sell stake swap tip trade withdraw"),
     "destructive": _words(
@@ -68,12 +70,18 @@ _CLASS: Mapping[str, Risk] = {verb: risk for risk, verbs in _VERBS.items() for v
 
 # Verbs that are as often nouns (`get_order`, `list_builds`). They count where they lead, or where nothing else does.
 _NOUNS = _words(
-    "access answer audit ban batch bid block book build call change charge chat check checkout clean comment commit "
-    "control copy count deploy diff docs documentation download draft drop email empty export fork format head help "
-    "import index info label link list lock log login map merge message monitor move order patch payout pin post "
-    "preview pull purchase push put query record refund render request research reset return review schedule "
-    "screenshot search select set share sign snapshot sort stage stake star start stat status stop store summary swap "
-    "tag tap test tip trace track trade train transfer trash tree type upload view void vote wait watch"
+    "access answer audit ban batch bid block book bookmark build call capture change charge chat check checkout clean "
+    "comment commit control copy count deploy diff download draft drop email empty export favorite fork format head "
+    "import index label like link list load lock log login map mention merge message monitor move order patch payout "
+    "pin play post preview pull purchase push put query queue quote rank record redirect refund release render "
+    "request research reset return review schedule score screenshot search select set share sign skip snapshot "
+    "sort stage stake star start stop store swap tag tap test tip trace track trade train transfer trash turn type "
+    "upload view void vote wait watch"
+)
+
+# What a tool shows whose name ends with it: `git_log`, `browser_snapshot`. Elsewhere two of them are verbs that write.
+_SIGHTS = _words(
+    "log logs snapshot screenshot status info stats history details metrics summary tree help docs documentation"
 )
 
 # Believed wherever they stand in a name: `search_and_delete`, `search_console_insert_site`.
@@ -137,6 +145,8 @@ def _by_name(name: str) -> Classified | None:
     end = next((at for at, word in enumerate(words) if at and word in _PREPOSITIONS), len(words))
     words = words[:end]
     verbs = [word for word in words if word in _CLASS]
+    if len(words) > 1 and words[-1] in _SIGHTS and verbs in ([], [words[-1]]):
+        return Classified("read", f"name ends with {words[-1]!r}")
     head = _head(words, verbs) if verbs else ""
     moving = sorted(_MOVING.intersection((head, *words[:2])))
     if moving and _CLASS.get(head) != "read" and not _MONEY.isdisjoint(words):

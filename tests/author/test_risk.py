@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from guarded_tools.policy import risk
 from guarded_tools.policy.risk import RANK, classify
 
 TOOLS = list(
@@ -119,3 +120,25 @@ def test_nothing_a_server_adds_makes_a_tool_look_safer():
 def test_a_hostile_description_costs_no_time():
     classify("get_thing", "Run " + "a" * 1_000_000)
     classify("frobnicate", "arbitrary " * 100_000 + "," * 100_000)
+
+
+def test_every_verb_has_one_class():
+    counted = sum(len(verbs) for verbs in risk._VERBS.values())
+    assert counted == len(risk._CLASS)
+    assert set(risk._CLASS) >= risk._NOUNS
+
+
+@pytest.mark.parametrize(
+    ("name", "risk"),
+    [
+        ("git_log", "read"),
+        ("log_event", "write"),
+        ("browser_snapshot", "read"),
+        ("snapshot_volume", "write"),
+        ("server_info", "read"),
+        ("post_status", "write"),
+        ("deploy_logs", "execute"),
+    ],
+)
+def test_a_sight_at_the_end_of_a_name_is_looked_at(name, risk):
+    assert classify(name).risk == risk
