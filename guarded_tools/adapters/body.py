@@ -57,8 +57,13 @@ class Body:
         self.signature = _resolved(described or target)
         inner = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
         self._inner = _resolved(inner) if inner is not None else self.signature
-        filled_in = "callbacks" if described is None else "run_manager"
-        self.injected = _injected(tool, self.signature, self._inner) | (self.signature.parameters.keys() & {filled_in})
+        self._injected = _injected(tool, self.signature, self._inner)
+        # What LangChain fills in right around this body. Elsewhere these names are arguments like any other.
+        self.injected = self._injected | {
+            name
+            for name, parameter in self.signature.parameters.items()
+            if parameter.annotation is RunnableConfig or name == ("callbacks" if described is None else "run_manager")
+        }
 
     @functools.cached_property
     def _fields(self) -> list[str]:
@@ -91,8 +96,9 @@ class Body:
         Raises:
             ValueError: the tool refuses them.
         """
+        known = {name: value for name, value in injected.items() if name in self._injected}
         try:
-            args, kwargs = self.tool._to_args_and_kwargs({**edited, **injected}, call_id)  # noqa: SLF001
+            args, kwargs = self.tool._to_args_and_kwargs({**edited, **known}, call_id)  # noqa: SLF001
         except Exception as error:
             raise ValueError(f"{self.tool.name} does not take these arguments: {error}") from error
         return args, {name: value for name, value in kwargs.items() if name not in self.injected and name != CALL_ID}
@@ -254,15 +260,10 @@ def _resolved(body: Callable[..., Any]) -> inspect.Signature:
     )
 
 
-def _injected(tool: BaseTool, outer: inspect.Signature, inner: inspect.Signature) -> frozenset[str]:
-    """Return the names that LangChain fills in and no model writes.
-
-    Not by name alone: an argument called ``callbacks`` that nobody annotated is one that a model can write.
-    """
+def _injected(tool: BaseTool, *signatures: inspect.Signature) -> frozenset[str]:
+    """Return the names that are annotated as injected. Not by name alone: what nobody annotated, a model can write."""
+    annotations = {name: p.annotation for signature in signatures for name, p in signature.parameters.items()}
     schema = tool.args_schema
-    annotations = {name: p.annotation for name, p in {**outer.parameters, **inner.parameters}.items()}
     if schema is not None and not isinstance(schema, dict):
         annotations |= get_all_basemodel_annotations(schema)
-    names = {name for name, annotation in annotations.items() if _is_injected_arg_type(annotation)}
-    names |= {name for name, p in outer.parameters.items() if p.annotation is RunnableConfig}
-    return frozenset(names)
+    return frozenset(name for name, annotation in annotations.items() if _is_injected_arg_type(annotation))

@@ -12,9 +12,9 @@ from langchain_mcp_adapters.interceptors import MCPToolCallRequest
 from mcp.types import CallToolResult, TextContent
 
 from guarded_tools.adapters import answers
-from guarded_tools.adapters.outcome import judge_mcp
+from guarded_tools.adapters.outcome import Judge, judge_mcp
 from guarded_tools.adapters.ticket import take
-from guarded_tools.adapters.tools import identity, is_mcp
+from guarded_tools.adapters.tools import identity, is_mcp, policy_server
 from guarded_tools.errors import ToolDenied
 from guarded_tools.values import ToolCall, ToolInfo
 
@@ -51,7 +51,8 @@ class GuardInterceptor:
         info = self._info(request)
         call_id = getattr(request.runtime, "tool_call_id", None)
         call = ToolCall(request.name, request.args, guard.session_for(config), guard.grant_for(config), call_id)
-        crossing = _Crossing(request, handler, writes=guard.risk_of(info, call.grant) != "read")
+        judge = judge_mcp(request.server_name, policy_server(guard))
+        crossing = _Crossing(request, handler, judge, writes=guard.risk_of(info, call.grant) != "read")
         try:
             return await guard.acall(call, crossing.send, info=info, judge=crossing.judge)
         except ToolDenied as denied:
@@ -62,7 +63,8 @@ class GuardInterceptor:
     def _info(self, request: MCPToolCallRequest) -> ToolInfo:
         """Learn a tool from the graph that runs it: a request carries neither schema nor description."""
         for tool in getattr(request.runtime, "tools", None) or ():
-            if is_mcp(tool) and (info := identity(tool)).name == request.name:
+            # LangChain's name may carry a prefix; looking at the ending first spares a look into every tool.
+            if tool.name.endswith(request.name) and is_mcp(tool) and (info := identity(tool)).name == request.name:
                 if self._guard.info(info.name) != info:
                     self._guard.register(info)
                 return info
@@ -82,11 +84,11 @@ class GuardInterceptor:
 class _Crossing:
     """One call on its way to a server."""
 
-    def __init__(self, request: MCPToolCallRequest, handler: Handler, *, writes: bool) -> None:
+    def __init__(self, request: MCPToolCallRequest, handler: Handler, judge: Judge, *, writes: bool) -> None:
         self._request = request
         self._handler = handler
         self._writes = writes
-        self.judge = judge_mcp(request.server_name)
+        self.judge = judge
         self.error: BaseException | None = None
 
     async def send(self, judged: dict[str, Any]) -> Any:

@@ -53,9 +53,13 @@ def judge_plain(result: object) -> Outcome:
     return "error" if _says_error(result) else "ok"
 
 
-def judge_mcp(server: str) -> Judge:
-    """Return the judge of calls to an MCP server: of results, of adapters' exceptions and of connection failures."""
-    return functools.partial(_judge_mcp, _STATUS_FORMATS.get(server))
+def judge_mcp(*servers: str | None) -> Judge:
+    """Return the judge of calls to an MCP server: of results, of adapters' exceptions and of connection failures.
+
+    ``servers`` are the names it goes by; the first that is known says how errors are worded.
+    """
+    known = [_STATUS_FORMATS[server] for server in servers if server in _STATUS_FORMATS]
+    return functools.partial(_judge_mcp, known[0] if known else None)
 
 
 def _judge_mcp(status_format: re.Pattern[str] | None, result: object) -> Outcome:

@@ -17,6 +17,7 @@ from pydantic import ConfigDict
 
 from guarded_tools.adapters.body import CALL_ID, Body
 from guarded_tools.adapters.outcome import judge_mcp, judge_plain
+from guarded_tools.errors import GuardError
 from guarded_tools.values import Risk, ToolInfo
 
 if TYPE_CHECKING:
@@ -58,6 +59,14 @@ def identity(tool: BaseTool) -> ToolInfo:
     return ToolInfo(name, server, tool.description, schema, risk)
 
 
+def policy_server(guard: Guard) -> str | None:
+    """Return the server whose tools the guard's policy is about, where there is one policy and it says so."""
+    try:
+        return guard.policy.server
+    except GuardError:
+        return None
+
+
 def clone(guard: Guard, tool: BaseTool) -> BaseTool:
     """Return ``tool`` guarded, hidden or not.
 
@@ -75,7 +84,8 @@ def clone(guard: Guard, tool: BaseTool) -> BaseTool:
     info = identity(tool)
     guard.register(info)
     mcp = _mcp(tool)
-    body = functools.partial(Body, guard, tool, info, judge_mcp(mcp.server) if mcp else judge_plain)
+    judge = judge_mcp(mcp.server, policy_server(guard)) if mcp else judge_plain
+    body = functools.partial(Body, guard, tool, info, judge)
     copied = tool.model_copy()
     object.__setattr__(copied, "__class__", _subclass(guard, tool, info, body))
     if "func" in kind.model_fields or "coroutine" in kind.model_fields:

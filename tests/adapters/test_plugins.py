@@ -21,7 +21,9 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool, tool
 from langchain_mcp_adapters.tools import load_mcp_tools
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
+from langgraph.config import get_stream_writer
+from langgraph.prebuilt import ToolRuntime
+from langgraph.types import Command, interrupt
 from mcp.server.fastmcp import FastMCP
 from mcp.shared.memory import create_connected_server_and_client_session
 
@@ -507,3 +509,63 @@ async def test_parallel_calls_keep_their_ids_and_sessions(
     settled = [(event.session, event.call_id) for event in events if event.kind == "settled"]
     assert sorted(settled) == sorted((f"{t}", f"call-0-{n}") for t in range(5) for n in range(10))
     assert isinstance(states[0]["messages"][-1], AIMessage)
+
+
+# What LangGraph does around a body
+
+
+@pytest.mark.parametrize("plugin", ["wrap", "middleware"])
+def test_a_body_that_interrupts_counts_only_when_it_runs(
+    make_guard: Any, scripted: Any, answers_of: Any, outcomes: Any, plugin: str
+) -> None:
+    @tool
+    def add(n: int) -> str:
+        """Ask somebody."""
+        return f"they said {interrupt({'n': n})}"
+
+    guard = make_guard(limited(5))
+    tools, middleware = (guard.wrap([add]), []) if plugin == "wrap" else ([add], [guard.middleware()])
+    agent = create_agent(scripted(("add", {"n": 1})), tools, middleware=middleware, checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "T"}}
+    paused = agent.invoke(ASK, config)
+    assert [pause.value for pause in paused["__interrupt__"]] == [{"n": 1}]
+    (answer,) = answers_of(agent.invoke(Command(resume="yes"), config))
+    assert answer.content == "they said yes"
+    assert [usage.used for usage in guard.usage()] == [1]
+    assert [outcome for kind, _, outcome in outcomes() if kind == "settled"] == ["never_ran", "ok"]
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_what_a_body_streams_arrives(make_guard: Any, scripted: Any, guarded: bool) -> None:
+    @tool
+    def add(n: int, runtime: ToolRuntime) -> str:
+        """Tell how it goes."""
+        runtime.stream_writer({"half": n})
+        get_stream_writer()({"done": n})
+        return "added"
+
+    tools = make_guard().wrap([add]) if guarded else [add]
+    agent = create_agent(scripted(("add", {"n": 1})), tools)
+    assert list(agent.stream(ASK, stream_mode="custom")) == [{"half": 1}, {"done": 1}]
+
+
+async def test_a_tool_that_a_server_adds_later_is_decided_too(
+    make_guard: Any, scripted: Any, answers_of: Any, arrived: Any
+) -> None:
+    server = FastMCP("adder")
+    guard = make_guard(limited(1))
+    async with create_connected_server_and_client_session(server) as session:
+        assert await load_mcp_tools(session, tool_interceptors=[guard.interceptor]) == []
+
+        @server.tool()
+        def wipe(n: int) -> str:
+            arrived.append(n)
+            return "gone"
+
+        (later,) = await load_mcp_tools(session, tool_interceptors=[guard.interceptor])
+        assert "DENIED" in text(await later.ainvoke(call(name="wipe")))
+        raw = await load_mcp_tools(session)
+        agent = create_agent(scripted(("wipe", {"n": 1})), raw, middleware=[guard.middleware()])
+        (answer,) = answers_of(await agent.ainvoke(ASK))
+        assert "DENIED" in text(answer)
+    assert arrived == []

@@ -1,0 +1,328 @@
+"""Did the call happen? Checked against the log of a server that fails in every way it can."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from langchain_core.tools import BaseTool, ToolException
+from langchain_mcp_adapters.client import MultiServerMCPClient
+from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool
+from mcp import McpError
+from mcp import types as mcp
+from mcp.server.fastmcp import FastMCP
+from mcp.shared.memory import create_connected_server_and_client_session
+
+from guarded_tools.adapters.answers import UNCERTAIN
+from guarded_tools.adapters.outcome import judge_mcp, judge_plain
+from guarded_tools.adapters.servers import guarded_tools
+from guarded_tools.errors import ConnectionFailed
+from guarded_tools.guard import Guard
+from guarded_tools.policy import Policy
+from guarded_tools.stores.memory import MemoryStore
+
+T = {"templateId": "none"}
+PDF = {"templateId": "none", "variableSets": [{}]}
+# tool, its arguments, the fault it runs into, the outcome, and whether the model is told that it is open
+CASES: list[tuple[str, dict[str, Any], str, str, bool]] = [
+    ("pictify_list_templates", {}, "", "ok", False),
+    ("pictify_get_template", T, "", "never_ran", False),  # a 404 of its own
+    ("pictify_create_image", {"html": "<p>"}, "4xx", "never_ran", False),
+    ("pictify_create_template", {"name": "n", "html": "<p>"}, "422", "never_ran", False),
+    ("pictify_capture_gif", {"url": "https://a.test"}, "429", "error", False),
+    ("pictify_create_gif", {"html": "<p>"}, "5xx", "unknown", True),
+    ("pictify_list_images", {}, "500", "unknown", False),  # reading again does no harm
+    ("pictify_render_pdf", T, "408", "unknown", True),
+    ("pictify_list_gifs", {}, "malformed", "unknown", False),
+    ("pictify_start_experiment", {"experimentId": "none"}, "hang", "unknown", True),
+    ("pictify_list_experiments", {}, "hang-after", "unknown", False),
+    ("pictify_render_multi_page_pdf", PDF, "die-before", "unknown", True),
+    ("pictify_get_experiment_quota", {}, "die-after", "unknown", False),
+]
+FAULTS = [f"--fault={tool}={fault}" for tool, _, fault, *_ in CASES if fault]
+SANDBOX = (sys.executable, "-m", "guarded_tools.pictify.sandbox")
+LIMIT = {"counter": "calls", "window": "hour", "max": 5, "scope": "session"}
+POLICY = {
+    "version": "1",
+    "default": "deny",
+    "server": "pictify",
+    "tools": {
+        tool: {"limits": [LIMIT], "risk": "read" if tool.startswith(("pictify_list", "pictify_get")) else "write"}
+        for tool, *_ in CASES
+    },
+}
+
+
+class Log:
+    """What reached the upstream, as it noted itself."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, tool: str) -> list[str]:
+        lines = map(json.loads, self.path.read_text().splitlines()) if self.path.exists() else ()
+        return [line["state"] for line in lines if line["tool"] == tool]
+
+    async def until(self, tool: str, state: str) -> None:
+        async with asyncio.timeout(10):
+            while state not in self(tool):  # noqa: ASYNC110 - another process writes it
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    return Log(tmp_path / "upstream.jsonl")
+
+
+@pytest.fixture
+def command(log: Log) -> tuple[str, ...]:
+    return (*SANDBOX, "--log", str(log.path), *FAULTS)
+
+
+@pytest.fixture
+def url(command: tuple[str, ...]) -> Iterator[str]:
+    with subprocess.Popen([*command, "--http", "0"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.kill()
+
+
+def call(tool: str, args: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "tool_call", "id": f"call-{tool}", "name": tool, "args": args}
+
+
+def text(answer: Any) -> str:
+    return answer if isinstance(answer, str) else json.dumps(getattr(answer, "content", answer))
+
+
+def check(guard: Guard, log: Log, events: list[Any], case: tuple[Any, ...], answer: str) -> None:
+    tool, _, _, outcome, told = case
+    assert [event.outcome for event in events if event.tool == tool and event.kind == "settled"] == [outcome], tool
+    kept = [usage.used for usage in guard.usage() if f"/{tool}/" in usage.counter]
+    assert sum(kept) == (outcome != "never_ran"), tool
+    if outcome == "never_ran":
+        assert "completed" not in log(tool)
+    assert (UNCERTAIN in answer) is told, (tool, answer)
+    assert "arrived" in log(tool)
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+def test_through_a_held_session(
+    transport: str, awaited: bool, command: tuple[str, ...], log: Log, events: list[Any], tmp_path: Path, request: Any
+) -> None:
+    # Nobody restarts a server that listens: over HTTP only the last of them can die.
+    cases = [case for case in CASES if transport == "stdio" or case[2] != "die-before"]
+    server = (
+        {"command": command[0], "args": command[1:]}
+        if transport == "stdio"
+        else {"url": request.getfixturevalue("url")}
+    )
+    options: Any = {
+        "policy": Policy.model_validate(POLICY),
+        "store": MemoryStore(),
+        "audit": tmp_path / "audit.jsonl",
+        "observers": [events.append],
+    }
+    opening = guarded_tools({"pictify": server}, read_timeout=1.0, **options)
+
+    async def run() -> None:
+        async with opening as tools:
+            for case in cases:
+                answer = await named(tools, case[0]).ainvoke(call(case[0], case[1]))
+                check(tools.guard, log, events, case, text(answer))
+
+    if awaited:
+        asyncio.run(run())
+        return
+    with opening as tools:
+        for case in cases:
+            answer = named(tools, case[0]).invoke(call(case[0], case[1]))
+            check(tools.guard, log, events, case, text(answer))
+
+
+def named(tools: list[BaseTool], name: str) -> BaseTool:
+    return next(tool for tool in tools if tool.name == name)
+
+
+@pytest.mark.parametrize("plugin", ["wrap", "interceptor", "both"])
+async def test_through_langchains_own_client(
+    plugin: str, url: str, log: Log, make_guard: Any, events: list[Any]
+) -> None:
+    guard = make_guard(POLICY)
+    interceptors = [] if plugin == "wrap" else [guard.interceptor]
+    connection: Any = {"transport": "streamable_http", "url": url, "timeout": 1, "sse_read_timeout": 1}
+    client = MultiServerMCPClient({"pictify": connection}, tool_interceptors=interceptors)
+    tools = await client.get_tools()
+    tools = tools if plugin == "interceptor" else guard.wrap(tools)
+    for case in CASES:
+        if "die" in case[2] or "hang" in case[2] or case[2] == "malformed":
+            continue
+        answer = await named(tools, case[0]).ainvoke(call(case[0], case[1]))
+        check(guard, log, events, case, text(answer))
+
+
+async def test_a_cancelled_call_is_kept_and_reaches_the_server(log: Log, tmp_path: Path, events: list[Any]) -> None:
+    command = [*SANDBOX, "--log", str(log.path), "--fault=pictify_create_image=hang"]
+    async with guarded_tools(
+        {"pictify": {"command": command[0], "args": command[1:]}},
+        policy=Policy.model_validate(POLICY),
+        store=MemoryStore(),
+        audit=tmp_path / "audit.jsonl",
+        observers=[events.append],
+    ) as tools:
+        running = asyncio.create_task(named(tools, "pictify_create_image").ainvoke({"html": "<p>"}))
+        await log.until("pictify_create_image", "arrived")
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await log.until("pictify_create_image", "cancelled")
+        assert [event.outcome for event in events if event.kind == "settled"] == ["unknown"]
+        assert [usage.used for usage in tools.guard.usage()] == [1]
+
+
+async def test_what_the_server_refuses_before_it_acts_never_ran(
+    url: str, log: Log, make_guard: Any, outcomes: Any, events: list[Any]
+) -> None:
+    guard = make_guard()
+    connection: Any = {"transport": "streamable_http", "url": url}
+    definitions = [
+        mcp.Tool(name="pictify_create_image", inputSchema={"type": "object"}),
+        mcp.Tool(name="pictify_nothing", inputSchema={"type": "object"}),
+    ]
+    tools = guard.wrap(
+        [convert_mcp_tool_to_langchain_tool(None, definition, connection=connection) for definition in definitions]
+    )
+    answer = await tools[0].ainvoke({"width": "wide"})
+    assert "MCP error -32602" in text(answer)
+    assert "MCP error -32602" in text(await tools[1].ainvoke({}))
+    assert [outcome for kind, _, outcome in outcomes() if kind == "settled"] == ["never_ran", "never_ran"]
+    assert log("pictify_create_image") == ["arrived", "invalid"]
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        {"transport": "stdio", "command": "/nonexistent/server", "args": []},
+        {"transport": "streamable_http", "url": "http://127.0.0.1:9/mcp"},
+    ],
+)
+async def test_a_server_that_is_not_there_never_ran_it(connection: Any, make_guard: Any, outcomes: Any) -> None:
+    definition = mcp.Tool(name="add", inputSchema={"type": "object"})
+    (add,) = make_guard().wrap([convert_mcp_tool_to_langchain_tool(None, definition, connection=connection)])
+    with pytest.raises(Exception):  # noqa: B017 - whatever the transport raises
+        await add.ainvoke({})
+    assert outcomes()[-1] == ("settled", "add", "never_ran")
+
+
+async def test_python_servers_word_their_refusals_otherwise(make_guard: Any, outcomes: Any) -> None:
+    server = FastMCP("adder")
+
+    @server.tool()
+    def add(n: int) -> str:
+        raise ValueError(f"no {n}")
+
+    guard = make_guard()
+    async with create_connected_server_and_client_session(server) as session:
+        definitions = [
+            mcp.Tool(name="add", inputSchema={"type": "object"}),
+            mcp.Tool(name="gone", inputSchema={"type": "object"}),
+        ]
+        add_tool, gone = guard.wrap([convert_mcp_tool_to_langchain_tool(session, item) for item in definitions])
+        await add_tool.ainvoke({"n": "one"})
+        await gone.ainvoke({})
+        await add_tool.ainvoke({"n": 1})
+    settled = [outcome for kind, _, outcome in outcomes() if kind == "settled"]
+    assert settled == ["never_ran", "never_ran", "error"]
+
+
+async def test_a_failing_loop_ends(make_guard: Any, outcomes: Any, url: str) -> None:
+    guard = make_guard(POLICY)
+    connection: Any = {"transport": "streamable_http", "url": url}
+    client = MultiServerMCPClient({"pictify": connection})
+    tool = named(guard.wrap(await client.get_tools()), "pictify_create_image")
+    answers = [text(await tool.ainvoke({"html": "<p>"})) for _ in range(11)]
+    assert sum("DENIED" in answer for answer in answers) == 1
+    assert "DENIED" in answers[-1]
+
+
+# The table, line by line, for what no real server can be made to do at will
+
+
+def failed(message: str) -> mcp.CallToolResult:
+    return mcp.CallToolResult(content=[mcp.TextContent(type="text", text=message)], isError=True)
+
+
+def rpc(code: int) -> McpError:
+    return McpError(mcp.ErrorData(code=code, message="m"))
+
+
+@pytest.mark.parametrize(
+    ("seen", "outcome"),
+    [
+        (failed("Error (404): Not found"), "never_ran"),
+        (failed("Error (402): Payment Required"), "never_ran"),
+        (failed("Error (408): Timeout"), "unknown"),
+        (failed("Error (429): Slow down"), "error"),
+        (failed("Error (500): x"), "unknown"),
+        (failed("Error (302): x"), "error"),
+        (failed("Something about Error (404): x"), "error"),
+        (failed("Error (4040): x"), "error"),
+        (failed("I ran, then MCP error -32602"), "error"),
+        (failed(""), "error"),
+        (mcp.CallToolResult(content=[], isError=True), "error"),
+        (mcp.CallToolResult(content=[mcp.TextContent(type="text", text="Error (404): fine")]), "ok"),
+        (rpc(-32602), "never_ran"),
+        (rpc(-32601), "never_ran"),
+        (rpc(-32603), "error"),
+        (rpc(408), "unknown"),
+        (rpc(-32000), "unknown"),
+        (ConnectionFailed("x", sent=False), "never_ran"),
+        (ConnectionFailed("x"), "unknown"),
+        (httpx.ConnectError("x"), "never_ran"),
+        (httpx.ReadTimeout("x"), "unknown"),
+        (httpx.RemoteProtocolError("x"), "unknown"),
+        (TimeoutError(), "unknown"),
+        (ConnectionResetError(), "unknown"),
+        (asyncio.CancelledError(), "unknown"),
+        (KeyboardInterrupt(), "unknown"),
+        (FileNotFoundError("written by an interceptor after the call"), "error"),
+        (RuntimeError("Invalid structured content returned by tool add"), "error"),
+        (NotImplementedError("AudioContent"), "error"),
+        (ExceptionGroup("g", [httpx.ConnectError("x")]), "never_ran"),
+        (ExceptionGroup("g", [httpx.ConnectError("x"), ValueError()]), "unknown"),
+    ],
+)
+def test_the_table(seen: Any, outcome: str) -> None:
+    assert judge_mcp("pictify")(seen) == outcome
+
+
+def test_a_status_is_only_read_in_a_format_that_is_known() -> None:
+    assert judge_mcp("other")(failed("Error (404): Not found")) == "error"
+    assert judge_mcp("", None)(failed("Error (404): Not found")) == "error"
+    assert judge_mcp("mine", "pictify")(failed("Error (404): Not found")) == "never_ran"
+
+
+@pytest.mark.parametrize(
+    ("seen", "outcome"),
+    [
+        ("text", "ok"),
+        (("text", {"artifact": 1}), "ok"),
+        (None, "ok"),
+        (ValueError("MCP error -32602: the body may have done much before"), "error"),
+        (ToolException("x"), "error"),
+        (httpx.ConnectError("x"), "unknown"),
+        (TimeoutError(), "unknown"),
+        (SystemExit(), "unknown"),
+        (ExceptionGroup("g", [TimeoutError()]), "unknown"),
+    ],
+)
+def test_a_body_of_which_nothing_is_known_is_never_refunded(seen: Any, outcome: str) -> None:
+    assert judge_plain(seen) == outcome
