@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool
 from guarded_tools.adapters.mcp_tools import langchain_tools
 from guarded_tools.errors import ConnectionFailed, GuardError
 from guarded_tools.guard import Guard
-from guarded_tools.mcp_session import HeldSession, HttpServer, Server, StdioServer
+from guarded_tools.mcp_session import READ_TIMEOUT, HeldSession, HttpServer, Server, StdioServer
 from guarded_tools.values import Approver, AuditEvent, Risk
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from guarded_tools.in_force import PolicySource
     from guarded_tools.policy.lock import Lock
     from guarded_tools.stores import Store
-
-READ_TIMEOUT = 90.0
-"""Seconds a call may take unless told otherwise."""
 
 Config: TypeAlias = Mapping[str, Any]
 RiskOf: TypeAlias = Callable[[str], Risk | None]
@@ -186,27 +183,44 @@ def _two_of_one_name(tool: str, one: str, other: str) -> str:
     )
 
 
-_KEYS = {"command": {"command", "args", "env", "cwd", "transport"}, "url": {"url", "headers", "transport"}}
-_TRANSPORTS = {"command": {"stdio"}, "url": {"http", "streamable_http", "streamable-http"}}
+_KEYS = {"command": ("command", "args", "env", "cwd"), "url": ("url", "headers")}
+_TRANSPORTS = {"command": ("stdio",), "url": ("http", "streamable_http", "streamable-http")}
 
 
 def _read(name: str, config: Config) -> Server:
     """Read a server as MCP clients write it; what is not understood is an error, since it could be a safeguard."""
     roads = [road for road in _KEYS if road in config]
     if len(roads) != 1:
-        raise ConnectionFailed(f"server {name}: exactly one of command and url is needed", sent=False)
+        raise _wrong(name, "exactly one of command and url is needed")
     road = roads[0]
-    unknown = sorted(config.keys() - _KEYS[road])
+    named = [config[key] for key in ("transport", "type") if key in config]
+    if not all(transport in _TRANSPORTS[road] for transport in named):
+        raise _wrong(name, f"with {road}, the transport is {' or '.join(_TRANSPORTS[road])}, not {named[0]}")
+    unknown = sorted(config.keys() - {*_KEYS[road], "transport", "type"})
     if unknown:
-        known = ", ".join(sorted(_KEYS[road]))
-        raise ConnectionFailed(
-            f"server {name}: {', '.join(unknown)} is not known beside {road}; {known} are", sent=False
-        )
-    transport = config.get("transport", config.get("type"))
-    if transport is not None and transport not in _TRANSPORTS[road]:
-        raise ConnectionFailed(f"server {name}: the transport {transport} is not supported for {road}", sent=False)
+        raise _wrong(name, f"{', '.join(unknown)} is not known beside {road}; {', '.join(_KEYS[road])} are")
     if road == "url":
-        return HttpServer(config["url"], dict(config.get("headers") or {}))
-    return StdioServer(
-        config["command"], tuple(config.get("args") or ()), dict(config.get("env") or {}), config.get("cwd")
-    )
+        return HttpServer(_text(name, config, "url"), _texts_by_name(name, config, "headers"))
+    args = config.get("args", ())
+    if isinstance(args, str) or not all(isinstance(arg, str) for arg in args):
+        raise _wrong(name, "args is a list of texts")
+    env = _texts_by_name(name, config, "env")
+    return StdioServer(_text(name, config, "command"), tuple(args), env, config.get("cwd"))
+
+
+def _text(name: str, config: Config, key: str) -> str:
+    value = config[key]
+    if not isinstance(value, str) or not value:
+        raise _wrong(name, f"{key} is a text")
+    return value
+
+
+def _texts_by_name(name: str, config: Config, key: str) -> dict[str, str]:
+    value = config.get(key) or {}
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
+        raise _wrong(name, f"{key} is a mapping of texts to texts")
+    return dict(value)
+
+
+def _wrong(name: str, what: str) -> ConnectionFailed:
+    return ConnectionFailed(f"the server {name} is described wrongly: {what}", sent=False)

@@ -1,6 +1,6 @@
 """A held MCP session: opened once, used from anywhere, reopened when the server died."""
 
-from guarded_tools.mcp_session.held import HeldSession
+from guarded_tools.mcp_session.held import READ_TIMEOUT, HeldSession
 from guarded_tools.mcp_session.transport import HttpServer, Server, StdioServer
 
-__all__ = ["HeldSession", "HttpServer", "Server", "StdioServer"]
+__all__ = ["READ_TIMEOUT", "HeldSession", "HttpServer", "Server", "StdioServer"]

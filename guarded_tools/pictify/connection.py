@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Unpack
 
-from guarded_tools.adapters.servers import READ_TIMEOUT, GuardOptions, Opening
+from guarded_tools.adapters.servers import GuardOptions, Opening
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.mcp_session import HttpServer, Server, StdioServer
+from guarded_tools.mcp_session import READ_TIMEOUT, HttpServer, Server, StdioServer
 from guarded_tools.pictify.catalogue import SERVER, risk_of
 
 if TYPE_CHECKING:

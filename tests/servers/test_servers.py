@@ -1,0 +1,134 @@
+"""``guarded_tools``: any MCP servers, several at once, every tool guarded, also those that come later."""
+
+import asyncio
+import time
+
+import pytest
+
+from guarded_tools import ConnectionFailed, guarded_tools
+from guarded_tools.errors import GuardError
+
+
+def named(tools):
+    return {tool.name: tool for tool in tools}
+
+
+def call(args=None):
+    return {"type": "tool_call", "name": "x", "id": "call-1", "args": args or {}}
+
+
+def text(message):
+    content = message.content
+    return content if isinstance(content, str) else content[0]["text"]
+
+
+def until(condition):
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def test_the_tools_of_one_server(odd, options, policy):
+    with guarded_tools({"odd": odd()}, policy=policy({"echo": {}, "show": {}}), **options) as tools:
+        assert text(named(tools)["echo"].invoke(call({"a": 1}))) == "{'a': 1}"
+        assert "DENIED" in text(named(tools)["env"].invoke(call()))
+
+
+def test_results_reach_the_model_as_they_are(odd, options, policy):
+    everything = policy(default="allow")
+    with guarded_tools({"odd": odd()}, policy=everything, **options) as tools:
+        by_name = named(tools)
+        seen = by_name["show"].invoke(call())
+        assert [block["type"] for block in seen.content] == ["text", "image"]
+        assert seen.content[1]["mime_type"] == "image/png"
+        structured = by_name["structured"].invoke(call())
+        assert structured.artifact == {"structured_content": {"n": 1}}
+        refused = by_name["refuse"].invoke(call())
+        assert (refused.status, text(refused)) == ("error", "refused")
+
+        async def the_same_async():
+            return [(await by_name[name].ainvoke(call())) for name in ("show", "structured", "refuse")]
+
+        def without_ids(message):
+            content = [{key: value for key, value in block.items() if key != "id"} for block in message.content]
+            return content, message.artifact, message.status
+
+        again = asyncio.run(the_same_async())
+        assert [without_ids(one) for one in again] == [without_ids(one) for one in (seen, structured, refused)]
+
+
+def test_two_servers_with_a_tool_of_one_name(odd, options, policy):
+    two = {"a": odd(), "b": odd()}
+    with pytest.raises(GuardError, match="the servers a and b both have a tool called echo; pass keyed=True"):
+        guarded_tools(two, policy=policy(), **options).__enter__()
+    allowed = policy({"a/echo": {}, "b/*": {"action": "deny"}})
+    with guarded_tools(two, policy=allowed, keyed=True, **options) as tools:
+        by_name = named(tools)
+        assert text(by_name["a_echo"].invoke(call({"x": 1}))) == "{'x': 1}"
+        assert "DENIED" in text(by_name["b_echo"].invoke(call({"x": 1})))
+        assert "/tools/b~1*" in text(by_name["b_echo"].invoke(call({"x": 1})))
+
+
+def test_one_server_that_lists_a_name_twice(odd, options, policy):
+    with pytest.raises(GuardError, match="the server odd lists two tools that go by the name echo"):
+        guarded_tools({"odd": odd("twins")}, policy=policy(), **options).__enter__()
+
+
+def test_a_tool_that_comes_later_is_guarded(odd, options, policy):
+    rules = policy({"grow": {}, "late_1": {}})
+    with guarded_tools({"odd": odd()}, policy=rules, **options) as tools:
+        before = named(tools)
+        before["grow"].invoke(call())
+        until(lambda: "late_0" in named(tools))
+        assert "DENIED" in text(named(tools)["late_0"].invoke(call()))
+        before["grow"].invoke(call())
+        until(lambda: "late_1" in named(tools))
+        assert text(named(tools)["late_1"].invoke(call())) == "late"
+        assert text(before["grow"].invoke(call())) == "grown"
+
+
+def test_a_tool_that_comes_later_and_is_hidden_stays_hidden(odd, options, policy):
+    rules = policy({"grow": {}}, hide=["late_*"])
+    with guarded_tools({"odd": odd()}, policy=rules, **options) as tools:
+        named(tools)["grow"].invoke(call())
+        named(tools)["grow"].invoke(call())
+        until(lambda: "grow" in named(tools))
+        assert not [name for name in named(tools) if name.startswith("late")]
+
+
+async def test_one_server_that_does_not_start_ends_the_others(odd, options, policy):
+    servers = {"good": odd(), "bad": {"command": "no-such-command"}}
+    with pytest.raises(ConnectionFailed, match="no-such-command"):
+        await guarded_tools(servers, policy=policy(), **options).__aenter__()
+    with pytest.raises(ConnectionFailed, match="no-such-command"):
+        guarded_tools(servers, policy=policy(), **options).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({}, "exactly one of command and url"),
+        ({"command": "x", "url": "https://x"}, "exactly one of command and url"),
+        (
+            {"command": "x", "alwaysAllow": ["delete"]},
+            "alwaysAllow is not known beside command; command, args, env, cwd",
+        ),
+        ({"url": "https://x", "env": {}}, "env is not known beside url"),
+        (
+            {"url": "https://x", "transport": "sse"},
+            "the transport is http or streamable_http or streamable-http, not sse",
+        ),
+        ({"command": "x", "type": "http"}, "the transport is stdio"),
+        ({"command": ["npx"]}, "command is a text"),
+        ({"command": "x", "args": "-y"}, "args is a list of texts"),
+        ({"command": "x", "args": [1]}, "args is a list of texts"),
+        ({"command": "x", "env": {"A_KEY": 12345678}}, "env is a mapping of texts to texts"),
+        ({"url": "https://x", "headers": ["a"]}, "headers is a mapping of texts to texts"),
+    ],
+)
+def test_a_server_that_is_described_wrongly(config, problem, policy, options):
+    with pytest.raises(ConnectionFailed, match=problem) as failed:
+        guarded_tools({"it": config}, policy=policy(), **options)
+    assert str(failed.value).startswith("the server it is described wrongly: ")
+    assert "12345678" not in str(failed.value)
