@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from guarded_tools.approvers import deny_all
-from guarded_tools.approvers.calling import Unanswered, acall, call
+from guarded_tools.approvers.calling import Altered, Unanswered, acall, call
 from guarded_tools.errors import CannotAsk, StoreError
 from guarded_tools.flood import (
     SESSION_ENDS,
@@ -267,6 +267,8 @@ def _silence(error: Exception, waited: float) -> Answer:
         return _refusal("timeout", str(error), waited)
     if isinstance(error, CannotAsk):
         return _refusal("unavailable", str(error), waited)
+    if isinstance(error, Altered):
+        return _refusal("changed", str(error), waited)
     return _refusal("failed", f"the approver failed with {type(error).__name__}: {error}", waited)
 
 

@@ -15,7 +15,7 @@ import inspect
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from guarded_tools.values import ApprovalRequest, Approver
@@ -30,6 +30,10 @@ class Unanswered(Exception):  # noqa: N818 - not a failure of this package: it s
     """No answer came in time."""
 
 
+class Altered(Exception):  # noqa: N818 - as above
+    """What was answered is not what was asked."""
+
+
 def withdrawn() -> bool:
     """Whether nobody waits any longer for the answer that the running sync approver is about to give.
 
@@ -37,6 +41,16 @@ def withdrawn() -> bool:
     """
     given_up = _waiting.get(None)
     return given_up is not None and given_up.is_set()
+
+
+@contextlib.contextmanager
+def withdrawn_by(event: threading.Event) -> Iterator[None]:
+    """Let :func:`withdrawn` be true in here once ``event`` is set, for an approver that is called directly."""
+    token = _waiting.set(event)
+    try:
+        yield
+    finally:
+        _waiting.reset(token)
 
 
 def who() -> str:

@@ -22,6 +22,7 @@ COMMANDS = {
     "scan": "guarded_tools.cli.author:scan",
     "test": "guarded_tools.cli.author:run_tests",
     "lock": "guarded_tools.cli.author:lock",
+    "approvals": "guarded_tools.cli.approvals:app",
     "demo": "guarded_tools.cli.demo:demo",
 }
 """Name of a command → ``module:function``, or ``module:app`` for a ``typer.Typer`` with commands of its own."""

@@ -1,0 +1,203 @@
+"""Asks whoever looks into the store: in another terminal or, through Redis, on another machine.
+
+A question waits in the store until it is answered or expires. Whoever answers sends back the seal of what they were
+shown, and the one who waits compares it with the question in its own memory: an entry that was altered in the store
+answers nothing. Of several answers the first counts, and the others are told.
+
+The store is the only lock on this door: every process that may write to it, an agent's own shell for example, can
+answer. ``docs/approvals/inbox.md`` says how to keep agents and people apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from guarded_tools.approvers.calling import Altered, Unanswered, who, withdrawn
+from guarded_tools.errors import StoreError
+from guarded_tools.stores import Store, open_store
+from guarded_tools.values import ApprovalRequest, Usage, Verdict, digest
+
+POLL = 0.2
+"""How often, in seconds, the one who waits looks for an answer."""
+
+_OPEN, _ANSWERS, _RECEIPTS = "approvals/inbox/", "approvals/answer/", "approvals/receipt/"
+_KEPT = 600.0
+_FIELDS = [field.name for field in dataclasses.fields(ApprovalRequest) if field.name != "check_edit"]
+
+
+class InboxApprover:
+    """Puts each question into ``store`` (a store or the URL of one) and waits there for an answer.
+
+    Whoever runs ``guarded-tools approvals`` on the same store answers. An answer is noticed within half a second. A
+    question whose process died, or that was given up, expires with its ``timeout``.
+    """
+
+    def __init__(self, store: Store | str) -> None:
+        self._store = open_store(store) if isinstance(store, str) else store
+
+    def __call__(self, request: ApprovalRequest) -> Verdict:
+        """Ask, and wait for the answer.
+
+        Raises:
+            Unanswered: nobody answered in time, or nobody waits any longer.
+            Altered: what was answered is not what was asked.
+        """
+        deadline = time.monotonic() + request.timeout
+        question = Question.ask(request)
+        self._store.put(f"{_OPEN}{question.id}", question.dump(), request.timeout)
+        try:
+            while time.monotonic() < deadline and not withdrawn():
+                kept = self._store.get(f"{_ANSWERS}{question.id}")
+                verdict = None if kept is None else self._read(question, kept)
+                if verdict is not None:
+                    return verdict
+                time.sleep(POLL)
+        finally:
+            self._store.take(f"{_OPEN}{question.id}")
+        raise Unanswered(f"nobody answered within {request.timeout:g} seconds")
+
+    def _read(self, question: Question, kept: bytes) -> Verdict | None:
+        """Take an answer, or say why not: an edit that would be refused leaves the question open."""
+        try:
+            answer = json.loads(kept)
+            verdict = Verdict(*(answer[name] for name in ("kind", "args", "message", "remember", "by")))
+            receipt, seal = f"{_RECEIPTS}{question.id}/{answer['nonce']}", answer["seal"]
+        except (ValueError, TypeError, KeyError):
+            raise Altered("the answer in the store cannot be read") from None
+        if seal != question.seal:
+            self._store.put(receipt, b"what you were shown is not what the agent asked: somebody altered it", _KEPT)
+            raise Altered("the question was altered in the store before it was answered")
+        check = question.request.check_edit
+        problem = check(verdict.args or {}) if check is not None and verdict.kind == "edit" else ""
+        if problem:
+            self._store.take(f"{_ANSWERS}{question.id}")
+            self._store.put(receipt, f"the policy refuses this edit: {problem}".encode(), _KEPT)
+            return None
+        self._store.put(receipt, b"", _KEPT)
+        return verdict
+
+
+class Receipt(NamedTuple):
+    """What became of an answer.
+
+    ``taken``: the agent goes on with it. ``late``: the question is not open any more. ``second``: somebody else was
+    first. ``refused``: the agent does not accept it. ``unclaimed``: nobody picked it up yet; the agent may be gone.
+    """
+
+    kind: Literal["taken", "late", "second", "refused", "unclaimed"]
+    detail: str = ""
+
+
+class Question(NamedTuple):
+    """An open question. ``seal`` is a digest of all that can be shown of it; times are in seconds since the epoch."""
+
+    id: str
+    request: ApprovalRequest
+    asker: str
+    pid: int
+    asked_at: float
+    closes_at: float
+
+    @classmethod
+    def ask(cls, request: ApprovalRequest) -> Question:
+        """Put a request into words that others can read."""
+        now = time.time()
+        return cls(secrets.token_hex(4), request, who(), os.getpid(), now, now + request.timeout)
+
+    @property
+    def seal(self) -> str:
+        """Two questions that differ in anything have different seals."""
+        return digest("question", self._record())
+
+    def _record(self) -> dict[str, Any]:
+        fields = {name: getattr(self.request, name) for name in _FIELDS}
+        return {**self._asdict(), "request": {**fields, "args": dict(self.request.args)}}
+
+    def dump(self) -> bytes:
+        """Write it down."""
+        return json.dumps(self._record()).encode()
+
+    @classmethod
+    def load(cls, kept: bytes) -> Question:
+        """Read what :meth:`dump` wrote.
+
+        Raises:
+            StoreError: it is something else.
+        """
+        try:
+            record = json.loads(kept)
+            usage = tuple(Usage(*each) for each in record["request"].pop("usage"))
+            question = cls(**record)._replace(request=ApprovalRequest(**record["request"], usage=usage))
+            if question.dump() != kept or not _is_sound(question):
+                raise ValueError("it holds something else")  # noqa: TRY301 - one way out for all that is wrong with it
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StoreError(f"a question in the store cannot be read; somebody altered it ({error})") from None
+        return question
+
+
+def _is_sound(question: Question) -> bool:
+    """Whether every field is of its type, so that showing it cannot fail."""
+    request, usage = question.request, question.request.usage
+    texts: list[object] = [question.id, question.asker, request.tool, request.session, request.digest, request.rule]
+    texts += [request.reason, request.server, request.description, request.risk, request.remember]
+    texts += [text for each in usage for text in (each.scope, each.counter)]
+    numbers: list[object] = [question.pid, question.asked_at, question.closes_at, request.timeout]
+    numbers += [request.expires_at, request.remember_for]
+    numbers += [number for each in usage for number in (each.used, each.max, each.window, each.frees_in)]
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, int | float) for number in numbers)
+        and isinstance(request.args, dict)
+        and isinstance(request.grant, str | None)
+        and isinstance(request.call_id, str | None)
+    )
+
+
+def questions(store: Store) -> list[Question]:
+    """List the questions that wait in a store, the oldest first. One that cannot be read is left out."""
+    found = []
+    for _, kept in store.scan(_OPEN):
+        try:
+            found.append(Question.load(kept))
+        except StoreError:
+            continue
+    return sorted(found, key=lambda question: question.asked_at)
+
+
+def is_open(store: Store, question: Question) -> bool:
+    """Whether a question still waits."""
+    return store.get(f"{_OPEN}{question.id}") is not None
+
+
+def first_answer(store: Store, question_id: str) -> str:
+    """Say who answered a question, or ``""`` if nobody has."""
+    kept = store.get(f"{_ANSWERS}{question_id}")
+    try:
+        return "" if kept is None else f"{json.loads(kept)['kind']} by {json.loads(kept)['by']}"
+    except (ValueError, TypeError, KeyError):
+        return "an answer that cannot be read"
+
+
+def answer(store: Store, question: Question, verdict: Verdict, *, wait: float = 3.0) -> Receipt:
+    """Answer a question as it was shown, unless somebody was first; wait ``wait`` seconds for what becomes of it."""
+    if not is_open(store, question):
+        first = first_answer(store, question.id)
+        return Receipt("second", first) if first else Receipt("late")
+    nonce = secrets.token_hex(8)
+    record: Mapping[str, Any] = dataclasses.asdict(verdict) | {"seal": question.seal, "nonce": nonce}
+    seconds = max(question.closes_at - time.time(), 0.0) + _KEPT
+    if not store.add(f"{_ANSWERS}{question.id}", json.dumps(record).encode(), seconds):
+        return Receipt("second", first_answer(store, question.id))
+    until = time.monotonic() + wait
+    while time.monotonic() < until:
+        receipt = store.take(f"{_RECEIPTS}{question.id}/{nonce}")
+        if receipt is not None:
+            return Receipt("refused", receipt.decode()) if receipt else Receipt("taken")
+        time.sleep(POLL / 2)
+    return Receipt("unclaimed")

@@ -1,0 +1,290 @@
+"""``guarded-tools approvals``: answer, from here, the questions of agents that run elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from guarded_tools.approvers import card
+from guarded_tools.approvers.calling import Unanswered, who, withdrawn_by
+from guarded_tools.approvers.inbox import POLL, Question, Receipt, answer, first_answer, is_open, questions
+from guarded_tools.approvers.terminal import TerminalApprover
+from guarded_tools.approvers.visible import plain
+from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
+from guarded_tools.errors import CannotAsk
+from guarded_tools.remembered import remembered, revoke
+from guarded_tools.state import state_dir
+from guarded_tools.steps import run
+from guarded_tools.stores import Store, open_store
+from guarded_tools.values import Verdict
+
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True, help="Answer waiting questions."
+)
+StoreOption = Annotated[
+    str, typer.Option("--store", envvar="GUARDED_TOOLS_STORE", help="URL of the agents' store. Default: on disk.")
+]
+StateOption = Annotated[str, typer.Option("--state", help="The state directory. Default: GUARDED_TOOLS_HOME.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The question, or the first letters of its id.")]
+Seal = Annotated[str, typer.Option("--seal", help="Answer only if this is still what `show` showed.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask me to confirm.")]
+
+
+@app.callback()
+def approvals(context: typer.Context, store: StoreOption = "", state: StateOption = "") -> None:
+    """List the questions that wait for a human, and answer them."""
+    context.obj = open_store(store or f"disk://{state_dir(state or None)}")
+    if context.invoked_subcommand is None:
+        _list(context.obj)
+
+
+@app.command()
+def show(context: typer.Context, question: Id) -> None:
+    """Show one question in full, and its seal."""
+    asked = _find(context.obj, question)
+    _print(asked, full=True)
+    typer.echo(f"seal {asked.seal}")
+
+
+@app.command()
+def approve(
+    context: typer.Context,
+    question: Id,
+    remember: Annotated[str, typer.Option(help="once, same (these arguments) or tool (ANY arguments).")] = "once",
+    seal: Seal = "",
+    yes: Yes = False,
+) -> None:
+    """Let the call run as it is shown."""
+    asked = _find(context.obj, question)
+    offers: dict[str, str] = {"once": "this once", **card.durations(asked.request)}
+    if remember not in offers:
+        raise _stopped(f"this question can be approved {', '.join(offers)}; not {plain(remember, 40)}", PROBLEMS)
+    _confirm(asked, seal, yes, f"approve {offers[remember]}")
+    covers: dict[str, Literal["once", "same", "tool"]] = {"once": "once", "same": "same", "tool": "tool"}
+    _tell(answer(context.obj, asked, Verdict.approve(covers[remember], by=who())))
+
+
+@app.command()
+def edit(
+    context: typer.Context,
+    question: Id,
+    args: Annotated[str, typer.Option("--args", help="The arguments, as JSON. Default: edit them in $EDITOR.")] = "",
+    seal: Seal = "",
+    yes: Yes = False,
+) -> None:
+    """Let the call run with other arguments."""
+    asked = _find(context.obj, question)
+    try:
+        edited = card.parse_edit(args or _in_editor(card.editable(asked.request.args)))
+    except ValueError as error:
+        raise _stopped(f"the arguments were not accepted: {error}", PROBLEMS) from None
+    console = Console()
+    console.print(card.to_rich(card.diff(asked.request.args, edited), "Your edit", console.width))
+    _confirm(asked, seal, yes, "run it with these arguments", shown=True)
+    _tell(answer(context.obj, asked, Verdict.edit(edited, by=who())))
+
+
+@app.command()
+def reject(
+    context: typer.Context,
+    question: Id,
+    message: Annotated[str, typer.Option(help="Why; the model is told.")] = "",
+) -> None:
+    """Refuse the call."""
+    _tell(answer(context.obj, _find(context.obj, question), Verdict.reject(message, by=who())))
+
+
+@app.command()
+def respond(
+    context: typer.Context,
+    question: Id,
+    message: Annotated[str, typer.Option(help="What the model gets as the tool's answer.")],
+) -> None:
+    """Answer the model in place of the tool."""
+    _tell(answer(context.obj, _find(context.obj, question), Verdict.respond(message, by=who())))
+
+
+@app.command()
+def watch(context: typer.Context) -> None:
+    """Show each question as it comes, and read the answer here, until Ctrl-C."""
+    store: Store = context.obj
+    typer.echo("Waiting for questions; Ctrl-C ends this.")
+    seen: set[str] = set()
+    try:
+        while True:
+            waiting = [question for question in questions(store) if question.id not in seen]
+            for question in waiting[:1]:
+                seen.add(question.id)
+                _ask_here(store, question)
+            if not waiting:
+                time.sleep(POLL)
+    except KeyboardInterrupt:
+        raise typer.Exit(FINE) from None
+
+
+@app.command("remembered")
+def remembered_(
+    context: typer.Context,
+    session: Annotated[str, typer.Option(help="Only this session.")] = "",
+    revoke_id: Annotated[str, typer.Option("--revoke", metavar="ID", help="Forget this approval.")] = "",
+) -> None:
+    """List the approvals that cover later calls, or revoke one."""
+    if revoke_id:
+        if not run(revoke(context.obj, revoke_id)):
+            raise _stopped(f"no approval {plain(revoke_id, 40)} is remembered", PROBLEMS)
+        typer.echo(f"{revoke_id} is forgotten: the next such call is asked about")
+        return
+    entries = run(remembered(context.obj, session or None))
+    if not entries:
+        typer.echo("No approval is remembered.")
+        return
+    table = _table("ID", "tool", "covers", "session", "by", "for another")
+    for entry in entries:
+        covers = f"these arguments: {plain(entry.args, 200)}" if entry.covers == "same" else "ANY arguments"
+        left = _span(entry.expires_at - time.time())
+        _row(table, entry.id, entry.tool, covers, entry.session, entry.by, left)
+    Console().print(table)
+
+
+def _list(store: Store) -> None:
+    waiting = questions(store)
+    if not waiting:
+        typer.echo("No question waits.")
+        return
+    table = _table("ID", "tool", "risk", "arguments", "session", "asked by", "for another")
+    for question in waiting:
+        request = question.request
+        brief = " ".join(row.text.strip() for row in card.arguments(request.args))
+        left = _span(question.closes_at - time.time())
+        _row(table, question.id, request.tool, request.risk, brief[:120], request.session, question.asker, left)
+    Console().print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _row(table: Table, *cells: str) -> None:
+    table.add_row(*(Text(plain(cell, 300)) for cell in cells))
+
+
+def _span(seconds: float) -> str:
+    return f"{max(seconds, 0) / 60:.0f} min" if seconds >= 120 else f"{max(seconds, 0):.0f} s"  # noqa: PLR2004
+
+
+def _find(store: Store, prefix: str) -> Question:
+    found = [question for question in questions(store) if question.id.startswith(prefix)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise _stopped(
+            f"{plain(prefix, 40)} could be any of {', '.join(question.id for question in found)}", UNREADABLE
+        )
+    first = first_answer(store, prefix)
+    why = f"it was answered: {plain(first)}" if first else "it was answered or has expired, or never was"
+    raise _stopped(f"no question {plain(prefix, 40)} waits: {why}", PROBLEMS)
+
+
+def _print(question: Question, *, full: bool) -> None:
+    console = Console()
+    left = _span(question.closes_at - time.time())
+    title = f"Question {question.id} of {plain(question.asker, 80)}, process {question.pid}; open another {left}"
+    console.print(card.to_rich(card.rows(question.request, full=full), title, console.width))
+
+
+def _confirm(question: Question, seal: str, yes: bool, what: str, *, shown: bool = False) -> None:
+    """Make sure that what is answered is what was looked at."""
+    if seal and seal != question.seal:
+        raise _stopped(
+            "the question is not what `show` showed: somebody altered it. Look again before you answer", PROBLEMS
+        )
+    if not shown:
+        _print(question, full=not (seal or yes))
+    if seal or yes:
+        return
+    if not sys.stdin.isatty():
+        raise _stopped("nobody is here to confirm: look with `show`, then pass --seal, or pass --yes", UNREADABLE)
+    if not typer.confirm(f"{what}?"):
+        raise _stopped("nothing was answered", PROBLEMS)
+
+
+def _tell(receipt: Receipt) -> None:
+    said = {
+        "taken": "answered: the agent goes on with it",
+        "late": "too late: the question was answered or has expired",
+        "second": f"somebody was first: {receipt.detail}",
+        "refused": f"the agent does not accept it: {receipt.detail}",
+        "unclaimed": "the agent has not picked it up; it may be gone, then the answer expires with the question",
+    }[receipt.kind]
+    if receipt.kind != "taken":
+        raise _stopped(plain(said), PROBLEMS)
+    typer.echo(said)
+
+
+def _ask_here(store: Store, question: Question) -> None:
+    request = replace(question.request, timeout=max(question.closes_at - time.time(), 0.0))
+    try:
+        with _taken_back_when_closed(store, question):
+            verdict = TerminalApprover()(request)
+    except Unanswered:
+        first = first_answer(store, question.id)
+        typer.echo(f"\n  {question.id} is closed: {plain(first) or 'nobody waits for it any more'}")
+    except CannotAsk as error:
+        raise _stopped(str(error), UNREADABLE) from None
+    else:
+        receipt = answer(store, question, verdict)
+        if receipt.kind != "taken":
+            typer.echo(f"  {receipt.kind}: {plain(receipt.detail)}")
+
+
+@contextmanager
+def _taken_back_when_closed(store: Store, question: Question) -> Iterator[None]:
+    """Withdraw the question here once it was answered elsewhere, or its agent gave it up."""
+    closed, done = threading.Event(), threading.Event()
+
+    def look() -> None:
+        while not done.wait(POLL):
+            if not is_open(store, question) or first_answer(store, question.id):
+                closed.set()
+                return
+
+    threading.Thread(target=look, daemon=True).start()
+    try:
+        with withdrawn_by(closed):
+            yield
+    finally:
+        done.set()
+
+
+def _in_editor(text: str) -> str:
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    if not editor:
+        raise _stopped("set EDITOR, or pass the arguments with --args", UNREADABLE)
+    with tempfile.TemporaryDirectory(prefix="guarded-tools-") as folder:
+        path = Path(folder) / "arguments.json"
+        path.write_text(text, encoding="utf-8")
+        subprocess.run([*shlex.split(editor), str(path)], check=False)  # noqa: S603 - the user's own editor
+        return path.read_text(encoding="utf-8")
+
+
+def _stopped(why: str, code: int) -> typer.Exit:
+    typer.echo(f"error: {why}", err=True)
+    return typer.Exit(code)
