@@ -56,7 +56,7 @@ class PolicyError(GuardError):
         self.unreadable = unreadable
 
 
-class ToolDenied(GuardError):
+class ToolDenied(GuardError):  # noqa: N818 - the name is public, and says what happened
     """A call was refused and did not run.
 
     ``str()`` of it is the text a model is given. ``outcome`` is one of the denial outcomes of

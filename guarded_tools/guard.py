@@ -220,6 +220,14 @@ class Guard:
         """Make a tool known: its schema and risk, and whether it is still the one that was pinned."""
         self._force.register(info)
 
+    def check_names(self, names: Sequence[str]) -> None:
+        """Compare the policy with all the tools that there are.
+
+        Raises:
+            PolicyError: the policy names a tool that does not exist; a misspelt rule would protect nothing.
+        """
+        self._force.check_names(names)
+
     def info(self, tool: str) -> ToolInfo:
         """What is known of a tool."""
         return self._force.info(tool)
@@ -240,9 +248,8 @@ class Guard:
         return self._grant(config or {}) if callable(self._grant) else self._grant
 
     def risk_of(self, info: ToolInfo, grant: str | None = None) -> Risk:
-        """Class a tool: as the policy says, else as it is known; what nobody classed is taken for the worst."""
-        policy = self._force.policy(grant)
-        return (policy and policy.risk(info.name)) or info.risk or "destructive"
+        """Class a tool: as the policy says, else as it is known, else as its words tell; a stranger is destructive."""
+        return self._force.risk(info, grant)
 
     # The line and its two drivers
 
@@ -412,7 +419,7 @@ class Guard:
     ) -> Line[_Ended]:
         began = time.perf_counter()
         try:
-            ended = _Ended((yield Step(invoke, invoke, (dict(case.call.args),))))  # type: ignore[arg-type]
+            ended = _Ended((yield Step(invoke, invoke, (dict(case.call.args),))))
         except BaseException as error:  # noqa: BLE001 - handed on as it is by whoever unwraps it
             ended = _Ended(error=error)
         tool = time.perf_counter() - began
@@ -457,6 +464,7 @@ class Guard:
         tool: float | None = None,
     ) -> None:
         call, decision = case.call, case.decision
+        policy = self._force.policy(call.grant)
         spent = time.perf_counter() - case.started - case.human - (tool or 0.0)
         self._write(
             AuditEvent(
@@ -471,7 +479,8 @@ class Guard:
                 server=case.info.server,
                 call_id=call.id,
                 args=tuple(sorted(map(str, call.args))),
-                policy=self._fingerprint(call.grant),
+                values=None if policy is None or kind == "settled" else policy.logged(call.args),
+                policy="" if policy is None else policy.fingerprint,
                 charges=tuple((c.scope, c.counter, c.amount) for c in decision.charges),
                 refunded=refunded,
                 retry_after=retry_after,
@@ -505,10 +514,6 @@ class Guard:
         policy = self._force.policy(grant)
         return consent.AskLimits() if policy is None else consent.AskLimits(**dict(policy.approvals))
 
-    def _fingerprint(self, grant: str | None) -> str:
-        policy = self._force.policy(grant)
-        return "" if policy is None else policy.fingerprint
-
 
 def snapshot(call: ToolCall) -> ToolCall:
     """Copy the arguments, so that nobody can change between judging and running what was judged.
@@ -528,7 +533,12 @@ def snapshot(call: ToolCall) -> ToolCall:
 def _approval(call: ToolCall, answer: consent.Answer) -> dict[str, Any]:
     """Say for the audit who answered what; of an edit only where it changed, never the values."""
     verdict = answer.verdict
-    said = {"verdict": verdict.kind, "cause": answer.cause, "by": verdict.by, "remember": verdict.remember}
+    said: dict[str, Any] = {
+        "verdict": verdict.kind,
+        "cause": answer.cause,
+        "by": verdict.by,
+        "remember": verdict.remember,
+    }
     if verdict.kind == "edit" and verdict.args is not None:
         said["edited"] = sorted(
             name for name in {*call.args, *verdict.args} if call.args.get(name, call) != verdict.args.get(name, call)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import GuardError, PolicyError
 from guarded_tools.policy.engine import decide
 from guarded_tools.policy.model import Policy
-from guarded_tools.values import Decision, ToolCall, ToolInfo
+from guarded_tools.policy.risk import classify
+from guarded_tools.values import Decision, Risk, ToolCall, ToolInfo
 
 if TYPE_CHECKING:
     from guarded_tools.policy.lock import Lock
 
 PolicySource: TypeAlias = Policy | str | os.PathLike[str]
+
+log = logging.getLogger("guarded_tools")
 
 _NO_POLICY = Decision("deny", "(no policy)", "no policy is attached to this grant")
 
@@ -29,12 +33,15 @@ def load_policy(source: PolicySource) -> Policy:
     """
     if isinstance(source, Policy):
         return source
-    path = Path(source)
-    if isinstance(source, str) and path.name == source and not path.suffix and not path.exists():
-        preset = Path(str(files("guarded_tools.pictify"))) / "presets" / f"{source}.json"
-        if preset.exists():
-            return Policy.from_file(preset)
-    return Policy.from_file(path)
+    return Policy.from_file(_preset(source) or Path(source))
+
+
+def _preset(source: PolicySource) -> Path | None:
+    """Where the preset of a name is kept; a file of that name in the working directory wins."""
+    if not isinstance(source, str) or Path(source).name != source or Path(source).suffix or Path(source).exists():
+        return None
+    preset = Path(str(files("guarded_tools.pictify"))) / "presets" / f"{source}.json"
+    return preset if preset.exists() else None
 
 
 class InForce:
@@ -43,7 +50,8 @@ class InForce:
     def __init__(self, source: PolicySource | Mapping[str, PolicySource], lock: Lock | None = None) -> None:
         self._source = source
         self._lock = lock
-        self._drift: dict[str, str] = {}
+        self._compared: dict[tuple[str, str], tuple[ToolInfo, str | None]] = {}
+        self._told: dict[tuple[str, str], Risk] = {}
         self.tools: dict[str, ToolInfo] = {}
         self.policies: Policy | Mapping[str, Policy] = self._read()
 
@@ -84,13 +92,39 @@ class InForce:
         return any(not policy.hides(tool) for policy in self.policies.values())
 
     def register(self, info: ToolInfo) -> None:
-        """Make a tool known, and note how it differs from the one that was pinned."""
+        """Make a tool known: class it, and compare it with its pin. What changed is logged in full, for people."""
         self.tools[info.name] = info
-        change = self._lock.check(info) if self._lock is not None else None
-        if change:
-            self._drift[info.name] = change
-        else:
-            self._drift.pop(info.name, None)
+        where = (info.server, info.name)
+        self._told[where] = classify(info.name, info.description, info.schema).risk
+        if self._lock is None:
+            return
+        drift = self._lock.drift(info)
+        before = self._compared.get(where)
+        self._compared[where] = (info, drift.summary if drift else None)
+        if drift is not None and (before is None or before[0] != info):
+            log.warning("The tool %r is refused: %s\n%s", info.name, drift.summary, drift.diff)
+
+    def risk(self, info: ToolInfo, grant: str | None) -> Risk:
+        """Class a tool: as the policy says, else as it is known, else as its words tell; a stranger is destructive."""
+        policy = self.policy(grant)
+        said = policy.risk(info.name) if policy is not None else None
+        return said or info.risk or self._told.get((info.server, info.name), "destructive")
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Compare the policy with all the tools that there are.
+
+        Raises:
+            PolicyError: the policy names tools that do not exist. A preset of ours only warns: a server that dropped a
+                tool since must not stop everybody.
+        """
+        sources = self._source.values() if isinstance(self._source, Mapping) else (self._source,)
+        policies = self.policies.values() if isinstance(self.policies, Mapping) else (self.policies,)
+        for source, policy in zip(sources, policies, strict=True):
+            problems = policy.check_tools(names)
+            if problems and _preset(source) is None:
+                raise PolicyError(problems)
+            for problem in problems:
+                log.warning("%s", problem)
 
     def info(self, tool: str) -> ToolInfo:
         """What is known of a tool."""
@@ -101,10 +135,14 @@ class InForce:
         policy = self.policy(call.grant)
         if policy is None:
             return _NO_POLICY
-        if self._lock is not None:
-            change = self._drift.get(call.tool)
-            if change is None and call.tool not in self.tools:
-                change = "it was never listed, so it cannot be compared"
-            if change:
-                return Decision("deny", "(lock)", f"this is not the tool that was pinned: {change}")
+        change = self._changed(info)
+        if change:
+            return Decision("deny", "(lock)", f"this is not the tool that was pinned: {change}")
         return decide(policy, call, info.schema)
+
+    def _changed(self, info: ToolInfo) -> str | None:
+        """Say how this very tool differs from its pin: another one of its name says nothing of it."""
+        if self._lock is None:
+            return None
+        known, change = self._compared.get((info.server, info.name), (None, None))
+        return change if known == info else self._lock.check(info)

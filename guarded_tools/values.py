@@ -30,7 +30,7 @@ Outcome: TypeAlias = Literal[
 
 
 class ToolInfo(NamedTuple):
-    """What is known of a tool before it is called. ``schema`` is a JSON Schema, or ``None`` where LangChain validates."""
+    """What is known of a tool before it is called. ``schema`` is a JSON Schema; ``None`` where LangChain validates."""
 
     name: str
     server: str = ""
@@ -93,7 +93,7 @@ class Decision(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """A counter as it stands. ``frees_in`` is in seconds until something of it is free again, 0.0 if nothing is used."""
+    """A counter as it stands. ``frees_in`` is in seconds until something of it is free again; 0.0 if none is used."""
 
     scope: str
     counter: str
@@ -196,9 +196,9 @@ class Verdict:
 class AuditEvent(NamedTuple):
     """One line of the audit, before the log adds its time, number and hashes.
 
-    ``key`` joins the lines of one call. ``args`` are the names of the top-level arguments, sorted; ``values`` holds only
-    what the user asked to be logged. ``charges`` are (scope, counter, amount); ``refunded`` is how many of them were
-    given back. ``approval`` says who answered what, and how long it took. Latencies are in milliseconds. ``trace``
+    ``key`` joins the lines of one call. ``args`` are the names of the top-level arguments, sorted; ``values`` holds
+    only what the user asked to be logged. ``charges`` are (scope, counter, amount); ``refunded`` is how many of them
+    were given back. ``approval`` says who answered what, and how long it took. Latencies are in milliseconds. ``trace``
     carries ids that join with other traces.
     """
 

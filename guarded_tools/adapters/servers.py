@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 from langchain_core.tools import BaseTool
 
 from guarded_tools.adapters.mcp_tools import langchain_tools
+from guarded_tools.adapters.tools import identity
 from guarded_tools.errors import ConnectionFailed, GuardError
 from guarded_tools.guard import Guard
 from guarded_tools.mcp_session import READ_TIMEOUT, HeldSession, HttpServer, Server, StdioServer
@@ -65,6 +66,7 @@ class GuardedTools(list[BaseTool]):
 
         Raises:
             GuardError: two tools have one name.
+            PolicyError: the policy names a tool that no server has.
         """
         owners: dict[str, str] = {}
         converted: list[BaseTool] = []
@@ -74,6 +76,7 @@ class GuardedTools(list[BaseTool]):
                     raise GuardError(_two_of_one_name(tool.name, owners[tool.name], session.name))
                 owners[tool.name] = session.name
                 converted.append(tool)
+        self.guard.check_names([identity(tool).name for tool in converted])
         self[:] = self.guard.wrap(converted)
 
     def _on_changed(self, _: object) -> None:
@@ -103,20 +106,35 @@ class Opening:
         self._options = options
         self._keyed = keyed
         self._risk = risk
+        self._guard: Guard | None = None
         self._sessions = [
             HeldSession(server, name=name, read_timeout=read_timeout, start_timeout=start_timeout)
             for name, server in servers.items()
         ]
 
-    def _guarded(self, guard: Guard) -> GuardedTools:
-        return GuardedTools(guard, self._sessions, keyed=self._keyed, risk=self._risk)
+    def _make_guard(self) -> None:
+        # Before any server is started: a policy that cannot be used starts nothing.
+        self._guard = Guard(self._policy, **self._options)
+
+    def _guarded(self) -> GuardedTools:
+        assert self._guard is not None
+        return GuardedTools(self._guard, self._sessions, keyed=self._keyed, risk=self._risk)
+
+    def _let_go(self) -> None:
+        """Close what the guard opened; a store or a log that was handed in is its owner's."""
+        if self._guard is None:
+            return
+        if self._guard.store is not self._options.get("store"):
+            self._guard.store.close()
+        if self._guard.audit is not self._options.get("audit"):
+            self._guard.audit.close()
 
     def __enter__(self) -> GuardedTools:
-        guard = Guard(self._policy, **self._options)
+        self._make_guard()
         try:
             with ThreadPoolExecutor(max(1, len(self._sessions))) as pool:
                 list(pool.map(HeldSession.open, self._sessions))
-            return self._guarded(guard)
+            return self._guarded()
         except BaseException:
             self.__exit__()
             raise
@@ -124,18 +142,21 @@ class Opening:
     def __exit__(self, *exc: object) -> None:
         for session in self._sessions:
             session.close()
+        self._let_go()
 
     async def __aenter__(self) -> GuardedTools:
-        guard = Guard(self._policy, **self._options)
+        # Reading a policy and dressing tools takes tens of milliseconds, which is long for a loop.
+        await asyncio.to_thread(self._make_guard)
         try:
             await asyncio.gather(*(session.aopen() for session in self._sessions))
-            return self._guarded(guard)
+            return await asyncio.to_thread(self._guarded)
         except BaseException:
             await self.__aexit__()
             raise
 
     async def __aexit__(self, *exc: object) -> None:
         await asyncio.gather(*(session.aclose() for session in self._sessions))
+        self._let_go()
 
 
 def guarded_tools(

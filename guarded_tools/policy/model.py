@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from guarded_tools.policy.conditions import TEXTUAL, Operator, is_number, value_problem
-from guarded_tools.policy.paths import parse_path
+from guarded_tools.policy.paths import parse_path, read_all
 from guarded_tools.values import Remember, Risk, digest
 
 if TYPE_CHECKING:
@@ -374,6 +374,12 @@ class Policy(Part):
         """The class that the policy itself gives a tool, if it gives one."""
         entry = self.plans.names.entry(tool)
         return None if entry is None or entry.twin else entry.tool.risk
+
+    def logged(self, args: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Pick the values that the audit may hold, by argument path; ``None`` where the policy lets it hold none."""
+        if not self.log_values:
+            return None
+        return {path: read_all(path, args) for path in self.log_values}
 
     def check_tools(self, names: Iterable[str]) -> tuple[Problem, ...]:
         """List the keys, globs and ``hide`` entries that match none of the server's tools, with the nearest name."""

@@ -149,3 +149,11 @@ def compile_many(path: Path) -> Callable[[Mapping[str, Any]], list[Any]]:
         return values
 
     return read
+
+
+def read_all(text: str, args: Mapping[str, Any]) -> list[Any]:
+    """List what is found at a path; nothing where it cannot be followed."""
+    try:
+        return [value for value in compile_many(parse_path(text))(args) if value is not MISSING]
+    except Unjudgeable:
+        return []

@@ -387,3 +387,10 @@ def test_for_session_is_a_view(bench):
     assert view.session_for({"configurable": {"thread_id": "x"}}) == "two"
     assert b.guard.session_for(None) == "one"
     assert view.store is b.guard.store
+
+
+def test_argument_values_stay_out_of_the_audit_unless_the_policy_names_their_paths(bench, drive):
+    b = bench({"t": {}}, policy={"log_values": ["args.n"], "schema": "off"})
+    drive(b, {"n": 7, "secret": "hunter2"})
+    assert b.lines("admitted")[0]["values"] == {"args.n": [7]}
+    assert "hunter2" not in b.path.read_text()
