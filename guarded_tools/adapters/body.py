@@ -35,7 +35,8 @@ _POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.PO
 class Body:
     """A callable of a tool, and the guard in front of it.
 
-    ``target`` is what runs. For a method of the tool, ``described`` is the one whose signature LangChain goes by.
+    ``filled_in`` is the parameter that LangChain fills in right around this callable, if it has one of that name.
+    Around others the same name is an argument like any other.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Body:
         judge: Judge,
         target: Callable[..., Any],
         *,
-        described: Callable[..., Any] | None = None,
+        filled_in: str,
     ) -> None:
         self.guard = guard
         self.tool = tool
@@ -54,16 +55,11 @@ class Body:
         self.judge = judge
         self.target = target
         self.nested = getattr(type(tool), "__guard__", None) is not None
-        self.signature = _resolved(described or target)
+        self.signature = _resolved(target)
         inner = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
         self._inner = _resolved(inner) if inner is not None else self.signature
         self._injected = _injected(tool, self.signature, self._inner)
-        # What LangChain fills in right around this body. Elsewhere these names are arguments like any other.
-        self.injected = self._injected | {
-            name
-            for name, parameter in self.signature.parameters.items()
-            if parameter.annotation is RunnableConfig or name == ("callbacks" if described is None else "run_manager")
-        }
+        self.injected = self._injected | (self.signature.parameters.keys() & {filled_in, _config(self.signature)})
 
     @functools.cached_property
     def _fields(self) -> list[str]:
@@ -156,18 +152,38 @@ class Body:
         return guarded
 
     def _dress(self, guarded: Any, *, bound: bool = False) -> None:
-        """Give a stand-in the looks LangChain inspects, and no ``__wrapped__`` that leads around the guard."""
-        parameters = list(self.signature.parameters.values())
+        signature = self.signature
         if bound:
-            parameters.insert(0, inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY))
-        guarded.__signature__ = self.signature.replace(parameters=parameters)
-        annotations = {p.name: p.annotation for p in parameters if p.annotation is not inspect.Parameter.empty}
-        if self.signature.return_annotation is not inspect.Signature.empty:
-            annotations["return"] = self.signature.return_annotation
-        guarded.__annotations__ = annotations
-        for name in ("__name__", "__qualname__", "__doc__", "__module__"):
-            if (value := getattr(self.target, name, None)) is not None:
-                setattr(guarded, name, value)
+            itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+            signature = signature.replace(parameters=[itself, *signature.parameters.values()])
+        _dress(guarded, self.target, signature)
+
+
+def relayed(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of LangChain's own with its annotations resolved, which LangChain does anew at every call."""
+
+    def relay(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return method(self, *args, **kwargs)
+
+    async def arelay(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await method(self, *args, **kwargs)
+
+    stand_in = arelay if inspect.iscoroutinefunction(method) else relay
+    _dress(stand_in, method, _resolved(method))
+    return stand_in
+
+
+def _dress(stand_in: Any, original: Any, signature: inspect.Signature) -> None:
+    """Give a stand-in the looks LangChain inspects, and no ``__wrapped__`` that leads around the guard."""
+    stand_in.__signature__ = signature
+    stand_in.__annotations__ = {
+        name: p.annotation for name, p in signature.parameters.items() if p.annotation is not inspect.Parameter.empty
+    }
+    if signature.return_annotation is not inspect.Signature.empty:
+        stand_in.__annotations__["return"] = signature.return_annotation
+    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+        if (value := getattr(original, name, None)) is not None:
+            setattr(stand_in, name, value)
 
 
 class _Entry:
@@ -258,6 +274,11 @@ def _resolved(body: Callable[..., Any]) -> inspect.Signature:
         parameters=[p.replace(annotation=resolved(p.annotation)) for p in signature.parameters.values()],
         return_annotation=resolved(signature.return_annotation),
     )
+
+
+def _config(signature: inspect.Signature) -> str | None:
+    """Return the parameter into which LangChain puts the run's config: the first of that very type."""
+    return next((name for name, p in signature.parameters.items() if p.annotation is RunnableConfig), None)
 
 
 def _injected(tool: BaseTool, *signatures: inspect.Signature) -> frozenset[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict
 
-from guarded_tools.adapters.body import CALL_ID, Body
+from guarded_tools.adapters.body import CALL_ID, Body, relayed
 from guarded_tools.adapters.outcome import judge_mcp, judge_plain
 from guarded_tools.errors import GuardError
 from guarded_tools.values import Risk, ToolInfo
@@ -90,9 +90,9 @@ def clone(guard: Guard, tool: BaseTool) -> BaseTool:
     object.__setattr__(copied, "__class__", _subclass(guard, tool, info, body))
     if "func" in kind.model_fields or "coroutine" in kind.model_fields:
         if (function := getattr(tool, "func", None)) is not None:
-            copied.__dict__["func"] = body(function).function()
+            copied.__dict__["func"] = body(function, filled_in="callbacks").function()
         if (coroutine := getattr(tool, "coroutine", None)) is not None:
-            copied.__dict__["coroutine"] = body(coroutine).coroutine()
+            copied.__dict__["coroutine"] = body(coroutine, filled_in="callbacks").coroutine()
     else:
         # One tool, one state: what a body changes on itself shows on both.
         object.__setattr__(copied, "__dict__", tool.__dict__)
@@ -120,14 +120,15 @@ def _subclass(guard: Guard, tool: BaseTool, info: ToolInfo, body: Callable[..., 
         "model_config": ConfigDict(defer_build=True),  # never validated: instances are copies
         "_to_args_and_kwargs": _to_args_and_kwargs,
     }
-    # A tool that has no body of a kind keeps saying so in its own words, before anything is counted.
-    own_run, own_arun = not _from_langchain(kind, "_run"), not _from_langchain(kind, "_arun")
-    has_func, has_coroutine = (getattr(tool, field, None) is not None for field in ("func", "coroutine"))
-    if own_run or has_func:
-        namespace["_run"] = body(tool._run, described=tool._run).method()  # noqa: SLF001
-    if own_run or has_func or own_arun or has_coroutine:
-        inspected = tool._run if kind._arun is BaseTool._arun else tool._arun  # noqa: SLF001
-        namespace["_arun"] = body(tool._arun, described=inspected).coroutine_method()  # noqa: SLF001
+    # LangChain's own methods lead to ``func`` and ``coroutine``, or to ``_run``, which are guarded where they are.
+    if not _from_langchain(kind, "_run"):
+        namespace["_run"] = body(tool._run, filled_in="run_manager").method()  # noqa: SLF001
+    else:
+        namespace["_run"] = relayed(kind._run)  # noqa: SLF001
+    if not _from_langchain(kind, "_arun"):
+        namespace["_arun"] = body(tool._arun, filled_in="run_manager").coroutine_method()  # noqa: SLF001
+    elif kind._arun is not BaseTool._arun:  # noqa: SLF001 - LangChain looks whether it is this very one
+        namespace["_arun"] = relayed(kind._arun)  # noqa: SLF001
     return types.new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(namespace))
 
 
