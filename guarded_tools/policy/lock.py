@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class Lock:
         return cls(MappingProxyType({server: MappingProxyType(pinned) for server, pinned in servers.items()}))
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Lock:
+    def from_file(cls, path: str | os.PathLike[str]) -> Lock:
         """Read a lock.
 
         Raises:
