@@ -20,13 +20,13 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
+from guarded_tools.answer import Answer, Cause, judge, refusal
 from guarded_tools.approvers import deny_all
-from guarded_tools.approvers.calling import Altered, Unanswered, acall, call
+from guarded_tools.approvers.calling import acall, call
 from guarded_tools.errors import CannotAsk, StoreError
 from guarded_tools.flood import (
-    SESSION_ENDS,
     AskLimits,
     claim_slot,
     count_ask,
@@ -34,69 +34,14 @@ from guarded_tools.flood import (
     rejected_before,
     release_slot,
 )
-from guarded_tools.remembered import Remembered, find, keep, of_session, remembered, revoke
+from guarded_tools.remembered import LONGEST, Remembered, find, keep, of_session, remembered, revoke
 from guarded_tools.steps import Line, Step, is_suspension
 from guarded_tools.stores import Store
-from guarded_tools.values import ApprovalRequest, Approver, Outcome, Verdict, canonical, digest
+from guarded_tools.values import ApprovalRequest, Approver, Verdict, canonical, digest
 
 __all__ = ["Answer", "AskLimits", "Cause", "Remembered", "ask", "deny_all", "remembered", "reopen", "resume", "revoke"]
 
 Clock: TypeAlias = Callable[[], float]
-
-Cause: TypeAlias = Literal[
-    "human",  # a human answered
-    "remembered",  # an earlier answer covers the call
-    "timeout",  # nobody answered in time
-    "expired",  # the answer came after the question had expired
-    "failed",  # the approver raised
-    "invalid",  # the approver returned something that is no answer
-    "unavailable",  # there was nobody to ask
-    "pending",  # too many questions are open
-    "asks",  # too many questions were asked
-    "closed",  # humans rejected this tool too often in this session
-    "repeated",  # humans rejected this very call twice in this session
-    "stray",  # an answer to a question that is not open: used, expired, or another call's
-    "changed",  # the call is no longer the one the human was shown
-]
-
-_OUTCOMES: Mapping[Cause, Outcome] = {
-    "pending": "limited",
-    "asks": "limited",
-    "closed": "rejected",
-    "repeated": "rejected",
-}
-
-
-class Answer(NamedTuple):
-    """What became of a question. ``verdict`` is a rejection unless a human's approval, edit or response stands.
-
-    ``detail`` says how it came to that. ``waited`` and ``retry_after`` are in seconds.
-    """
-
-    verdict: Verdict
-    cause: Cause
-    detail: str = ""
-    waited: float = 0.0
-    retry_after: float | None = None
-    reuse: tuple[str, bytes] | None = None
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """How the call ended, or ``None`` where it may go on."""
-        if self.verdict.kind in ("approve", "edit"):
-            return None
-        if self.cause == "human":
-            return "rejected" if self.verdict.kind == "reject" else "responded"
-        return _OUTCOMES.get(self.cause, "unanswered")
-
-    @property
-    def text(self) -> str:
-        """What the model is told: the response, or why the call did not run."""
-        if self.cause != "human" or self.outcome is None:
-            return self.detail
-        if self.outcome == "responded":
-            return self.verdict.message
-        return f'a human rejected it: "{self.verdict.message}"' if self.verdict.message else "a human rejected it"
 
 
 def resume(
@@ -126,12 +71,12 @@ def resume(
             if record["digest"] != request.digest:  # shown anew as what it has become: the answer will be to that
                 yield from _put(store, key, _record(request, record["id"], record["slot"], clock))
             raise
-    answer = _judge(said, _now(clock) - record["asked"])
+    answer = judge(said, _now(clock) - record["asked"])
     if (yield Step(store.take, store.atake, (key,))) is None:
-        return _refusal("stray", "the answer to this question was used before")
+        return refusal("stray", "the answer to this question was used before")
     yield from release_slot(record["slot"], record["id"], store=store)
     if record["digest"] != request.digest:
-        return _refusal("changed", "the call was changed after a human was asked about it", answer.waited)
+        return refusal("changed", "the call was changed after a human was asked about it", answer.waited)
     answer = yield from _conclude(request, answer, record, store=store, limits=limits, clock=clock)
     return answer._replace(reuse=(key, _dump(record | {"begun": True})))
 
@@ -159,16 +104,16 @@ def ask(
             check(request)
         key = _address(approver, request) if suspends else ""
     except CannotAsk as error:
-        return _refusal("unavailable", str(error))
+        return refusal("unavailable", str(error))
     ask_id = secrets.token_hex(8)
     slot = yield from claim_slot(request, limits, ask_id, store=store)
     if slot is None:
-        return _refusal("pending", f"{limits.max_pending} questions of this session already wait for a human")
+        return refusal("pending", f"{limits.max_pending} questions of this session already wait for a human")
     record = _record(request, ask_id, slot, clock)
     try:
         full = yield from count_ask(request, limits, store=store, at=clock and clock())
         if full is not None:
-            answer = _refusal("asks", f"this session asked a human {full.used} times in {limits.window} seconds")
+            answer = refusal("asks", f"this session asked a human {full.used} times in {limits.window} seconds")
             answer = answer._replace(retry_after=full.retry_after)
         else:
             if announce is not None:
@@ -187,9 +132,12 @@ def ask(
 
 
 def reopen(answer: Answer, *, store: Store) -> Line[None]:
-    """Let an answer count once more, because the execution it permitted was suspended before it happened."""
+    """Let an answer count once more, because the execution it permitted was suspended before it happened.
+
+    It has to happen within a day.
+    """
     if answer.reuse is not None and answer.outcome is None:
-        yield Step(store.put, store.aput, (*answer.reuse, SESSION_ENDS))
+        yield Step(store.put, store.aput, (*answer.reuse, LONGEST))
 
 
 def _without_asking(
@@ -206,9 +154,9 @@ def _without_asking(
         return Answer(Verdict.approve(by=entry.by), "remembered", f"approved earlier for {what} ({entry.id})")
     why = yield from rejected_before(request, limits, store=store, at=clock and clock())
     if why == "repeated":
-        return _refusal("repeated", "humans rejected this very call twice")
+        return refusal("repeated", "humans rejected this very call twice")
     if why == "closed":
-        return _refusal("closed", f"humans rejected {request.tool} {limits.max_rejections} times in this session")
+        return refusal("closed", f"humans rejected {request.tool} {limits.max_rejections} times in this session")
     return None
 
 
@@ -221,12 +169,12 @@ def _wait(request: ApprovalRequest, approver: Approver, clock: Clock | None) -> 
     try:
         said = yield Step(call, acall, (approver, shown))
         if canonical(shown.args) != text:
-            return _refusal("changed", "the arguments were changed while a human looked at them", _now(clock) - asked)
+            return refusal("changed", "the arguments were changed while a human looked at them", _now(clock) - asked)
     except Exception as error:
         if is_suspension(error):
             raise
         said = error
-    return _judge(said, _now(clock) - asked)
+    return judge(said, _now(clock) - asked)
 
 
 def _suspend(
@@ -239,54 +187,11 @@ def _suspend(
     except Exception as error:
         if is_suspension(error):
             raise
-        answer = _judge(error, 0.0)
+        answer = judge(error, 0.0)
     else:
-        answer = _refusal("stray", "an answer came that is not to this question: used before, or another call's")
+        answer = refusal("stray", "an answer came that is not to this question: used before, or another call's")
     yield Step(store.take, store.atake, (key,))
     return answer
-
-
-def _judge(said: object, waited: float) -> Answer:
-    """Tell an answer from everything else."""
-    if isinstance(said, Exception):
-        return _silence(said, waited)
-    if isinstance(said, bool):
-        said = Verdict.approve() if said else Verdict.reject()
-    if not isinstance(said, Verdict):
-        return _refusal("invalid", f"the approver returned {type(said).__name__}, which is no answer", waited)
-    problem = _problem(said)
-    if problem:
-        return _refusal("invalid", f"the approver returned a verdict {problem}", waited)
-    if said.kind == "edit":
-        said = dataclasses.replace(said, args=json.loads(canonical(said.args)))
-    return Answer(said, "human", waited=waited)
-
-
-def _silence(error: Exception, waited: float) -> Answer:
-    if isinstance(error, Unanswered):
-        return _refusal("timeout", str(error), waited)
-    if isinstance(error, CannotAsk):
-        return _refusal("unavailable", str(error), waited)
-    if isinstance(error, Altered):
-        return _refusal("changed", str(error), waited)
-    return _refusal("failed", f"the approver failed with {type(error).__name__}: {error}", waited)
-
-
-def _problem(verdict: Verdict) -> str:
-    if verdict.kind not in ("approve", "edit", "reject", "respond"):
-        return f"of unknown kind {verdict.kind!r}"
-    if verdict.remember not in ("once", "same", "tool"):
-        return f"to remember {verdict.remember!r}"
-    if not (isinstance(verdict.message, str) and isinstance(verdict.by, str)):
-        return "whose message is no text"
-    if verdict.kind == "edit":
-        try:
-            exact = isinstance(verdict.args, dict) and json.loads(canonical(verdict.args)) == verdict.args
-        except ValueError:
-            exact = False
-        if not exact:
-            return "whose arguments are no JSON object"
-    return ""
 
 
 def _conclude(
@@ -304,8 +209,10 @@ def _conclude(
         return answer
     if answer.verdict.kind == "reject":
         yield from count_rejection(request, limits, store=store, at=clock and now)
-    elif now >= record["expires"] and "begun" not in record:
-        return _refusal("expired", "the answer came after the question had expired", answer.waited)
+    elif "begun" in record:
+        return answer  # it was heard before; only its execution is still to come
+    elif now >= record["expires"]:
+        return refusal("expired", "the answer came after the question had expired", answer.waited)
     elif answer.verdict.kind == "approve":
         yield from keep(request, answer.verdict, store=store, now=now)
     return answer
@@ -341,10 +248,6 @@ def _read(kept: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise StoreError(f"the record of a question cannot be read: {error}") from None
     return record
-
-
-def _refusal(cause: Cause, detail: str, waited: float = 0.0) -> Answer:
-    return Answer(Verdict.reject(), cause, detail, waited)
 
 
 def _now(clock: Clock | None) -> float:
