@@ -59,15 +59,20 @@ class GuardedTools(list[BaseTool]):
         self._risk = risk
         for session in self._sessions:
             session.on_tools_changed = self._on_changed
-        self.refresh()
+        converted = self._convert()
+        # Only now: a server that drops a tool later must not keep its other changes from being taken up.
+        guard.check_names([identity(tool).name for tool in converted])
+        self[:] = guard.wrap(converted)
 
     def refresh(self) -> None:
         """Take over what the servers list now, every tool guarded.
 
         Raises:
             GuardError: two tools have one name.
-            PolicyError: the policy names a tool that no server has.
         """
+        self[:] = self.guard.wrap(self._convert())
+
+    def _convert(self) -> list[BaseTool]:
         owners: dict[str, str] = {}
         converted: list[BaseTool] = []
         for session in self._sessions:
@@ -76,8 +81,7 @@ class GuardedTools(list[BaseTool]):
                     raise GuardError(_two_of_one_name(tool.name, owners[tool.name], session.name))
                 owners[tool.name] = session.name
                 converted.append(tool)
-        self.guard.check_names([identity(tool).name for tool in converted])
-        self[:] = self.guard.wrap(converted)
+        return converted
 
     def _on_changed(self, _: object) -> None:
         try:

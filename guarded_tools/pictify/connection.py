@@ -78,7 +78,9 @@ def _server(
     if sandbox is not False:
         if url is not None:
             raise ConnectionFailed("sandbox and url exclude each other", sent=False)
-        return StdioServer(SANDBOX[0], (*SANDBOX[1:], *(() if sandbox is True else sandbox)), env)
+        # Where this package is found by way of PYTHONPATH, the sandbox has to find it too.
+        path = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        return StdioServer(SANDBOX[0], (*SANDBOX[1:], *(() if sandbox is True else sandbox)), {**path, **env})
     key = (api_key or env.get(KEY) or os.environ.get(KEY) or "").strip()
     if not key:
         raise ConnectionFailed(

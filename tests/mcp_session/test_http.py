@@ -44,7 +44,10 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def do_GET(self):
-        self.reply(405)
+        if self.headers["last-event-id"] == "7":
+            self.stream(self.server.kept)
+        else:
+            self.reply(405)
 
     def do_DELETE(self):
         self.server.goodbyes += 1
@@ -103,6 +106,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.stream(b": comment\n\n" + event)
             case ["zipped-stream"]:
                 self.stream(gzip.compress(event), content_encoding="gzip")
+            case ["resumable"]:
+                self.server.kept = event
+                self.stream(b"retry: 10\nid: 7\ndata:\n\n")
             case ["slow"]:
                 time.sleep(0.5)
                 self.reply(200, good)
@@ -170,6 +176,7 @@ def test_event_streams_are_read_as_they_come(http):
     with HeldSession(HttpServer(http.url)) as session:
         assert session.call_tool_sync("stream").content[0].text == "fine"
         assert session.call_tool_sync("zipped-stream").content[0].text == "fine"
+        assert session.call_tool_sync("resumable").content[0].text == "fine"
 
 
 async def test_a_forgotten_session_is_opened_anew_and_the_call_runs_once(http):

@@ -76,25 +76,34 @@ def test_one_server_that_lists_a_name_twice(odd, options, policy):
 
 
 def test_a_tool_that_comes_later_is_guarded(odd, options, policy):
-    rules = policy({"grow": {}, "late_1": {}})
-    with guarded_tools({"odd": odd()}, policy=rules, **options) as tools:
+    with guarded_tools({"odd": odd()}, policy=policy({"grow": {}}), **options) as tools:
         before = named(tools)
         before["grow"].invoke(call())
         until(lambda: "late_0" in named(tools))
         assert "DENIED" in text(named(tools)["late_0"].invoke(call()))
-        before["grow"].invoke(call())
-        until(lambda: "late_1" in named(tools))
-        assert text(named(tools)["late_1"].invoke(call())) == "late"
         assert text(before["grow"].invoke(call())) == "grown"
 
 
-def test_a_tool_that_comes_later_and_is_hidden_stays_hidden(odd, options, policy):
-    rules = policy({"grow": {}}, hide=["late_*"])
+def test_a_tool_that_comes_later_is_counted(odd, options, policy):
+    one = {"counter": "all", "window": "hour", "max": 2, "scope": "session"}
+    rules = policy(default="allow", all_tools={"limits": [one]})
     with guarded_tools({"odd": odd()}, policy=rules, **options) as tools:
         named(tools)["grow"].invoke(call())
+        until(lambda: "late_0" in named(tools))
+        answers = [text(named(tools)["late_0"].invoke(call())) for _ in range(2)]
+        assert answers[0] == "late"
+        assert "DENIED" in answers[1]
+
+
+def test_a_tool_that_comes_later_and_is_hidden_stays_hidden(odd, options, policy):
+    rules = policy(default="allow", hide=["*_*"])
+    with guarded_tools({"odd": odd()}, policy=rules, **options) as tools:
         named(tools)["grow"].invoke(call())
-        until(lambda: "grow" in named(tools))
-        assert not [name for name in named(tools) if name.startswith("late")]
+        heard = tools.guard.visible
+        until(lambda: tools._sessions[0].tools[-1].name == "late_0")
+        assert not heard("late_0")
+        named(tools)["echo"].invoke(call())
+        assert "late_0" not in named(tools)
 
 
 async def test_one_server_that_does_not_start_ends_the_others(odd, options, policy):
