@@ -316,12 +316,10 @@ class Guard:
 
     def _clear(self, case: _Case, read: Read | None) -> Line[_Case]:
         """Bring a call to where the policy lets it run, through a human where it asks for one."""
-        limits = self._ask_limits(case.call.grant)
+        grant = case.call.grant
         answer = None
         if getattr(self.approver, "suspends", False):
-            answer = yield from consent.resume(
-                self._request(case), store=self.store, approver=self.approver, limits=limits, clock=self._clock
-            )
+            answer = yield from consent.resume(self._request(case), **self._human(grant))
         if answer is None:
             self._stop_if_denied(case)
             if case.decision.effect == "allow":
@@ -330,14 +328,8 @@ class Guard:
             if blocked is not None:
                 raise self._blocked(case, blocked)
             usage = yield from self._usage_against(case.decision.charges)
-            answer = yield from consent.ask(
-                self._request(case, usage),
-                store=self.store,
-                approver=self.approver,
-                limits=limits,
-                clock=self._clock,
-                announce=Step(self._announce, self._aannounce, (case,)),
-            )
+            announce = Step(self._announce, self._aannounce, (case,))
+            answer = yield from consent.ask(self._request(case, usage), announce=announce, **self._human(grant))
         edited = answer.verdict.args if answer.verdict.kind == "edit" else None
         case = case._replace(human=answer.waited, answer=answer, approval=_approval(case.call, answer))
         self._record(case, "answered", message=answer.detail)
@@ -510,9 +502,11 @@ class Guard:
             scopes.append(f"grant:{call.grant}")
         return Step(partial(sync, scopes=scopes), partial(async_, scopes=scopes), (case.decision.charges, self._now()))
 
-    def _ask_limits(self, grant: str | None) -> consent.AskLimits:
+    def _human(self, grant: str | None) -> dict[str, Any]:
+        """Hand over what asking takes: who is asked, how often at most, and where that is kept."""
         policy = self._force.policy(grant)
-        return consent.AskLimits() if policy is None else consent.AskLimits(**dict(policy.approvals))
+        limits = consent.AskLimits() if policy is None else consent.AskLimits(**policy.approvals.model_dump())
+        return {"store": self.store, "approver": self.approver, "limits": limits, "clock": self._clock}
 
 
 def snapshot(call: ToolCall) -> ToolCall:
