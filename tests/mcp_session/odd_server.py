@@ -72,7 +72,7 @@ async def main():
     async with stdio_server() as (reader, writer):
         options = server.create_initialization_options(NotificationOptions(tools_changed=True))
         await server.run(reader, writer, options)
-    if HABITS & {"stubborn", "deaf"}:
+    if "stubborn" in HABITS:
         await asyncio.sleep(600)
 
 

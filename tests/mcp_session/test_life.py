@@ -101,7 +101,7 @@ async def test_closing_fails_the_calls_under_way(make_sandbox, helpers):
 
 
 async def test_cancelled_while_it_is_opened(helpers, odd):
-    session = HeldSession(StdioServer(sys.executable, ["-c", "import time; time.sleep(60)  # odd_server"]))
+    session = HeldSession(StdioServer(sys.executable, ["-c", "import sys; sys.stdin.read()  # odd_server"]))
     opening = asyncio.create_task(session.aopen())
     (pid,) = await asyncio.to_thread(helpers.wait_until, helpers.servers)
     opening.cancel()

@@ -169,7 +169,9 @@ def test_a_command_is_a_sequence_of_words(options):
     assert "sequence of words" in failure(**options, api_key=KEY, command="npx -y @pictify/mcp-server")
 
 
-@pytest.mark.parametrize("code", ["import sys; sys.exit('bad key ' + os.environ['PICTIFY_API_KEY'])", "time.sleep(60)"])
+@pytest.mark.parametrize(
+    "code", ["import sys; sys.exit('bad key ' + os.environ['PICTIFY_API_KEY'])", "import sys; sys.stdin.read()"]
+)
 def test_a_server_that_dies_or_does_not_answer(options, code):
     command = (sys.executable, "-c", f"import os, time; {code}")
     assert "pictify " in failure(**options, api_key=KEY, command=command, start_timeout=1)
