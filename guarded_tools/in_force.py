@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from guarded_tools.errors import GuardError, PolicyError
+from guarded_tools.errors import GuardError, PolicyError, Problem
 from guarded_tools.policy.engine import decide
 from guarded_tools.policy.model import Policy
 from guarded_tools.policy.risk import classify
@@ -52,6 +53,8 @@ class InForce:
         self._lock = lock
         self._compared: dict[tuple[str, str], tuple[ToolInfo, str | None]] = {}
         self._told: dict[tuple[str, str], Risk] = {}
+        self._reloading = threading.Lock()
+        self._names: tuple[str, ...] = ()
         self.tools: dict[str, ToolInfo] = {}
         self.policies: Policy | Mapping[str, Policy] = self._read()
 
@@ -64,9 +67,12 @@ class InForce:
         """Read the source anew; what was in force stays if that fails.
 
         Raises:
-            PolicyError: the source cannot be used.
+            PolicyError: the source cannot be used, or names tools that do not exist.
         """
-        self.policies = self._read()
+        with self._reloading:  # else one that read the older file could come last
+            fresh = self._read()
+            self._check(fresh, self._names)
+            self.policies = fresh
 
     def policy(self, grant: str | None) -> Policy | None:
         """The policy of a grant; the one policy where there are no grants."""
@@ -117,14 +123,24 @@ class InForce:
             PolicyError: the policy names tools that do not exist. A preset of ours only warns: a server that dropped a
                 tool since must not stop everybody.
         """
+        self._names = tuple(names)
+        self._check(self.policies, self._names)
+
+    def _check(self, policies: Policy | Mapping[str, Policy], names: Sequence[str]) -> None:
+        if not names:
+            return
         sources = self._source.values() if isinstance(self._source, Mapping) else (self._source,)
-        policies = self.policies.values() if isinstance(self.policies, Mapping) else (self.policies,)
-        for source, policy in zip(sources, policies, strict=True):
+        each = policies.values() if isinstance(policies, Mapping) else (policies,)
+        found: list[Problem] = []
+        for source, policy in zip(sources, each, strict=True):
             problems = policy.check_tools(names)
-            if problems and _preset(source) is None:
-                raise PolicyError(problems)
+            if _preset(source) is None:
+                found += problems
+                continue
             for problem in problems:
                 log.warning("%s", problem)
+        if found:
+            raise PolicyError(tuple(found))
 
     def info(self, tool: str) -> ToolInfo:
         """What is known of a tool."""
