@@ -24,6 +24,8 @@ COMMANDS = {
     "lock": "guarded_tools.cli.author:lock",
     "approvals": "guarded_tools.cli.approvals:app",
     "demo": "guarded_tools.cli.demo:demo",
+    "halt": "guarded_tools.cli.halt:halt",
+    "resume": "guarded_tools.cli.halt:resume",
 }
 """Name of a command → ``module:function``, or ``module:app`` for a ``typer.Typer`` with commands of its own."""
 
