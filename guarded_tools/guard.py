@@ -76,13 +76,17 @@ def judge_plainly(result: object) -> Outcome:
 
 
 class _Case(NamedTuple):
-    """One call on its way: what is judged, what the policy says of it, and how it came to that."""
+    """One call on its way: what is judged, what the policy says of it, and how it came to that.
+
+    ``policy`` is the one that decided, whatever is in force by now.
+    """
 
     call: ToolCall
     info: ToolInfo
     decision: Decision
     key: str
     started: float
+    policy: Policy | None = None
     human: float = 0.0
     answer: consent.Answer | None = None
     approval: Mapping[str, Any] | None = None
@@ -294,7 +298,9 @@ class Guard:
         judge: Judge,
         read: Read | None,
     ) -> Line[_Ended]:
-        case = _Case(call, info or self._force.info(call.tool), _UNJUDGED, os.urandom(8).hex(), time.perf_counter())
+        policy = self._force.policy(call.grant)
+        info = info or self._force.info(call.tool)
+        case = _Case(call, info, _UNJUDGED, os.urandom(8).hex(), time.perf_counter(), policy)
         try:
             case = case._replace(call=snapshot(call))
             case = self._decide(case)
@@ -312,14 +318,14 @@ class Guard:
         return (yield from self._invoke(case, reservation, invoke, judge))
 
     def _decide(self, case: _Case) -> _Case:
-        return case._replace(decision=self._force.decide(case.call, case.info))
+        policy = self._force.policy(case.call.grant)
+        return case._replace(policy=policy, decision=self._force.judge(policy, case.call, case.info))
 
     def _clear(self, case: _Case, read: Read | None) -> Line[_Case]:
         """Bring a call to where the policy lets it run, through a human where it asks for one."""
-        grant = case.call.grant
         answer = None
         if getattr(self.approver, "suspends", False):
-            answer = yield from consent.resume(self._request(case), **self._human(grant))
+            answer = yield from consent.resume(self._request(case), **self._human(case.policy))
         if answer is None:
             self._stop_if_denied(case)
             if case.decision.effect == "allow":
@@ -329,7 +335,7 @@ class Guard:
                 raise self._blocked(case, blocked)
             usage = yield from self._usage_against(case.decision.charges)
             announce = Step(self._announce, self._aannounce, (case,))
-            answer = yield from consent.ask(self._request(case, usage), announce=announce, **self._human(grant))
+            answer = yield from consent.ask(self._request(case, usage), announce=announce, **self._human(case.policy))
         edited = answer.verdict.args if answer.verdict.kind == "edit" else None
         case = case._replace(human=answer.waited, answer=answer, approval=_approval(case.call, answer))
         self._record(case, "answered", message=answer.detail)
@@ -455,8 +461,7 @@ class Guard:
         refunded: int = 0,
         tool: float | None = None,
     ) -> None:
-        call, decision = case.call, case.decision
-        policy = self._force.policy(call.grant)
+        call, decision, policy = case.call, case.decision, case.policy
         spent = time.perf_counter() - case.started - case.human - (tool or 0.0)
         self._write(
             AuditEvent(
@@ -502,9 +507,8 @@ class Guard:
             scopes.append(f"grant:{call.grant}")
         return Step(partial(sync, scopes=scopes), partial(async_, scopes=scopes), (case.decision.charges, self._now()))
 
-    def _human(self, grant: str | None) -> dict[str, Any]:
+    def _human(self, policy: Policy | None) -> dict[str, Any]:
         """Hand over what asking takes: who is asked, how often at most, and where that is kept."""
-        policy = self._force.policy(grant)
         limits = consent.AskLimits() if policy is None else consent.AskLimits(**policy.approvals.model_dump())
         return {"store": self.store, "approver": self.approver, "limits": limits, "clock": self._clock}
 

@@ -147,8 +147,11 @@ class InForce:
         return self.tools.get(tool) or ToolInfo(tool)
 
     def decide(self, call: ToolCall, info: ToolInfo) -> Decision:
-        """Judge a call under the policy in force, the lock first."""
-        policy = self.policy(call.grant)
+        """Judge a call under the policy in force."""
+        return self.judge(self.policy(call.grant), call, info)
+
+    def judge(self, policy: Policy | None, call: ToolCall, info: ToolInfo) -> Decision:
+        """Judge a call under one policy, the lock first."""
         if policy is None:
             return _NO_POLICY
         change = self._changed(info)

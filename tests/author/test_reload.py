@@ -258,7 +258,7 @@ def test_a_call_sees_one_policy_or_the_other_while_both_change_places(bench):
     wrong = []
 
     def work():
-        for _ in range(500):
+        for _ in range(5000):
             decision = b.guard.explain(ToolCall("a", {}))
             said = (decision.effect, decision.rule, [charge.counter for charge in decision.charges])
             if said not in (("allow", "/tools/a", ["s/a/one"]), ("deny", "(default deny)", [])):
