@@ -16,7 +16,7 @@ from guarded_tools import guarded_tools
 from guarded_tools.policy.lock import Lock
 
 TEXT = (Path(__file__).parents[2] / "docs" / "authoring.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```(\w+)[^\n]*\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 SQLITE = shutil.which("mcp-server-sqlite", path=str(Path(sys.executable).parent)) or shutil.which("mcp-server-sqlite")
 
 

@@ -53,7 +53,7 @@ def recipes():
             policies.get("without", OPEN),
             policies.get("", OPEN),
             attack[1],
-            attack[0] == "lock",
+            attack[0] == "pinned",
             table.pop(title),
         )
     assert not table, "the table names recipes that are not there"
