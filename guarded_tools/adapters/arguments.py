@@ -15,8 +15,10 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 
 
-def snapshot(value: Any) -> Any:
+def snapshot(value: Any, odd: list[type]) -> Any:
     """Return a deep copy, so that what was judged cannot change before it runs.
+
+    ``odd`` gets the types that are not JSON's own; while it stays empty, the copy is its own JSON view.
 
     Raises:
         Exception: whatever the value raises when it is copied.
@@ -26,9 +28,11 @@ def snapshot(value: Any) -> Any:
         return value
     # JSON's own containers hold what models send; everything else takes the slower general road.
     if kind is dict:
-        return {snapshot(key): snapshot(item) for key, item in value.items()}
+        odd.extend(type(key) for key in value if type(key) is not str)
+        return {key: snapshot(item, odd) for key, item in value.items()}
     if kind is list:
-        return [snapshot(item) for item in value]
+        return [snapshot(item, odd) for item in value]
+    odd.append(kind)
     return copy.deepcopy(value)
 
 

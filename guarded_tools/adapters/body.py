@@ -203,9 +203,11 @@ class _Entry:
     def _take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Keep a copy of the arguments for the body, and return them as they are judged."""
         try:
-            self._args = tuple(snapshot(value) for value in args)
-            self._kwargs = snapshot(kwargs)
-            view: dict[str, Any] = json_view(self._body.named(self._args, self._kwargs))
+            odd: list[type] = []
+            self._args = tuple(snapshot(value, odd) for value in args)
+            self._kwargs = snapshot(kwargs, odd)
+            named = self._body.named(self._args, self._kwargs)
+            view: dict[str, Any] = json_view(named) if odd else named  # the guard makes a copy of its own
         except Exception as error:  # noqa: BLE001 - copying runs code of the values
             # An exception is not JSON, so the guard refuses the call, records it, and says what was wrong.
             return {**dict.fromkeys(kwargs), "": error}

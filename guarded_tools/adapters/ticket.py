@@ -29,11 +29,13 @@ _ticket: ContextVar[_Ticket | None] = ContextVar("guarded_tools_ticket", default
 @contextmanager
 def admitted(guard: Guard, tool: str, args: Mapping[str, Any]) -> Iterator[None]:
     """Let one inner adapter of ``guard`` pass this call, which was decided and counted already."""
-    token = _ticket.set(_Ticket(guard.family, tool, args, deque([None])))
+    ticket = _Ticket(guard.family, tool, args, deque([None]))
+    token = _ticket.set(ticket)
     try:
         yield
     finally:
         _ticket.reset(token)
+        ticket.uses.clear()  # a task that the body left behind has it still
 
 
 def take(guard: Guard, tool: str, args: Mapping[str, Any]) -> bool:
