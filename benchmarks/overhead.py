@@ -1,0 +1,275 @@
+"""What the guard adds to a call: around a tool, in an agent, over a held session, under load, and at import.
+
+Peers are measured beside it where they are installed. Ratios carry over between machines; microseconds do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from langchain_core.tools import BaseTool, StructuredTool
+
+from benchmarks.common import RATIO, Row, table
+from guarded_tools import Guard, Policy, open_store
+
+BLOCK = 25
+SANDBOX = (sys.executable, "-m", "guarded_tools.pictify.sandbox")
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer"}, "word": {"type": "string", "maxLength": 100}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+ARGS = {"n": 1, "word": "x"}
+CALLS = 200
+
+
+def rows() -> Iterator[Row]:
+    """Measure everything, the quick things first."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield from around_a_tool(Path(folder))
+        yield from in_an_agent(Path(folder))
+        yield from asyncio.run(over_a_session(Path(folder)))
+        yield from asyncio.run(under_load(Path(folder)))
+    yield from at_import()
+
+
+def limit(name: str, window: str, maximum: int) -> dict[str, Any]:
+    return {"counter": name, "window": window, "max": maximum, "scope": "session"}
+
+
+def guard_of(folder: Path, *tools: str) -> Guard:
+    """A guard with two limits of one scope for each tool, on disk, and an audit."""
+    folder.mkdir(parents=True, exist_ok=True)
+    limits = [limit("minute", "minute", 10**6), limit("day", "day", 10**7)]
+    policy = Policy.model_validate(
+        {"version": "1", "default": "deny", "tools": {tool: {"limits": limits} for tool in tools}}
+    )
+    return Guard(policy, store=open_store(f"disk://{folder / 'counters'}"), audit=folder / "audit.jsonl")
+
+
+def noop(n: int, word: str = "w") -> str:
+    """Do nothing."""
+    del n, word
+    return "done"
+
+
+def by_schema() -> StructuredTool:
+    """A tool as MCP's are: nobody but the guard checks its arguments."""
+    return StructuredTool(name="noop", description="Do nothing.", args_schema=SCHEMA, func=noop)
+
+
+def in_turns(*bodies: Callable[[], object], blocks: int = 80) -> list[list[float]]:
+    """The microseconds a call took in each block of :data:`BLOCK` calls, the bodies taking turns."""
+    for body in bodies:
+        body()
+    taken: list[list[float]] = [[] for _ in bodies]
+    for _ in range(blocks):
+        for body, times in zip(bodies, taken, strict=True):
+            start = time.perf_counter()
+            for _ in range(BLOCK):
+                body()
+            times.append((time.perf_counter() - start) / BLOCK * 1e6)
+    return taken
+
+
+def ratio(base: Sequence[float], more: Sequence[float]) -> float:
+    """The median of the ratios of blocks that ran side by side."""
+    return statistics.median(b / a for a, b in zip(base, more, strict=True))
+
+
+def added(base: Sequence[float], more: Sequence[float]) -> float:
+    """The median of what blocks took more than those that ran beside them."""
+    return statistics.median(b - a for a, b in zip(base, more, strict=True))
+
+
+def around_a_tool(folder: Path) -> Iterator[Row]:
+    """``StructuredTool.invoke`` of a no-op, guarded and raw."""
+    guard = guard_of(folder / "tool", "noop")
+    for kind, raw in (("dict schema", by_schema()), ("pydantic schema", StructuredTool.from_function(noop))):
+        (guarded,) = guard.wrap([raw])
+        base, more = in_turns(lambda raw=raw: raw.invoke(ARGS), lambda guarded=guarded: guarded.invoke(ARGS))  # type: ignore[misc]
+        note = f"raw {statistics.median(base):.0f} µs, guard adds {added(base, more):.0f} µs"
+        yield Row(f"guarded tool over raw, {kind}, two limits on disk, audit", ratio(base, more), RATIO, 1.75, note)
+
+
+def in_an_agent(folder: Path) -> Iterator[Row]:
+    """A turn of ``create_agent``: one model call and one tool call, with each guard and without any."""
+    if importlib.util.find_spec("langchain") is None:
+        return
+    from langchain.agents import create_agent
+
+    from benchmarks.scripted import Scripted
+
+    raw = StructuredTool.from_function(noop)
+    guard = guard_of(folder / "agent", "noop")
+    setups: dict[str, tuple[list[BaseTool], list[Any]]] = {
+        "": ([raw], []),
+        "guard.wrap": (guard.wrap([raw]), []),
+        "guard.middleware": ([raw], [guard.middleware()]),
+        **{name: ([raw], middleware) for name, middleware in peers(folder)},
+    }
+    model = Scripted(tool="noop", args=ARGS, turns=BLOCK)
+    ask = {"messages": [("user", "go")]}
+    config = {"recursion_limit": 1000, "configurable": {"thread_id": "t"}}
+    agents = [create_agent(model, tools, middleware=middleware) for tools, middleware in setups.values()]
+
+    def turn(agent: Any) -> Callable[[], object]:
+        return lambda: agent.invoke(ask, config)
+
+    taken = in_turns_of_agents([turn(agent) for agent in agents])
+    for name, times in zip(setups, taken, strict=True):
+        if name:
+            note = f"over {statistics.median(taken[0]):.0f} µs a turn without any guard"
+            yield Row(f"an agent's turn, added by {name}", added(taken[0], times), "µs", note=note)
+
+
+def in_turns_of_agents(runs: Sequence[Callable[[], object]], rounds: int = 12) -> list[list[float]]:
+    """The microseconds of one turn in each run of :data:`BLOCK` turns, the agents taking turns."""
+    taken: list[list[float]] = [[] for _ in runs]
+    for round_ in range(rounds + 1):
+        for run, times in zip(runs, taken, strict=True):
+            start = time.perf_counter()
+            run()
+            if round_:  # the first is for warming up
+                times.append((time.perf_counter() - start) / BLOCK * 1e6)
+    return taken
+
+
+def peers(folder: Path) -> Iterator[tuple[str, list[Any]]]:
+    """The middleware of each peer that is installed, set up to let the call pass."""
+    from langchain.agents.middleware import HumanInTheLoopMiddleware, ToolCallLimitMiddleware
+
+    human = HumanInTheLoopMiddleware(interrupt_on={"noop": False, "other": True})
+    yield "langchain HITL + ToolCallLimit (in memory)", [human, ToolCallLimitMiddleware(run_limit=10**6)]
+    with contextlib.suppress(ImportError):
+        ctrlrun, theirs = import_module("ctrlrun"), import_module("ctrlrun_langchain")
+        rules = "schema: ctrlrun.policy/v1\nactions:\n  noop:\n    rules:\n      - decision: allow\n"
+        control = ctrlrun.Control(
+            ctrlrun.Policy.from_yaml(rules),
+            ctrlrun.SQLiteStateStore(folder / "ctrlrun.db"),
+            identity=ctrlrun.StaticIdentityProvider("benchmark"),
+        )
+        yield "ctrlrun (SQLite)", [theirs.CTRLRunMiddleware(control)]
+    with contextlib.suppress(ImportError):
+        kernel = import_module("agent_os.integrations").LangChainKernel(
+            policy=import_module("agent_os.integrations.base").GovernancePolicy(
+                blocked_patterns=["DROP TABLE"], max_tool_calls=10**6
+            )
+        )
+        yield "agent-os-kernel (in memory)", [kernel.as_middleware()]
+
+
+@contextlib.asynccontextmanager
+async def sandbox_tools(folder: Path) -> AsyncIterator[Any]:
+    """The sandbox's tools through a held session, guarded as in :func:`guard_of`."""
+    from guarded_tools import guarded_tools
+
+    limits = [limit("minute", "minute", 10**6), limit("day", "day", 10**7)]
+    tools = {"pictify_list_templates": {"limits": limits}}
+    async with guarded_tools(
+        {"pictify": {"command": SANDBOX[0], "args": list(SANDBOX[1:])}},
+        policy=Policy.model_validate({"version": "1", "default": "deny", "tools": tools}),
+        store=open_store(f"disk://{folder / 'counters'}"),
+        audit=folder / "audit.jsonl",
+    ) as opened:
+        yield opened
+
+
+def named(tools: Sequence[BaseTool], name: str) -> BaseTool:
+    return next(tool for tool in tools if tool.name == name)
+
+
+async def over_a_session(folder: Path) -> list[Row]:
+    """A sandbox call through the held session, against the client that LangChain documents."""
+    from langchain_mcp_adapters.client import MultiServerMCPClient
+
+    connection: Any = {"transport": "stdio", "command": SANDBOX[0], "args": list(SANDBOX[1:])}
+    documented = named(await MultiServerMCPClient({"pictify": connection}).get_tools(), "pictify_list_templates")
+    async with sandbox_tools(folder / "session") as tools:
+        held = named(tools, "pictify_list_templates")
+        slow, fast = [], []
+        for _ in range(10):
+            slow.append(await timed(documented, 1))
+            fast.append(await timed(held, BLOCK))
+    note = f"{statistics.median(slow) / 1000:.0f} ms against {statistics.median(fast) / 1000:.2f} ms a call"
+    name = "MultiServerMCPClient.get_tools() over a guarded held session"
+    return [Row(name, ratio(fast, slow), RATIO, 50, note, at_least=True)]
+
+
+async def timed(tool: BaseTool, times: int) -> float:
+    start = time.perf_counter()
+    for _ in range(times):
+        await tool.ainvoke({})
+    return (time.perf_counter() - start) / times * 1e6
+
+
+async def under_load(folder: Path) -> list[Row]:
+    """Many calls at once over one session: all answered, counted exactly, the loop never held up."""
+    async with sandbox_tools(folder / "load") as tools:
+        tool = named(tools, "pictify_list_templates")
+        await tool.ainvoke({})
+        longest = Longest()
+        with longest:
+            answers = await asyncio.wait_for(asyncio.gather(*(tool.ainvoke({}) for _ in range(CALLS))), 60)
+        counted = {usage.used for usage in tools.guard.usage()} - {0}
+    assert not [answer for answer in answers if "DENIED" in str(answer)]
+    exact = float(counted == {CALLS + 1})
+    return [
+        Row(f"{CALLS} calls at once, counted exactly", exact, "(1 = yes)", 1, f"counted {counted}", at_least=True),
+        Row(f"{CALLS} calls at once, the loop's longest step", longest.seconds * 1000, "ms", 10),
+    ]
+
+
+class Longest:
+    """Watches for how long one step of a loop keeps all others waiting, where asyncio's own debug mode watches."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._run: Any = asyncio.Handle._run  # noqa: SLF001
+
+    def __enter__(self) -> None:
+        def measured(handle: asyncio.Handle) -> None:
+            start = time.perf_counter()
+            self._run(handle)
+            if asyncio.get_running_loop() is loop:
+                self.seconds = max(self.seconds, time.perf_counter() - start)
+
+        loop = asyncio.get_running_loop()
+        setattr(asyncio.Handle, "_run", measured)  # noqa: B010 - no type checker lets a method be assigned
+
+    def __exit__(self, *_: object) -> None:
+        setattr(asyncio.Handle, "_run", self._run)  # noqa: B010
+
+
+def at_import() -> Iterator[Row]:
+    """Importing the package, against importing what it cannot do without."""
+    floor = "import langchain_core.tools, diskcache, pydantic"
+    ours = "from guarded_tools import Guard, Policy, open_store"
+    base, more = [], []
+    for _ in range(9):
+        base.append(import_seconds(floor))
+        more.append(import_seconds(ours))
+    note = f"{statistics.median(base) * 1000:.0f} ms → {statistics.median(more) * 1000:.0f} ms"
+    name = "importing Guard, Policy, open_store over langchain_core.tools + diskcache + pydantic"
+    yield Row(name, ratio(base, more), RATIO, 1.1, note)
+
+
+def import_seconds(statement: str) -> float:
+    timed = f"import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
+    return float(subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True).stdout)
+
+
+if __name__ == "__main__":
+    print(table(rows()))
