@@ -57,6 +57,7 @@ class Connection:
         self._failures: dict[Any, ConnectionFailed] = {}
         self._session: ClientSession | None = None
         self._calls: set[asyncio.Task[Any]] = set()
+        self._errands: set[asyncio.Task[Any]] = set()
         self._relisting: asyncio.Task[None] | None = None
         self._stale = False
 
@@ -97,8 +98,8 @@ class Connection:
         if not self.over.is_set():
             self._fate = fate
         self.over.set()
-        for call in self._calls - {asyncio.current_task()}:
-            call.cancel()
+        for task in (self._calls | self._errands) - {asyncio.current_task()}:
+            task.cancel()
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
         """Call a tool, and say of every way in which that can end whether the call may have run."""
@@ -152,7 +153,13 @@ class Connection:
 
     def _tell_cancelled(self, flight: _Flight, why: str) -> None:
         if flight.sent and flight.id is not None:
-            self._owner.spawn(self._notify_cancelled(flight.id, why))
+            self._run_errand(self._notify_cancelled(flight.id, why))
+
+    def _run_errand(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        errand = self._owner.spawn(work)
+        self._errands.add(errand)
+        errand.add_done_callback(self._errands.discard)
+        return errand
 
     async def _notify_cancelled(self, request_id: int | str, why: str) -> None:
         from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification
@@ -170,7 +177,7 @@ class Connection:
             self._stale = True
             if self._relisting is None or self._relisting.done():
                 # Asking for the list here would wait for an answer that only this very loop can receive.
-                self._relisting = self._owner.spawn(self._relist())
+                self._relisting = self._run_errand(self._relist())
 
     async def _relist(self) -> None:
         try:

@@ -149,6 +149,14 @@ def test_a_list_that_changed_is_listed_anew(odd, helpers):
         assert session.call_tool_sync("late_0").content[0].text == "late"
 
 
+def test_closing_does_not_wait_for_a_list_that_is_on_its_way(odd, helpers):
+    for _ in range(3):
+        with HeldSession(odd()) as session:
+            session.call_tool_sync("grow")
+            start = time.monotonic()
+        assert time.monotonic() - start < 3
+
+
 def test_a_reopened_server_that_lists_others_is_news_too(odd, helpers):
     heard = []
     with HeldSession(odd()) as session:
