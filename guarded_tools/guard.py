@@ -40,6 +40,7 @@ from guarded_tools.values import (
     AuditEvent,
     Charge,
     Decision,
+    Effect,
     Full,
     Halted,
     Outcome,
@@ -68,6 +69,8 @@ log = logging.getLogger("guarded_tools")
 
 DEFAULT_SESSION = "default"
 _UNJUDGED = Decision("deny", "(guard)")
+# What a call would have come to, for the audit; "suspended": a human would have been asked.
+_ON_TRIAL: Mapping[Effect, Outcome] = {"allow": "ok", "ask": "suspended", "deny": "denied"}
 
 
 def judge_plainly(result: object) -> Outcome:
@@ -304,9 +307,10 @@ class Guard:
         try:
             case = case._replace(call=snapshot(call))
             case = self._decide(case)
-            if case.decision.shadow is not None:
-                yield from self._shadow(case, case.decision.shadow)
             case = yield from self._clear(case, read)
+            if case.decision.shadow is not None:
+                # After the question: what stands before it runs again whenever a suspended run comes back.
+                yield from self._shadow(case, case.decision.shadow)
             reservation = yield from self._reserve(case)
             try:
                 self._record(case, "admitted")
@@ -391,12 +395,17 @@ class Guard:
         )
 
     def _shadow(self, case: _Case, shadow: Decision) -> Line[None]:
-        """Record what a rule on trial would have done, on counters of its own."""
+        """Record what a rule on trial would have done, on counters of its own; nothing of it touches the call."""
+        outcome = _ON_TRIAL[shadow.effect]
         if shadow.effect != "deny" and shadow.charges:
-            full = yield Step(self.store.reserve, self.store.areserve, (shadow.charges, self._now()))
-            if isinstance(full, Full):
-                shadow = shadow._replace(effect="deny", rule=full.charge.rule, message=denial.used_up(full))
-        outcome: Outcome = "denied" if shadow.effect == "deny" else "ok"
+            try:
+                full = yield Step(self.store.reserve, self.store.areserve, (shadow.charges, self._now()))
+            except StoreError as error:
+                outcome, shadow = "failed_closed", shadow._replace(message=str(error))
+            else:
+                if isinstance(full, Full):
+                    outcome, said = "limited", denial.used_up(full)
+                    shadow = shadow._replace(rule=full.charge.rule, message=said)
         self._record(case._replace(decision=shadow), "shadow", outcome, message=shadow.message)
 
     def _reserve(self, case: _Case) -> Line[Reservation]:
