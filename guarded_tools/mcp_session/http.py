@@ -138,7 +138,8 @@ def _is_message(body: bytes) -> bool:
 def _refusal(request: httpx.Request, response: httpx.Response) -> ConnectionFailed | None:
     """What a status other than success means for the call that was sent."""
     status = response.status_code
-    if status == httpx.codes.NOT_FOUND and SESSION_HEADER in request.headers:
+    # 404 says the specification; 400 say many servers.
+    if status in {httpx.codes.NOT_FOUND, httpx.codes.BAD_REQUEST} and SESSION_HEADER in request.headers:
         return Unreachable("the server no longer knows this session", sent=False)
     if response.next_request is not None:
         # The SDK follows where it is safe; a key was meant for one origin, so nothing follows it to another.

@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
             body = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": answer}).encode()
             self.reply(200, body, mcp_session_id=f"session-{self.server.sessions}")
         elif self.headers["mcp-session-id"] != f"session-{self.server.sessions}":
-            self.reply(404)
+            self.reply(self.server.unknown_session)
         else:
             self.call(message)
 
@@ -120,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
 def http():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.requests, server.sessions, server.refuse_all = [], 0, 0
+    server.requests, server.sessions, server.refuse_all, server.unknown_session = [], 0, 0, 404
     server.goodbyes, server.goodbye_takes = 0, 0
     threading.Thread(target=server.serve_forever, args=(0.05,)).start()
     server.url = f"http://127.0.0.1:{server.server_address[1]}/mcp"
@@ -179,7 +179,9 @@ def test_event_streams_are_read_as_they_come(http):
         assert session.call_tool_sync("resumable").content[0].text == "fine"
 
 
-async def test_a_forgotten_session_is_opened_anew_and_the_call_runs_once(http):
+@pytest.mark.parametrize("status", [404, 400])
+async def test_a_forgotten_session_is_opened_anew_and_the_call_runs_once(http, status):
+    http.unknown_session = status
     async with HeldSession(HttpServer(http.url)) as session:
         http.sessions = 1
         results = await asyncio.gather(*(session.call_tool("anything") for _ in range(5)))
