@@ -95,14 +95,16 @@ def follow(
     path: str | PathLike[str],
     wanted: Filter = Filter(),
     *,
+    after: int | None = None,
     poll: float = 0.2,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Record]:
-    """Yield records as they are written, from now on, over rotations; looks every ``poll`` seconds until ``stop()``."""
+    """Yield records as they are written, over rotations; looks every ``poll`` seconds until ``stop()``.
+
+    Begins behind record ``after``, or with what is written from now on.
+    """
     current = Path(path)
-    file = current.open("rb") if current.exists() else None
-    if file is not None:
-        file.seek(0, 2)
+    file = _open_behind(current, after)
     part = b""
     try:
         while True:
@@ -116,7 +118,7 @@ def follow(
                 if part.endswith(b"\n"):
                     record = parse(part)
                     part = b""
-                    if record is not None and wanted.wants(record):
+                    if record is not None and record["seq"] > (after or 0) and wanted.wants(record):
                         yield record
             if file is not None and following is not None:
                 file.close()
@@ -128,6 +130,24 @@ def follow(
     finally:
         if file is not None:
             file.close()
+
+
+def _open_behind(current: Path, after: int | None) -> BinaryIO | None:
+    """Open the newest file that may hold the record after ``after``, or the current one at its end."""
+    candidates = files(current)
+    if after is None:
+        candidates = candidates[-1:]
+    for candidate in reversed(candidates):
+        file = candidate.open("rb")
+        if after is None:
+            file.seek(0, os.SEEK_END)
+            return file
+        first = parse(file.readline())
+        file.seek(0)
+        if candidate == candidates[0] or (first is not None and first["seq"] <= after + 1):
+            return file
+        file.close()
+    return None
 
 
 def _after(file: BinaryIO, current: Path) -> Path | None:
@@ -150,7 +170,7 @@ def parse(line: bytes) -> Record | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and "seq" in record else None
+    return record if isinstance(record, dict) and type(record.get("seq")) is int else None
 
 
 def export(records: Iterable[Record], file: TextIO) -> int:

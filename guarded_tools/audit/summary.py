@@ -1,0 +1,128 @@
+"""Records brought together: one row a call, one row a kind of refusal."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from guarded_tools.audit.read import Record, when
+
+OPEN = "open"
+"""Stands for the outcome of a call that was asked about or admitted, and of which nothing more is known."""
+
+
+class CallRow(NamedTuple):
+    """All that the records say of one call. Times are in seconds since the epoch, latencies in milliseconds."""
+
+    time: float
+    ended: float
+    tool: str
+    session: str
+    grant: str
+    outcome: str
+    rule: str
+    message: str
+    retry_after: float | None
+    asked: bool
+    answer: str
+    answered_by: str
+    guard_ms: float
+    human_ms: float
+    tool_ms: float
+
+
+class RefusalRow(NamedTuple):
+    """Refusals that have who, what and why in common; ``message`` is that of the last one."""
+
+    session: str
+    grant: str
+    tool: str
+    outcome: str
+    rule: str
+    message: str
+    times: int
+    first: float
+    last: float
+
+
+def calls(records: Iterable[Record], *, shadow: bool = False) -> Iterator[CallRow]:
+    """Join the records of each call by their ``key``, in the order in which the calls ended; open ones come last.
+
+    With ``shadow`` the calls are those of rules under trial, with the outcome these would have had.
+    """
+    begun: dict[str, list[Record]] = {}
+    waiting: dict[tuple[str, ...], str] = {}
+    for number, record in enumerate(records):
+        kind = record.get("kind")
+        if kind == "control" or (kind == "shadow") != shadow:
+            continue
+        key = str(record.get("key") or number)
+        # A run that waited in a checkpoint comes back as a call of its own, with the model's id for it.
+        resumed = tuple(str(record.get(name, "")) for name in ("session", "tool", "call_id"))
+        if kind == "asked" and resumed[2]:
+            begun[key] = begun.pop(waiting.get(resumed, key), [])
+            waiting[resumed] = key
+        if kind in {"settled", "refused", "shadow"}:
+            asked = waiting.pop(resumed, key)
+            before = begun.pop(asked, []) if asked != key else []
+            yield _row([*before, *begun.pop(key, ()), record], str(record.get("outcome", OPEN)))
+        else:
+            begun.setdefault(key, []).append(record)
+    for rest in begun.values():
+        yield _row(rest, OPEN)
+
+
+def _row(records: list[Record], outcome: str) -> CallRow:
+    last = records[-1]
+    approval: Record = next((r["approval"] for r in reversed(records) if isinstance(r.get("approval"), dict)), {})
+    return CallRow(
+        time=when(records[0]),
+        ended=when(last),
+        tool=str(last.get("tool", "")),
+        session=str(last.get("session", "")),
+        grant=str(last.get("grant", "")),
+        outcome=outcome,
+        rule=str(last.get("rule", "")),
+        message=str(last.get("message", "")),
+        retry_after=_number(last, "retry_after"),
+        asked=any(record.get("kind") == "asked" for record in records),
+        answer=str(approval.get("verdict", "")),
+        answered_by=str(approval.get("by", "")),
+        guard_ms=_number(last, "guard_ms") or 0.0,
+        human_ms=_number(last, "human_ms") or 0.0,
+        tool_ms=_number(last, "tool_ms") or 0.0,
+    )
+
+
+def _number(record: Record, name: str) -> float | None:
+    value = record.get(name)  # whatever stands there: a log may have been edited
+    return float(value) if isinstance(value, int | float) else None
+
+
+REFUSED = ("denied", "limited", "rejected", "unanswered", "responded", "failed_closed")
+"""The outcomes of calls that did not run because somebody or something said no."""
+
+
+class Summary(NamedTuple):
+    """What became of all calls, the refusals grouped by who, what and why (most frequent first), and the last calls."""
+
+    outcomes: Counter[str]
+    refusals: list[RefusalRow]
+    latest: list[CallRow]
+
+
+def summarise(rows: Iterable[CallRow], *, latest: int = 15) -> Summary:
+    """Bring calls together in one pass; memory grows with the kinds of refusal, not with the calls."""
+    outcomes: Counter[str] = Counter()
+    groups: dict[tuple[str, ...], RefusalRow] = {}
+    last: deque[CallRow] = deque(maxlen=latest)
+    for row in rows:
+        outcomes[row.outcome] += 1
+        last.append(row)
+        if row.outcome in REFUSED:
+            who_what_why = (row.session, row.grant, row.tool, row.outcome, row.rule)
+            known = groups.get(who_what_why)
+            first, times = (known.first, known.times) if known else (row.ended, 0)
+            groups[who_what_why] = RefusalRow(*who_what_why, row.message, times + 1, first, row.ended)
+    return Summary(outcomes, sorted(groups.values(), key=lambda group: -group.times), list(last))

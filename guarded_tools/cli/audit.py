@@ -1,0 +1,174 @@
+"""``guarded-tools audit``: who was refused what, and why; whether the account is whole; and a table of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guarded_tools.audit import Filter, audit_path, export, follow, read, verify
+from guarded_tools.audit.head import head_path, store_key
+from guarded_tools.audit.read import files
+from guarded_tools.cli.app import FINE, PROBLEMS
+from guarded_tools.cli.audit_view import print_as_they_come, print_findings, print_summary
+from guarded_tools.errors import AuditError, StoreError
+from guarded_tools.state import state_dir
+from guarded_tools.stores import Store, open_store
+from guarded_tools.stores.directory import DATABASE
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+app = typer.Typer(no_args_is_help=False, help="Who was refused what, and why.")
+
+State = Annotated[Path | None, typer.Option("--state", help="The state directory. Default: yours.", show_default=False)]
+File = Annotated[
+    Path | None, typer.Option("--file", help="The audit's file. Default: the state directory's.", show_default=False)
+]
+Session = Annotated[str | None, typer.Option("--session", help="Only this session.", show_default=False)]
+Tool = Annotated[
+    str | None, typer.Option("--tool", help="Only this tool; * and ? stand for others.", show_default=False)
+]
+Outcome = Annotated[
+    str | None, typer.Option("--outcome", help="Only this outcome: ok, denied, limited, rejected …", show_default=False)
+]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since", help="Only from then on: 10m, 2h, 7d, or 2026-01-31 or 2026-01-31T12:00 (UTC).", show_default=False
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def audit(
+    context: typer.Context,
+    *,
+    session: Session = None,
+    tool: Tool = None,
+    outcome: Outcome = None,
+    since: Since = None,
+    shadow: Annotated[bool, typer.Option("--shadow", help="What rules under trial would have refused.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the latest calls to list.")] = 15,
+    follow_on: Annotated[bool, typer.Option("--follow", "-f", help="Go on as calls are made, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The records themselves, one JSON object a line.")] = False,
+    file: File = None,
+    state: State = None,
+) -> None:
+    """Show who was refused what, and why; then the latest calls."""
+    if context.invoked_subcommand is not None:
+        return
+    path = _path(file, state)
+    wanted = Filter(session=session, tool=tool, since=_since(since), shadow=shadow)
+    try:
+        if as_json:
+            _print_json(path, replace(wanted, outcome=outcome), follow_on=follow_on)
+        else:
+            last = print_summary(path, wanted, outcome, lines)
+            if follow_on:
+                print_as_they_come(path, wanted, outcome, last)
+    except KeyboardInterrupt:
+        raise typer.Exit(FINE) from None
+
+
+@app.command("verify")
+def verify_command(
+    *,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", help="The store that keeps a second head: disk:///… or redis://…", show_default=False),
+    ] = None,
+    first: Annotated[
+        int, typer.Option("--first", min=1, help="The first record expected, if older ones were archived.")
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    file: File = None,
+    state: State = None,
+) -> None:
+    """Find lines that were edited, removed or reordered, and an end that was cut off. Exit code 1 if there are any."""
+    path = _path(file, state)
+    second = _store(store, path)
+    findings = verify(path, second, first=first)
+    tampered = [finding for finding in findings if not finding.tolerated]
+    if as_json:
+        typer.echo(json.dumps([finding._asdict() | {"tolerated": finding.tolerated} for finding in findings], indent=2))
+    else:
+        print_findings(path, findings, second)
+    raise typer.Exit(PROBLEMS if tampered else FINE)
+
+
+@app.command("export")
+def export_command(
+    target: Annotated[Path, typer.Argument(help="The CSV file to write; - for standard output.", show_default=False)],
+    *,
+    session: Session = None,
+    tool: Tool = None,
+    outcome: Outcome = None,
+    since: Since = None,
+    file: File = None,
+    state: State = None,
+) -> None:
+    """Write the records as CSV, one row each."""
+    records = read(_path(file, state), session=session, tool=tool, outcome=outcome, since=_since(since))
+    if str(target) == "-":
+        export(records, sys.stdout)
+        return
+    try:
+        with target.open("w", encoding="utf-8", newline="") as sink:
+            count = export(records, sink)
+    except OSError as error:
+        raise AuditError(f"{target} cannot be written: {error.strerror}") from error
+    typer.echo(f"{count} records written to {target}")
+
+
+def _path(file: Path | None, state: Path | None) -> Path:
+    path = file or audit_path(state_dir(state))
+    if not files(path) and not head_path(path).exists():
+        raise AuditError(
+            f"there is no audit at {path}: no guard has written there yet (--state or --file name another)"
+        )
+    return path
+
+
+def _since(text: str | None) -> float | None:
+    if text is None:
+        return None
+    number, unit = text[:-1], text[-1:]
+    if unit in _UNITS and number.isdecimal():
+        return (datetime.now(UTC) - timedelta(seconds=int(number) * _UNITS[unit])).timestamp()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is neither an age such as 10m, 2h or 7d nor a date", param_hint="--since"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _store(url: str | None, path: Path) -> Store | None:
+    """Open the store that was named, else the one beside the log if that keeps this log's head."""
+    if url is not None:
+        return open_store(url)
+    if not (path.parent / DATABASE).exists():
+        return None
+    try:
+        store = open_store(f"disk://{path.parent.absolute()}")
+        return None if store.get(store_key(path)) is None else store
+    except StoreError as error:
+        typer.echo(f"The store beside the log cannot be read, so its head was not compared: {error}", err=True)
+        return None
+
+
+def _print_json(path: Path, wanted: Filter, *, follow_on: bool) -> None:
+    last = 0
+    for record in read(path):
+        last = record["seq"]
+        if wanted.wants(record):
+            typer.echo(json.dumps(record))
+    if follow_on:
+        for record in follow(path, wanted, after=last):
+            typer.echo(json.dumps(record))

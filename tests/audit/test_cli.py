@@ -1,0 +1,202 @@
+"""``guarded-tools audit``: the question it answers at a glance, and its exit codes."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from guarded_tools.audit import AuditLog
+from guarded_tools.cli.app import main
+from guarded_tools.stores import open_store
+from guarded_tools.values import AuditEvent
+
+EVENTS = (
+    AuditEvent("admitted", tool="list_things", session="ann", key="1"),
+    AuditEvent("settled", tool="list_things", session="ann", key="1", outcome="ok"),
+    *(
+        AuditEvent(
+            "refused",
+            tool="track",
+            session="ann",
+            grant="acme",
+            key=f"l{number}",
+            outcome="limited",
+            rule="/tools/track/limits/rate",
+            message="a limit of 30 in a minute is used up",
+        )
+        for number in range(10)
+    ),
+    AuditEvent("refused", tool="delete_it", session="bob", key="3", outcome="denied", rule="(hidden)"),
+    AuditEvent("shadow", tool="list_things", session="ann", key="4", outcome="denied", rule="/new", message="too much"),
+)
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    monkeypatch.setenv("GUARDED_TOOLS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "120")
+    with AuditLog(tmp_path / "home" / "audit.jsonl") as log:
+        for event in EVENTS:
+            log.write(event)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(["audit", *map(str, arguments)])
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return call
+
+
+def test_it_says_who_was_refused_what_and_why(state, run):
+    code, out, _ = run()
+    assert code == 0
+    assert "12 calls 10 limited, 1 ok, 1 denied" in out
+    words = " ".join(out.split())
+    assert "ann for acme 10 track limited" in words
+    assert "a limit of 30 in a minute is used up /tools/track/limits/rate" in words
+    assert "bob 1 delete_it denied" in words
+    assert "too much" not in out
+
+
+def test_filters_narrow_it(state, run):
+    assert "1 call 1 denied" in run("--session", "bob")[1]
+    assert "10 calls 10 limited" in run("--outcome", "limited")[1]
+    assert "1 call 1 ok" in run("--tool", "list*")[1]
+    assert "12 calls" in run("--since", "1h")[1]
+    assert "No call matches." in run("--since", "2999-01-01")[1]
+    assert "Nobody was refused anything." in run("--outcome", "ok")[1]
+
+
+def test_shadow_says_what_would_have_been_refused(state, run):
+    _, out, _ = run("--shadow")
+    assert "Who would have been refused what, and why" in out
+    assert "too much" in out
+    assert "track" not in out
+
+
+def test_json_prints_the_records_as_they_are(state, run):
+    _, out, _ = run("--json", "--session", "ann", "--outcome", "limited")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["key"] for record in records] == [f"l{number}" for number in range(10)]
+    assert all(record["hash"] for record in records)
+
+
+def test_another_file_and_another_state(state, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("GUARDED_TOOLS_HOME", str(tmp_path / "other"))
+    assert run()[0] == 2
+    assert "12 calls" in run("--state", state)[1]
+    assert "12 calls" in run("--file", state / "audit.jsonl")[1]
+
+
+def test_without_an_audit_it_says_so(tmp_path, run):
+    code, _, err = run("--state", tmp_path / "new")
+    assert code == 2
+    assert "no guard has written there yet" in err
+
+
+def test_a_time_that_is_none_is_refused(state, run):
+    code, _, err = run("--since", "soon")
+    assert code == 2
+    assert "neither an age such as 10m" in err
+
+
+def test_names_cannot_move_the_cursor(state, run):
+    nasty = "\x1b[2J\x1b]0;owned\x07\r\u202eevil[red]markup[/]"
+    with AuditLog(state / "audit.jsonl") as log:
+        log.write(
+            AuditEvent("refused", tool=nasty, session=nasty, grant=nasty, rule=nasty, message=nasty, outcome="denied")
+        )
+        log.write(AuditEvent("control", rule=nasty, message=nasty))
+    _, out, _ = run()
+    assert not {"\x1b", "\x07", "\r", "\u202e"} & set(out)
+    assert "[red]markup[/]" in out.replace("\n", "")
+
+
+def test_a_whole_log_verifies(state, run):
+    code, out, _ = run("verify")
+    assert code == 0
+    assert "The audit is whole" in out
+    last = json.loads((state / "audit.jsonl").read_bytes().splitlines()[-1])
+    assert f"The last record is {last['seq']}, with hash {last['hash']}." in out
+
+
+def edit(file):
+    file.write_bytes(file.read_bytes().replace(b'"bob"', b'"eve"'))
+
+
+def test_an_edited_log_does_not_and_it_says_where(state, run):
+    edit(state / "audit.jsonl")
+    code, out, _ = run("verify")
+    assert code == 1
+    assert "audit.jsonl:13: edited: record 13 is not what its own hash says" in out
+
+
+def test_findings_as_json(state, run):
+    edit(state / "audit.jsonl")
+    code, out, _ = run("verify", "--json")
+    assert code == 1
+    (finding,) = json.loads(out)
+    assert (finding["fault"], finding["file"], finding["line"], finding["tolerated"]) == (
+        "edited",
+        "audit.jsonl",
+        13,
+        False,
+    )
+
+
+def test_a_torn_line_is_named_and_tolerated(state, run):
+    with (state / "audit.jsonl").open("ab") as file:
+        file.write(b'{"seq":')
+    code, out, _ = run("verify")
+    assert code == 0
+    assert "audit.jsonl:15: torn" in out
+
+
+def test_the_store_beside_the_log_is_asked_for_its_head(tmp_path, run):
+    home = tmp_path / "state"
+    store = open_store(f"disk://{home}")
+    with AuditLog(home / "audit.jsonl", store=store) as log:
+        for event in EVENTS:
+            log.write(event)
+    store.close()
+    assert "and the store" in run("verify", "--state", home)[1]
+    (home / "audit.jsonl").unlink()
+    (home / "audit.jsonl.head").unlink()
+    code, out, _ = run("verify", "--state", home, "--store", f"disk://{home}")
+    assert code == 1, out
+    assert "records 1 to 14 are cut off the end" in out
+
+
+def test_export_writes_csv(state, run, tmp_path):
+    code, out, _ = run("export", tmp_path / "out.csv", "--outcome", "limited")
+    assert (code, out) == (0, f"10 records written to {tmp_path / 'out.csv'}\n")
+    rows = list(csv.DictReader((tmp_path / "out.csv").open(newline="")))
+    assert {row["rule"] for row in rows} == {"/tools/track/limits/rate"}
+    assert len(list(csv.DictReader(io.StringIO(run("export", "-")[1])))) == 14
+    assert run("export", tmp_path / "no" / "out.csv")[0] == 2
+
+
+def test_following_prints_calls_as_they_end(state):
+    environment = os.environ | {"GUARDED_TOOLS_HOME": str(state)}
+    command = [sys.executable, "-m", "guarded_tools.cli", "audit", "--follow", "--outcome", "denied", "-n", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        for line in process.stdout:
+            if "(hidden)" in line:
+                break
+        with AuditLog(state / "audit.jsonl") as log:
+            log.write(AuditEvent("refused", tool="fresh_one", session="eve", key="9", outcome="denied", rule="/why"))
+        line = next(line for line in process.stdout if "fresh_one" in line)
+        assert "eve" in line
+        assert "/why" in line
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0

@@ -1,0 +1,226 @@
+"""Reading back: filters, following, calls joined from their records, and CSV."""
+
+import csv
+import io
+import threading
+import time
+
+import pytest
+
+from guarded_tools.audit import Filter, export, follow, read, when
+from guarded_tools.audit.read import FIELDS
+from guarded_tools.audit.summary import OPEN, calls, summarise
+from guarded_tools.values import AuditEvent
+
+
+@pytest.fixture
+def some(make_log, path):
+    log = make_log()
+    for event in (
+        AuditEvent("admitted", tool="list", session="a", key="1"),
+        AuditEvent("settled", tool="list", session="a", key="1", outcome="ok", tool_ms=5.0),
+        AuditEvent("refused", tool="delete_it", session="a", key="2", outcome="denied", rule="(hidden)", message="no"),
+        AuditEvent("refused", tool="delete_it", session="b", key="3", outcome="denied", rule="(hidden)", message="no"),
+        AuditEvent("shadow", tool="list", session="b", key="4", outcome="denied", rule="/x"),
+        AuditEvent("control", rule="(reload)", outcome="ok"),
+    ):
+        log.write(event)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [
+        ({}, [1, 2, 3, 4, 5, 6]),
+        ({"session": "a"}, [1, 2, 3]),
+        ({"session": ""}, []),
+        ({"tool": "list"}, [1, 2, 5]),
+        ({"tool": "delete_*"}, [3, 4]),
+        ({"tool": "delete"}, []),
+        ({"outcome": "denied"}, [3, 4, 5]),
+        ({"kind": "control"}, [6]),
+        ({"since": 1_700_000_003.0}, [3, 4, 5, 6]),
+        ({"shadow": True}, [5]),
+        ({"shadow": False}, [1, 2, 3, 4, 6]),
+        ({"session": "b", "shadow": False}, [4]),
+    ],
+)
+def test_filters(some, wanted, numbers):
+    assert [record["seq"] for record in read(some, **wanted)] == numbers
+
+
+def test_a_records_time_is_read_back(some):
+    assert when(next(read(some))) == 1_700_000_001.0
+    assert when({"time": "yesterday"}) == when({}) == 0.0
+
+
+def test_lines_that_are_no_records_are_passed_over(some):
+    with some.open("ab") as file:
+        file.write(b'\n[]\n{"seq":"x"}\nnull\n{"a":1}\n\xff\xfe\n' + b"[" * 100_000 + b"\n")
+    assert len(list(read(some))) == 6
+
+
+def test_no_file_reads_as_nothing(path):
+    assert list(read(path)) == []
+
+
+# Following
+
+
+def collect(path, count, *args, **options):
+    """Follow in a thread until ``count`` records came; returns what stands between and a way to wait for it."""
+    found, done = [], threading.Event()
+
+    def work():
+        for record in follow(path, *args, poll=0.01, stop=done.is_set, **options):
+            found.append(record["seq"])
+            if len(found) == count:
+                done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(0.05)  # it has to stand at the end before more is written
+
+    def wait():
+        thread.join(10)
+        assert not thread.is_alive()
+        return found
+
+    return wait
+
+
+def test_following_begins_with_what_is_written_from_now_on(some, make_log, event):
+    wait = collect(some, 2)
+    log = make_log()
+    log.write(event(7))
+    log.write(event(8))
+    assert wait() == [7, 8]
+
+
+def test_following_begins_before_there_is_a_file(path, make_log, event):
+    wait = collect(path, 2)
+    log = make_log()
+    log.write(event(1))
+    log.write(event(2))
+    assert wait() == [1, 2]
+
+
+def test_following_runs_over_several_rotations_at_once(path, make_log, event):
+    log = make_log(max_bytes=600)
+    log.write(event(0))
+    wait = collect(path, 40)
+    for number in range(40):
+        log.write(event(number))
+    assert wait() == list(range(2, 42))
+
+
+def test_following_behind_a_record_misses_none(path, make_log, event):
+    log = make_log(max_bytes=600)
+    for number in range(20):
+        log.write(event(number))
+    wait = collect(path, 13, after=8)
+    log.write(event(20))
+    assert wait() == list(range(9, 22))
+
+
+def test_following_filters(some, make_log, event):
+    wait = collect(some, 1, Filter(session="wanted"))
+    log = make_log()
+    log.write(event(7, session="other"))
+    log.write(event(8, session="wanted"))
+    assert wait() == [8]
+
+
+def test_half_a_line_is_not_delivered(some):
+    with some.open("rb") as file:
+        line = file.readline()
+    wait = collect(some, 1)
+    with some.open("ab", buffering=0) as file:
+        file.write(line[:50])
+        time.sleep(0.05)
+        file.write(line[50:])
+    assert wait() == [1]
+
+
+# Calls
+
+
+def test_calls_are_joined_and_refusals_grouped(some):
+    found = summarise(calls(read(some)))
+    assert found.outcomes == {"ok": 1, "denied": 2}
+    assert [(row.session, row.tool, row.times, row.rule) for row in found.refusals] == [
+        ("a", "delete_it", 1, "(hidden)"),
+        ("b", "delete_it", 1, "(hidden)"),
+    ]
+    ok = found.latest[0]
+    assert (ok.tool, ok.time, ok.ended, ok.tool_ms) == ("list", 1_700_000_001.0, 1_700_000_002.0, 5.0)
+
+
+def test_the_most_frequent_refusal_comes_first_with_its_last_message(make_log, path):
+    log = make_log()
+    for number, tool in enumerate("abbb"):
+        log.write(AuditEvent("refused", tool=tool, key=str(number), outcome="limited", message=f"wait {number}"))
+    rows = summarise(calls(read(path))).refusals
+    assert [(row.tool, row.times, row.message) for row in rows] == [("b", 3, "wait 3"), ("a", 1, "wait 0")]
+    assert rows[0].last - rows[0].first == 2
+
+
+def test_what_was_admitted_and_never_settled_stays_open(make_log, path):
+    log = make_log()
+    log.write(AuditEvent("admitted", tool="t", key="1"))
+    log.write(AuditEvent("asked", tool="u", key="2"))
+    assert [(row.tool, row.outcome, row.asked) for row in calls(read(path))] == [("t", OPEN, False), ("u", OPEN, True)]
+
+
+def test_a_call_that_a_human_answered_says_who_and_how_long(make_log, path):
+    log = make_log()
+    said = {"verdict": "reject", "by": "ann"}
+    log.write(AuditEvent("asked", tool="t", key="1"))
+    log.write(AuditEvent("answered", tool="t", key="1", approval=said, human_ms=2000.0))
+    log.write(AuditEvent("refused", tool="t", key="1", outcome="rejected", approval=said, human_ms=2000.0))
+    (row,) = calls(read(path))
+    assert (row.asked, row.answer, row.answered_by, row.human_ms) == (True, "reject", "ann", 2000.0)
+
+
+def test_a_call_that_waited_in_a_checkpoint_is_one_call(make_log, path):
+    log = make_log()
+    for key in ("1", "2"):
+        log.write(AuditEvent("asked", tool="t", session="s", key=key, call_id="c"))
+    log.write(AuditEvent("admitted", tool="t", session="s", key="3", call_id="c"))
+    log.write(AuditEvent("settled", tool="t", session="s", key="3", call_id="c", outcome="ok"))
+    (row,) = calls(read(path))
+    assert (row.outcome, row.asked, row.time) == ("ok", True, 1_700_000_001.0)
+
+
+def test_shadow_calls_are_apart(some):
+    assert [(row.session, row.outcome) for row in calls(read(some), shadow=True)] == [("b", "denied")]
+
+
+def test_a_tampered_record_breaks_no_reader():
+    record = {"seq": 1, "kind": "settled", "outcome": ["x"], "session": {}, "call_id": [], "guard_ms": "fast"}
+    (row,) = calls([record, {"seq": 2, "kind": "control"}])
+    assert row.guard_ms == 0.0
+
+
+# CSV
+
+
+def test_an_export_has_a_row_each_and_names_its_columns(some):
+    file = io.StringIO()
+    assert export(read(some), file) == 6
+    rows = list(csv.DictReader(io.StringIO(file.getvalue())))
+    assert tuple(rows[0]) == FIELDS
+    assert [row["outcome"] for row in rows] == ["", "ok", "denied", "denied", "denied", "ok"]
+
+
+def test_no_cell_is_a_formula(make_log, path):
+    make_log().write(AuditEvent("refused", tool="=HYPERLINK(1)", session="+1", message="-1", rule="@x", args=("=1",)))
+    file = io.StringIO()
+    export(read(path), file)
+    (row,) = csv.DictReader(io.StringIO(file.getvalue()))
+    assert (row["tool"], row["session"], row["message"], row["rule"]) == ("'=HYPERLINK(1)", "'+1", "'-1", "'@x")
+    assert row["args"] == '["=1"]'
+
+
+def test_every_field_of_an_event_has_a_column():
+    assert set(AuditEvent._fields) <= set(FIELDS)
