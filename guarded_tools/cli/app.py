@@ -23,6 +23,7 @@ COMMANDS = {
     "test": "guarded_tools.cli.author:run_tests",
     "lock": "guarded_tools.cli.author:lock",
     "approvals": "guarded_tools.cli.approvals:app",
+    "audit": "guarded_tools.cli.audit:app",
     "demo": "guarded_tools.cli.demo:demo",
     "halt": "guarded_tools.cli.halt:halt",
     "resume": "guarded_tools.cli.halt:resume",
