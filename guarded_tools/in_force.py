@@ -160,10 +160,10 @@ class InForce:
         return decide(policy, call, info.schema)
 
     def _changed(self, info: ToolInfo) -> str | None:
-        """Say how this very tool differs from its pin: another one of its name says nothing of it."""
+        """Say how a tool differs from its pin: the one that is called, or what its server has said of it since."""
         if self._lock is None:
             return None
         known, change = self._compared.get((info.server, info.name), (None, None))
         if known is None and info == ToolInfo(info.name):
             return "nobody has listed it, so it cannot be compared"
-        return change if known == info else self._lock.check(info)
+        return change if change or known == info else self._lock.check(info)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from guarded_tools.cli.offer import Command, Env, Sandbox, ServerName, Token, Url, ask_server
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import GuardError, PolicyError
 
 if TYPE_CHECKING:
     from guarded_tools.policy.cases import Failure, Result
@@ -78,7 +78,7 @@ def lock(
         fresh = Lock.of(offer.infos)
         file.write_text((pinned.joined(fresh) if pinned else fresh).to_json(), encoding="utf-8")
     if as_json:
-        typer.echo(json.dumps([drift._asdict() for drift in drifts], indent=1, ensure_ascii=False))
+        typer.echo(json.dumps([drift._asdict() for drift in drifts], indent=1))
     else:
         _say_drift(drifts, len(offer.tools), offer.server, file, checked=check)
     raise typer.Exit(1 if check and drifts else 0)
@@ -103,6 +103,9 @@ def run_tests(
 
     judged = load_policy(policy)
     schemas = _schemas(judged.server, lock_file)
+    problems = judged.check_tools(schemas) if schemas else ()
+    if problems:
+        raise PolicyError(problems)
     # Every file is read before anything runs, so that one broken file is not lost behind the results of another.
     read = [(path, Cases.from_file(path, schemas)) for path in cases or [_preset_cases(policy)]]
     results = [
@@ -112,7 +115,7 @@ def run_tests(
     ]
     failed = sum(result.failure is not None for _, result in results)
     if as_json:
-        typer.echo(json.dumps([_as_json(path, result) for path, result in results], indent=1, ensure_ascii=False))
+        typer.echo(json.dumps([_as_json(path, result) for path, result in results], indent=1))
     else:
         for path, result in results:
             _say_result(path, result)

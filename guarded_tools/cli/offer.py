@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -66,6 +67,7 @@ def ask_server(
 
     Raises:
         ConnectionFailed: it did not start or did not answer.
+        GuardError: it is not clear which server is meant, or the server lists two tools of one name.
     """
     from guarded_tools.mcp_session import HeldSession, HttpServer, StdioServer
 
@@ -84,6 +86,11 @@ def ask_server(
     with HeldSession(road, name=server or told) as session:
         tools = session.tools
     name = server or (_catalogue_name(tools) or told)
+    twice = [tool for tool, times in Counter(tool.name for tool in tools).items() if times > 1]
+    if twice:
+        raise GuardError(
+            f"{name} lists {len(twice)} tools under a name that it uses twice: no policy could tell them apart"
+        )
     return Offer(name, tuple((_info(name, tool), _annotations(tool)) for tool in tools))
 
 

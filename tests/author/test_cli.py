@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -171,3 +172,31 @@ def test_exit_codes_of_what_cannot_be_read(cli, tmp_path):
     assert ran.code == 1
     assert "broken.yaml:1:" in ran.err
     assert cli("test", "policy.json").code == 2
+
+
+def test_a_server_over_http_is_told_who_asks(cli, monkeypatch, http_sandbox):
+    monkeypatch.setenv("MY_KEY", "k-for-the-sandbox")
+    with http_sandbox("--key", "k-for-the-sandbox") as url:
+        ran = cli("scan", "--url", url, "--token-env", "MY_KEY", "--format", "json")
+        assert ran.code == 0, ran
+        assert ran.json["server"] == "pictify"
+
+
+def test_a_server_that_uses_a_name_twice_gets_no_policy_and_no_lock(cli):
+    for command in ("scan", "lock"):
+        ran = cli(command, "--", sys.executable, str(Path(__file__).with_name("odd_server.py")), "--twins")
+        assert ran.code == 2
+        assert "uses twice" in ran.err
+
+
+def test_a_policy_with_a_misspelt_tool_is_not_tested_but_refused(cli, tmp_path):
+    (tmp_path / "policy.yaml").write_text("""
+version: "1"
+server: pictify
+default: deny
+tools: {pictify_list_image: {}}
+""")
+    (tmp_path / "cases.yaml").write_text("cases: [{name: x, tool: pictify_list_images, expect: deny}]")
+    ran = cli("test", "policy.yaml", "cases.yaml")
+    assert ran.code == 1
+    assert "did you mean pictify_list_images?" in ran.err

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,25 +18,8 @@ BLOCKS = re.findall(r"^```(\w+)[^\n]*\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTA
 SQLITE = shutil.which("mcp-server-sqlite", path=str(Path(sys.executable).parent)) or shutil.which("mcp-server-sqlite")
 
 
-@contextmanager
-def http_sandbox():
-    command = [sys.executable, "-m", "guarded_tools.pictify.sandbox", "--http", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        for line in process.stdout:
-            found = re.search(r"http://127\.0\.0\.1:\d+/mcp", line)
-            if found:
-                yield found[0]
-                return
-        pytest.fail("the sandbox did not say where it listens")
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
-
-
 @pytest.fixture(params=["stdio", "http"])
-def road(request):
+def road(request, http_sandbox):
     """How the page's commands and its program reach the sandbox."""
     if request.param == "stdio":
         yield lambda text: text

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
+from guarded_tools import guarded_tools
 from guarded_tools.errors import ToolDenied
 from guarded_tools.guard import Guard
 from guarded_tools.policy import Policy
@@ -62,15 +66,25 @@ def test_a_tool_that_was_never_listed_does_not_run(guard):
         run(guard())
 
 
-def test_a_changed_tool_is_not_covered_by_the_good_one_of_its_name(guard):
+@pytest.mark.parametrize(("first", "then"), [(GET, POISONED), (POISONED, GET), (GET, ELSEWHERE), (ELSEWHERE, GET)])
+def test_a_changed_tool_is_not_covered_by_the_good_one_of_its_name(guard, first, then):
     g = guard()
-    for first, then in ((GET, POISONED), (POISONED, GET), (GET, ELSEWHERE), (ELSEWHERE, GET)):
-        g.register(first)
-        g.register(then)
-        assert run(g, GET) == "ran"
-        for bad in (info for info in (first, then) if info is not GET):
-            with pytest.raises(ToolDenied):
-                run(g, bad)
+    g.register(first)
+    g.register(then)
+    bad = then if first is GET else first
+    with pytest.raises(ToolDenied):
+        run(g, bad)
+    if bad is ELSEWHERE:
+        assert run(g, GET) == "ran", "another server's tool says nothing of this one"
+
+
+def test_a_tool_that_was_taken_before_it_changed_does_not_run(guard):
+    g = guard()
+    g.register(GET)
+    assert run(g, GET) == "ran"
+    g.register(POISONED)
+    with pytest.raises(ToolDenied):
+        run(g, GET)
 
 
 def test_a_tool_that_changes_back_runs_again(guard):
@@ -118,3 +132,33 @@ def test_whose_class_nobody_gives_is_told_from_words(guard):
         run(g, info, info.name)
     run(g, tool="get_stranger")
     assert seen == ["read", "financial", "destructive", "write", "read", "destructive"]
+
+
+def test_a_server_that_changes_while_it_is_in_use_is_noticed(tmp_path, cli):
+    command = (sys.executable, str(Path(__file__).with_name("odd_server.py")))
+    assert cli("lock", "--server", "odd", "--", *command).code == 0
+    opened = guarded_tools(
+        {"odd": {"command": command[0], "args": list(command[1:])}},
+        policy=Policy.model_validate({"version": "1", "default": "allow"}),
+        store="memory://",
+        audit=tmp_path / "audit.jsonl",
+        lock=tmp_path / "guarded-tools.lock",
+    )
+    with opened as tools:
+
+        def call(name):
+            (tool,) = [tool for tool in tools if tool.name == name]
+            return str(tool.invoke({}))
+
+        held = next(tool for tool in tools if tool.name == "get")
+        assert "get ran" in call("get")
+        assert "swap ran" in call("swap")
+        deadline = time.monotonic() + 10
+        while "get ran" in (answer := call("get")):
+            assert time.monotonic() < deadline, "the change was not noticed"
+            time.sleep(0.02)
+        assert "(lock)" in answer
+        assert "its description changed" in answer
+        assert "KEYS" not in answer, "the model must not read what was put there for it"
+        assert "(lock)" in str(held.invoke({})), "a tool that was taken from the list before is the changed one, too"
+        assert "list ran" in call("list")
