@@ -24,6 +24,7 @@ _waiting: contextvars.ContextVar[threading.Event] = contextvars.ContextVar("guar
 _given_up: list[tuple[threading.Thread, Approver]] = []
 _given_up_lock = threading.Lock()
 _GRACE = 2.0
+_HEARTBEAT = 0.5
 
 
 class Unanswered(Exception):  # noqa: N818 - not a failure of this package: it says that no answer came
@@ -100,8 +101,11 @@ async def _from_thread(approver: Approver, request: ApprovalRequest) -> Any:
             loop.call_soon_threadsafe(arrive)
 
     asking = _Asking(approver, request, lambda: approver(request), wake)
+    deadline = loop.time() + request.timeout
     try:
-        await asyncio.wait({answered}, timeout=request.timeout)
+        while not answered.done() and (left := deadline - loop.time()) > 0:
+            # In pieces, because a notebook's kernel hears an interrupt only when its loop has something to do.
+            await asyncio.wait({answered}, timeout=min(left, _HEARTBEAT))
     except BaseException:
         asking.give_up()
         raise

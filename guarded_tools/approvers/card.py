@@ -238,16 +238,15 @@ def to_rich(shown: Sequence[Row], title: str = "A tool call waits for you", widt
 
 def to_html(request: ApprovalRequest) -> str:
     """Lay a request out as an HTML fragment: no script, no link, no attribute that holds anything of the call."""
-    body = _html_rows(rows(request))
-    if is_folded(request.args):
-        everything = _html_rows(arguments(request.args, full=True))
-        body += f"<details><summary>Show all arguments in full</summary>{everything}</details>"
-    return f'<div style="{_BOX}"><b>A tool call waits for you</b>{body}</div>'
+    folded = is_folded(request.args)
+    everything = _html_rows(arguments(request.args, full=True)) if folded else ""
+    more = f"<details><summary>Show all arguments in full</summary>{everything}</details>" if folded else ""
+    return rows_to_html(rows(request), "A tool call waits for you", more)
 
 
-def rows_to_html(shown: Sequence[Row]) -> str:
-    """Lay rows out as an HTML fragment, as :func:`to_html` does."""
-    return f'<div style="{_BOX}">{_html_rows(shown)}</div>'
+def rows_to_html(shown: Sequence[Row], title: str, more: str = "") -> str:
+    """Lay rows out as an HTML fragment, as :func:`to_html` does. ``more`` is HTML to put below them."""
+    return f'<div style="{_BOX}"><b>{html.escape(title)}</b>{_html_rows(shown)}{more}</div>'
 
 
 _RICH: Mapping[Style, str] = {

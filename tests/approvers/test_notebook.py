@@ -1,0 +1,351 @@
+"""Asking in a real kernel over its wire protocol; the test is the front end that types and clicks."""
+
+import queue
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+from jupyter_client import KernelManager
+
+SETUP = """
+import asyncio, threading
+from guarded_tools import consent
+from guarded_tools.steps import run, arun
+from guarded_tools.stores import open_store
+from guarded_tools.approvers.notebook import NotebookApprover
+from guarded_tools.values import ApprovalRequest
+
+store = open_store("memory://")
+approver = NotebookApprover()
+numbers = iter(range(1000))
+
+def line(args=None, **fields):
+    fields = {"risk": "write", "timeout": 15, "digest": str(next(numbers)), "session": f"s{next(numbers)}"} | fields
+    request = ApprovalRequest(tool="t", args=args or {"x": 1}, rule="/tools/t", **fields)
+    return consent.ask(request, store=store, approver=approver, limits=consent.AskLimits())
+
+def show(answer):
+    print("ANSWER", answer.verdict.kind, answer.verdict.args, repr(answer.verdict.message), answer.cause, answer.text)
+"""
+
+
+class FrontEnd:
+    """Runs cells and sees what a front end sees."""
+
+    def __init__(self):
+        self.manager = KernelManager()
+        self.manager.kernel_spec.argv[0] = sys.executable
+        self.manager.start_kernel()
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+        self.widgets = {}
+        self.prompts = []
+
+    def close(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+    def cell(self, code, *typed, allow_stdin=True):
+        """Run a cell, typing these lines (or what a function makes of the prompt) as they are asked for."""
+        lines = list(typed)
+        return self._until_idle(self.client.execute(code, allow_stdin=allow_stdin), lines)
+
+    def click(self, label, at=0):
+        """Click the button with this label; ``at`` counts those that have it."""
+        comm = [c for c, s in self.widgets.items() if s.get("description") == label and not s.get("disabled")][at]
+        return self._to_comm(comm, {"method": "custom", "content": {"event": "click"}})
+
+    def write(self, text, **where):
+        """Write into the text box that has these traits."""
+        (comm,) = [c for c, state in self.widgets.items() if where.items() <= state.items()]
+        return self._to_comm(comm, {"method": "update", "state": {"value": text}, "buffer_paths": []})
+
+    def labels(self):
+        return [
+            s["description"]
+            for s in self.widgets.values()
+            if s.get("_model_name") == "ButtonModel" and not s.get("disabled")
+        ]
+
+    def _to_comm(self, comm, data):
+        message = self.client.session.msg("comm_msg", {"comm_id": comm, "data": data})
+        self.client.shell_channel.send(message)
+        return self._until_idle(message["header"]["msg_id"], [])
+
+    def _heard(self, kind, content):
+        if kind == "comm_open":
+            self.widgets[content["comm_id"]] = dict(content["data"].get("state", {}))
+        elif kind == "comm_msg":
+            self.widgets.setdefault(content["comm_id"], {}).update(content["data"].get("state", {}))
+        elif kind == "comm_close":
+            self.widgets.pop(content["comm_id"], None)
+        elif kind == "stream":
+            return content["text"]
+        elif kind in ("display_data", "execute_result"):
+            return content["data"].get("text/html", content["data"].get("text/plain", ""))
+        elif kind == "error":
+            return f"ERROR {content['ename']} {content['evalue']}"
+        return ""
+
+    def _until_idle(self, msg_id, lines, timeout=30):
+        seen = ""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            try:
+                asked = self.client.get_stdin_msg(timeout=0.01)
+                self.prompts.append(asked["content"]["prompt"])
+                if lines:
+                    typed = lines.pop(0)
+                    typed = typed(asked["content"]["prompt"]) if callable(typed) else typed
+                    if typed is not None:
+                        self.client.input(typed)
+            except queue.Empty:
+                pass
+            try:
+                message = self.client.get_iopub_msg(timeout=0.05)
+            except queue.Empty:
+                continue
+            seen += self._heard(message["msg_type"], message["content"])
+            idle = message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
+            if idle and message["parent_header"].get("msg_id") == msg_id:
+                return seen
+        raise AssertionError(f"the cell did not end; so far: {seen}")
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    front_end = FrontEnd()
+    assert front_end.cell(SETUP) == ""
+    yield front_end
+    front_end.close()
+
+
+@pytest.fixture(scope="module")
+def kernel_of_abandoned_questions():
+    front_end = FrontEnd()
+    assert front_end.cell(SETUP) == ""
+    yield front_end
+    front_end.close()
+
+
+@pytest.mark.parametrize("run", ["run(line({}))", "await arun(line({}))"], ids=["sync", "async"])
+class TestCell:
+    def test_approve(self, kernel, run):
+        seen = kernel.cell(f"show({run.format('')})", "a")
+        assert "ANSWER approve None '' human" in seen
+
+    def test_the_card_is_html_and_harmless(self, kernel, run):
+        seen = kernel.cell(f"show({run.format(repr({'s': '<script>alert(1)</script>'}))})", "a")
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in seen
+        assert "<script>" not in seen
+
+    def test_reject_with_a_reason(self, kernel, run):
+        seen = kernel.cell(f"show({run.format('')})", "yes please", "r", "wrong one")
+        assert "yes please is none of these" in seen
+        assert "ANSWER reject None 'wrong one' human" in seen
+
+    def test_edit(self, kernel, run):
+        seen = kernel.cell(f"show({run.format('')})", "e", '{"x": NaN}', "", '{"x": 7}', "y")
+        assert "not accepted: NaN" in seen
+        assert "Your edit" in seen
+        assert "ANSWER edit {'x': 7}" in seen
+
+    def test_remember(self, kernel, run):
+        asked = run.format("session='keep', digest='same', remember='same'")
+        seen = kernel.cell(f"show({asked}); show({asked})", "s")
+        assert "approve these same arguments, for 60 minutes" in seen
+        assert "human" in seen
+        kernel.cell("[store.take(key) for key, _ in store.scan('approvals/remembered/')]")
+        assert "ANSWER approve None '' remembered" in seen
+
+    def test_without_anybody_denied_and_told_what_to_do(self, kernel, run):
+        seen = kernel.cell(f"show({run.format('')})", allow_stdin=False)
+        assert "unavailable" in seen
+        assert "resume_with_buttons" in seen
+
+
+def test_parallel_questions_take_turns(kernel):
+    seen = kernel.cell(
+        "[show(a) for a in await asyncio.gather(*(arun(line({'x': x})) for x in range(3)))];", "a", "r", "", "a"
+    )
+    assert seen.count("ANSWER approve") == 2
+    assert seen.count("ANSWER reject") == 1
+
+
+def test_questions_of_threads_take_turns(kernel):
+    code = """
+import contextvars
+threads = [threading.Thread(target=contextvars.copy_context().run, args=(lambda: show(run(line())),)) for _ in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+None
+"""
+    assert kernel.cell(code, "a", "a", "a").count("ANSWER approve") == 3
+
+
+def test_a_question_given_up_leaves_no_box_that_answers_the_next(kernel_of_abandoned_questions):
+    kernel = kernel_of_abandoned_questions
+    first = kernel.cell("show(run(line(timeout=0.4)))")
+    assert "timeout" in first
+
+    def stale(prompt):
+        assert "then a space and 1" in prompt
+        return "a"
+
+    seen = kernel.cell("show(run(line()))", stale, "r 1", "because 1")
+    assert "ANSWER reject None 'because' human" in seen
+    assert kernel.cell("print([t.name for t in threading.enumerate() if 'approver' in t.name])") == "[]\n"
+
+
+@pytest.mark.parametrize("run", ["run(line())", "await arun(line())"], ids=["sync", "async"])
+def test_interrupting_the_kernel_takes_the_question_back(kernel_of_abandoned_questions, run):
+    kernel = kernel_of_abandoned_questions
+
+    def interrupt(prompt):
+        threading.Timer(0.2, kernel.manager.interrupt_kernel).start()
+
+    began = time.monotonic()
+    seen = kernel.cell(f"show({run})", interrupt)
+    assert time.monotonic() - began < 5
+    assert re.search("ERROR (KeyboardInterrupt|CancelledError)", seen)
+    time.sleep(0.3)
+    left = "print([t.name for t in threading.enumerate() if 'approver' in t.name], list(store.scan('approvals/open/')))"
+    assert kernel.cell(left) == "[] []\n"
+
+
+def test_outside_a_kernel_denied_and_told_what_to_do(sync_desk):
+    from guarded_tools.approvers.notebook import NotebookApprover
+
+    answer = sync_desk.ask(sync_desk.request(), NotebookApprover())
+    assert answer.cause == "unavailable"
+    assert "outside a Jupyter kernel" in answer.text
+
+
+def test_nbclient_has_nobody_at_it(tmp_path):
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(SETUP), nbformat.v4.new_code_cell("show(run(line()))")],
+        metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}},
+    )
+    nbclient.NotebookClient(notebook, timeout=60).execute(cwd=str(tmp_path))
+    text = notebook.cells[1].outputs[0]["text"]
+    assert "unavailable" in text
+    assert "without anybody at it" in text
+
+
+# Buttons
+
+MODULES = """
+import pathlib, sys, tempfile, time
+sys.path.insert(0, {here!r})
+from test_interrupt import Run, turn, ASK
+from guarded_tools.approvers.notebook import resume_with_buttons
+"""
+AGENT = """
+tools = {'t': ASK | {'approval': {'remember': 'tool'}}, 'asks_itself': ASK}
+agents = Run(pathlib.Path(tempfile.mkdtemp()), open_store('memory://'), time.time, tools=tools)
+"""
+
+
+@pytest.fixture(scope="module")
+def kernel_with_agents():
+    front_end = FrontEnd()
+    assert front_end.cell(SETUP + MODULES.format(here=str(Path(__file__).parent))) == ""
+    yield front_end
+    front_end.close()
+
+
+@pytest.fixture
+def agents(kernel_with_agents):
+    kernel_with_agents.widgets.clear()
+    assert kernel_with_agents.cell(AGENT) == ""
+    return kernel_with_agents
+
+
+def start(calls, how="resume_with_buttons(agents.agent, agents.go(), agents.config)"):
+    return f"agents.agent_of(turn(*{calls!r})); buttons = {how}"
+
+
+def test_buttons_resume_several_asks_in_any_order(agents):
+    agents.cell(start([("t", {"x": 1}), ("u", {"x": 2}), ("t", {"x": 3})]))
+    assert agents.labels().count("Approve") == 3
+    assert agents.labels().count("Approve ANY arguments of t, for 60 minutes") == 2
+    for x, at in ((3, 2), (1, 0), (2, 0)):
+        agents.click("Approve", at)
+        assert agents.cell("print(agents.ran[-1][1])") == f"{x}\n"
+    assert agents.cell("print(len(agents.ran), buttons.pending)") == "3 []\n"
+
+
+def test_a_click_approves_and_the_next_question_follows(agents):
+    agents.cell(start([("u", {"x": 2})]))
+    agents.click("Approve")
+    assert (
+        agents.cell("print(agents.ran, buttons.pending, buttons.result['messages'][-1].text)") == "[('u', 2)] [] done\n"
+    )
+    assert any("No question waits. The agent says: done" in str(s.get("value")) for s in agents.widgets.values())
+
+
+def test_a_click_rejects_with_the_reason(agents):
+    agents.cell(start([("u", {"x": 2})]))
+    agents.write("too big", _model_name="TextModel")
+    agents.click("Reject")
+    seen = agents.cell("print(agents.ran, agents.answers())")
+    assert seen.startswith("[]")
+    assert "too big" in seen
+
+
+def test_a_click_runs_what_was_edited_once_it_is_json(agents):
+    agents.cell(start([("u", {"x": 2})]))
+    agents.write('{"x": 2, "x": 3}', _model_name="TextareaModel")
+    agents.click("Run as edited below")
+    assert any("appears twice" in str(s.get("value")) for s in agents.widgets.values())
+    agents.write('{"x": 30}', _model_name="TextareaModel")
+    agents.click("Run as edited below")
+    assert agents.cell("print(agents.ran)") == "[('u', 30)]\n"
+
+
+def test_a_click_answers_in_its_place(agents):
+    agents.cell(start([("u", {"x": 2})]))
+    agents.click("Answer in its place")
+    assert any("write the answer first" in str(s.get("value")) for s in agents.widgets.values())
+    agents.write("forty", _model_name="TextModel")
+    agents.click("Answer in its place")
+    assert agents.cell("print(agents.ran, agents.answers())") == "[] {'call_0': 'forty'}\n"
+
+
+def test_a_tools_own_question_gets_a_box_of_its_own(agents):
+    agents.cell(start([("asks_itself", {"x": 2})]))
+    agents.click("Approve")
+    agents.write('{"n": 1}', placeholder="the answer, as text or JSON")
+    agents.click("Send")
+    assert agents.cell("print(agents.ran)") == "[('asks_itself', 2, {'n': 1})]\n"
+
+
+def test_an_async_agent_is_resumed_on_the_kernels_loop(agents):
+    how = (
+        "resume_with_buttons(agents.agent, await agents.agent.ainvoke({'messages': [('user', 'go')]}, agents.config), "
+    )
+    how += "agents.config, run=lambda command: agents.agent.ainvoke(command, agents.config))"
+    agents.cell(start([("u", {"x": 2})], how))
+    agents.click("Approve")
+    assert agents.cell("await asyncio.sleep(0.5); print(agents.ran, buttons.pending)") == "[('u', 2)] []\n"
+
+
+def test_a_run_that_fails_says_so_and_can_be_resumed(agents):
+    agents.cell(start([("u", {"x": 2})]))
+    agents.cell("real, buttons._run = buttons._run, lambda command: 1 / 0")
+    agents.click("Approve")
+    assert any("the run failed: ZeroDivisionError" in str(s.get("value")) for s in agents.widgets.values())
+    agents.cell("buttons._run = real")
+
+
+def test_without_a_thread_nothing_can_be_resumed():
+    from guarded_tools.approvers.notebook import resume_with_buttons
+
+    with pytest.raises(ValueError, match="thread_id"):
+        resume_with_buttons(object(), {"__interrupt__": []})
