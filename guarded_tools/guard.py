@@ -31,7 +31,7 @@ from guarded_tools.in_force import InForce, PolicySource
 from guarded_tools.policy.model import Policy
 from guarded_tools.secrets import mask
 from guarded_tools.state import state_dir
-from guarded_tools.steps import Line, Step, arun, is_suspension, run
+from guarded_tools.steps import Line, Step, arun, run, will_run_again
 from guarded_tools.stores import Store, open_store
 from guarded_tools.values import (
     ApprovalRequest,
@@ -430,7 +430,7 @@ class Guard:
         except BaseException as error:  # noqa: BLE001 - handed on as it is by whoever unwraps it
             ended = _Ended(error=error)
         tool = time.perf_counter() - began
-        suspended = ended.error is not None and is_suspension(ended.error)
+        suspended = ended.error is not None and will_run_again(ended.error)
         outcome: Outcome = "never_ran" if suspended else judge(ended.value if ended.error is None else ended.error)
         refunded = 0
         try:

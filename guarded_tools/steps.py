@@ -63,3 +63,8 @@ def is_suspension(error: BaseException) -> bool:
     """
     errors = sys.modules.get("langgraph.errors")  # nothing can have raised it where it was never imported
     return errors is not None and isinstance(error, errors.GraphBubbleUp)
+
+
+def will_run_again(error: BaseException) -> bool:
+    """Whether LangGraph runs the body anew once the run goes on: after an interrupt, not after a hand-over."""
+    return is_suspension(error) and not isinstance(error, sys.modules["langgraph.errors"].ParentCommand)

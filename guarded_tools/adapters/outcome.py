@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 from guarded_tools.errors import ConnectionFailed
+from guarded_tools.steps import is_suspension
 from guarded_tools.values import Outcome
 
 Judge: TypeAlias = Callable[[Any], Outcome]
@@ -49,7 +50,7 @@ _STARTING = frozenset({"_create_platform_compatible_process", "open_process"})
 def judge_plain(result: object) -> Outcome:
     """Judge a body of which nothing is known: it may have done much before it raised, so nothing is given back."""
     if isinstance(result, BaseException):
-        return "unknown" if _was_lost(result) else "error"
+        return _judge_exception(result)
     return "error" if _says_error(result) else "ok"
 
 
@@ -91,9 +92,15 @@ def _judge_failure(error: BaseException) -> Outcome:
     if _was_not_sent(error):
         return "never_ran"
     # A ValidationError comes from reading the answer: there was one, and it is not understood.
-    if _jsonrpc_code(error) in _JSONRPC_AMBIGUOUS or "ValidationError" in _names(error) or _was_lost(error):
+    if _jsonrpc_code(error) in _JSONRPC_AMBIGUOUS or "ValidationError" in _names(error):
         return "unknown"
-    return "error"
+    return _judge_exception(error)
+
+
+def _judge_exception(error: BaseException) -> Outcome:
+    if is_suspension(error):  # an interrupt is the guard's own business; this is a hand-over to the parent graph
+        return "ok"
+    return "unknown" if _was_lost(error) else "error"
 
 
 def _was_not_sent(error: BaseException) -> bool:

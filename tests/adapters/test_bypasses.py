@@ -108,6 +108,7 @@ ROADS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:This API is in beta")
 @pytest.mark.parametrize("road", ROADS)
 def test_every_way_into_a_denied_tool_is_denied(denied: BaseTool, road: str) -> None:
     answer = ROADS[road](denied)

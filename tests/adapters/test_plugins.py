@@ -22,6 +22,7 @@ from langchain_core.tools import BaseTool, tool
 from langchain_mcp_adapters.tools import load_mcp_tools
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
+from langgraph.errors import ParentCommand
 from langgraph.prebuilt import ToolRuntime
 from langgraph.types import Command, interrupt
 from mcp.server.fastmcp import FastMCP
@@ -569,3 +570,17 @@ async def test_a_tool_that_a_server_adds_later_is_decided_too(
         (answer,) = answers_of(await agent.ainvoke(ASK))
         assert "DENIED" in text(answer)
     assert arrived == []
+
+
+def test_a_body_that_hands_over_to_the_parent_graph_has_run(make_guard: Any, outcomes: Any) -> None:
+    @tool
+    def add(n: int) -> str:
+        """Hand over."""
+        raise ParentCommand(Command(graph=Command.PARENT, goto="elsewhere"))
+
+    guard = make_guard(limited(5))
+    (guarded,) = guard.wrap([add])
+    with pytest.raises(ParentCommand):
+        guarded.invoke({"n": 1})
+    assert outcomes()[-1] == ("settled", "add", "ok")
+    assert [usage.used for usage in guard.usage()] == [1]
