@@ -131,6 +131,11 @@ class AuditLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        # A notebook makes guards by the hundred and closes none.
+        if getattr(self, "_lock", None) is not None:
+            self._let_go()
+
     def __repr__(self) -> str:
         return f"AuditLog({str(self.path)!r}, fsync={self.fsync!r})"
 

@@ -1,5 +1,6 @@
 """What one process writes: the lines, their chain, their files, and what happens when they cannot be written."""
 
+import gc
 import hashlib
 import json
 import os
@@ -403,3 +404,11 @@ def test_an_fsync_that_fails_refuses_and_takes_the_line_back(make_log, event, pa
     log.write(event(3))
     assert [record["tool"] for record in read(path)] == ["tool_1", "tool_3"]
     assert verify(path) == []
+
+
+def test_logs_that_are_dropped_leave_no_descriptors(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(50):
+        AuditLog(tmp_path / f"{number}.jsonl").write(AuditEvent("control"))
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
