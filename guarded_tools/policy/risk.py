@@ -112,6 +112,8 @@ _CHOICE = _words("action operation mode method")
 
 _OPENING = 8  # words of a description among which its verb is looked for
 
+_DESCRIBING = re.compile(r"[a-z]+|,")
+_JOINING = frozenset({"and", "or", "then", ","})
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
@@ -141,7 +143,12 @@ def _worst(*classes: Classified) -> Classified:
 
 
 def _by_name(name: str) -> Classified | None:
+    if not name.isascii():
+        return Classified(
+            "destructive", "name is not plain ASCII"
+        )  # a letter that only looks like another hides a verb
     words = [word.lower() for word in _WORD.findall(name)]
+    loud = [word for word in words if word in _UNMISTAKABLE]
     end = next((at for at, word in enumerate(words) if at and word in _PREPOSITIONS), len(words))
     words = words[:end]
     verbs = [word for word in words if word in _CLASS]
@@ -153,7 +160,7 @@ def _by_name(name: str) -> Classified | None:
         return Classified("financial", f"name says {moving[0]!r} of money")
     if not verbs:
         return None
-    strongest = _strongest([head, *(verb for verb in verbs if verb in _UNMISTAKABLE)])
+    strongest = _strongest([head, *loud])
     return Classified(_CLASS[strongest], f"name says {strongest!r}")
 
 
@@ -180,15 +187,23 @@ def _by_description(description: str) -> Classified | None:
 
 
 def _leading_verbs(description: str) -> list[str]:
-    """The first verb of the first sentence, and those that `and`, `or` or a comma join to it."""
-    sentence = re.split(r"[.\n:;]", description.strip(), maxsplit=1)[0]
+    """The first verb of the first sentence, and those that `and`, `or`, `then` or a comma join to it.
+
+    Of later sentences, which often tell how to use a tool, only those that begin with the worst verbs count.
+    """
+    first, *later = re.split(r"[.\n:;]", description.strip())
     verbs: list[str] = []
     before = ""
-    for at, word in enumerate(re.findall(r"[a-z]+|,", sentence.lower())):
+    for at, word in enumerate(_DESCRIBING.findall(first.lower())):
         verb = _verb(word)
-        if verb and (at < _OPENING if not verbs else before in {"and", "or", ","} and verb not in _NOUNS):
+        if verb and (at < _OPENING if not verbs else before in _JOINING and verb not in _NOUNS):
             verbs.append(verb)
         before = word
+    for sentence in later:
+        opening = _DESCRIBING.match(sentence.strip().lower())
+        verb = _verb(opening[0]) if opening else None
+        if verb and verb not in _NOUNS and RANK[_CLASS[verb]] >= RANK["financial"]:
+            verbs.append(verb)
     return verbs
 
 

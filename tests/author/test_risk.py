@@ -44,6 +44,7 @@ def test_spelling_of_a_name_does_not_matter(name):
         ("bulk_delete_users", "destructive"),
         ("batch_update_rows", "write"),
         ("batch_render", "execute"),
+        ("list_users_to_delete", "destructive"),
         ("list_deleted_items", "read"),
         ("get_payment", "read"),
         ("process_payment", "financial"),
@@ -58,7 +59,8 @@ def test_the_verb_of_a_name_decides(name, risk):
 
 
 @pytest.mark.parametrize(
-    ("name", "description"), [("frobnicate", ""), ("", ""), ("widget", "The widget."), ("工具", "读取")]
+    ("name", "description"),
+    [("frobnicate", ""), ("", ""), ("widget", "The widget."), ("工具", "读取"), ("d\u0435lete_user", "Get a user")],
 )
 def test_what_nobody_can_tell_is_never_read(name, description):
     assert classify(name, description).risk == "destructive"
@@ -70,6 +72,9 @@ def test_what_nobody_can_tell_is_never_read(name, description):
         ("console_messages", "Returns all console messages", "read"),
         ("get_report", "Deletes the report and answers its last copy", "destructive"),
         ("get_report", "Finds the report, deletes it and answers its last copy", "destructive"),
+        ("get_report", "Finds the report then deletes it", "destructive"),
+        ("get_report", "Gets the report. Deletes it afterwards.", "destructive"),
+        ("get_report", "Gets the report. Set limit to page. Call it once.", "read"),
         ("update_row", "Update a row. This cannot be undone.", "destructive"),
         ("lookup", "Looks up and executes arbitrary Python code", "execute"),
         ("query_metrics", "Run a PromQL query", "read"),
