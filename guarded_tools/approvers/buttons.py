@@ -22,6 +22,7 @@ class Buttons:
         self._run = run
         self._session = session
         self._resuming: asyncio.Future[Any] | None = None
+        self._places: dict[str, int] = {}
         self.result = result
         self.widget = ipywidgets.VBox()
         self._show()
@@ -63,7 +64,10 @@ class Buttons:
     def _show(self, error: BaseException | None = None) -> None:
         import ipywidgets
 
-        parts = [self._card(waiting) for waiting in self.pending]
+        # LangGraph lists them in the order in which they came up; what a human is about to click must not move.
+        for waiting in self.pending:
+            self._places.setdefault(waiting.id, len(self._places))
+        parts = [self._card(waiting) for waiting in sorted(self.pending, key=lambda one: self._places[one.id])]
         if error is not None:
             parts.insert(0, ipywidgets.HTML(_line(f"the run failed: {type(error).__name__}: {error}", "danger")))
         elif not parts:
