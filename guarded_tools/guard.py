@@ -33,6 +33,7 @@ from guarded_tools.secrets import mask
 from guarded_tools.state import state_dir
 from guarded_tools.steps import Line, Step, arun, run, will_run_again
 from guarded_tools.stores import Store, open_store
+from guarded_tools.telemetry import trace_ids
 from guarded_tools.values import (
     ApprovalRequest,
     Approver,
@@ -494,6 +495,7 @@ class Guard:
                 guard_ms=spent * 1000,
                 human_ms=case.human * 1000 if case.human else None,
                 tool_ms=None if tool is None else tool * 1000,
+                trace=trace_ids(),
             )
         )
 

@@ -1,0 +1,153 @@
+"""Events as OpenTelemetry spans and metrics, named by the GenAI and MCP semantic conventions (in development, 2026)."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from guarded_tools.errors import GuardError
+from guarded_tools.secrets import mask
+from guarded_tools.telemetry import Observer
+from guarded_tools.values import AuditEvent
+
+try:
+    from opentelemetry import context, metrics, trace
+    from opentelemetry.trace import Span, StatusCode
+except ImportError as error:
+    raise GuardError("OpenTelemetry's API is not installed: pip install opentelemetry-api") from error
+
+_NAME = "guarded_tools"
+# Names that only a model knows would each become a time series of their own.
+_UNKNOWN_TOOL = ("(default deny)", "(no policy)", "(lock)")
+# From the conventions, for both durations.
+_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
+
+
+class _Running(NamedTuple):
+    """A call whose body runs, in the context it runs in; ``outer`` is the guarded call that made it, if one did."""
+
+    key: str
+    span: Span
+    token: Any
+    outer: _Running | None
+
+
+# In the context and not in a table: a call that never settles is forgotten with the context it was made in.
+_running: ContextVar[_Running | None] = ContextVar("guarded_tools_running", default=None)
+
+
+def observer(tracer_provider: Any, meter_provider: Any) -> Observer:
+    """Make the observer that :func:`guarded_tools.telemetry.to_opentelemetry` promises."""
+    return _Instruments(tracer_provider, meter_provider).observe
+
+
+class _Instruments:
+    def __init__(self, tracer_provider: Any, meter_provider: Any) -> None:
+        self._tracer = trace.get_tracer(_NAME, tracer_provider=tracer_provider)
+        meter = metrics.get_meter(_NAME, meter_provider=meter_provider)
+        self._executions = meter.create_histogram(
+            "gen_ai.tool.execution.duration",
+            unit="s",
+            description="Duration of tool executions",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._operations = meter.create_histogram(
+            "mcp.client.operation.duration",
+            unit="s",
+            description="Duration of calls of an MCP server's tools, as their caller sees it",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._calls = meter.create_counter(
+            "guarded_tools.calls", unit="{call}", description="Guarded calls, by what became of them"
+        )
+        self._approvals = meter.create_histogram(
+            "guarded_tools.approval.duration",
+            unit="s",
+            description="How long calls waited for a human",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+
+    def observe(self, event: AuditEvent) -> None:
+        if event.kind == "admitted":
+            self._begin(event)
+        elif event.kind == "settled":
+            self._end(event)
+        elif event.kind == "refused":
+            self._refuse(event)
+        elif event.kind == "answered":
+            verdict = str((event.approval or {}).get("verdict", ""))
+            labels = {"gen_ai.tool.name": mask(event.tool), "guarded_tools.verdict": verdict}
+            self._approvals.record((event.human_ms or 0.0) / 1000, labels)
+
+    def _begin(self, event: AuditEvent) -> None:
+        span = self._tracer.start_span(f"execute_tool {mask(event.tool)}", attributes=_describe(event))
+        token = context.attach(trace.set_span_in_context(span))
+        _running.set(_Running(event.key, span, token, _running.get()))
+
+    def _end(self, event: AuditEvent) -> None:
+        running = _running.get()
+        while running is not None and running.key != event.key:
+            running = running.outer
+        if running is None:  # settled in another context than it was admitted in
+            return
+        context.detach(running.token)
+        _running.set(running.outer)
+        running.span.set_attributes(_describe(event))
+        _fail(running.span, event)
+        running.span.end()
+        labels = _labels(event)
+        self._executions.record((event.tool_ms or 0.0) / 1000, labels)
+        if event.server:
+            self._operations.record((event.tool_ms or 0.0) / 1000, labels | {"mcp.method.name": "tools/call"})
+        self._count(event)
+
+    def _refuse(self, event: AuditEvent) -> None:
+        now = time.time_ns()
+        began = now - int(((event.guard_ms or 0.0) + (event.human_ms or 0.0)) * 1e6)
+        name = "execute_tool" if event.rule in _UNKNOWN_TOOL else f"execute_tool {mask(event.tool)}"
+        span = self._tracer.start_span(name, attributes=_describe(event), start_time=began)
+        _fail(span, event)
+        span.end(now)
+        self._count(event)
+
+    def _count(self, event: AuditEvent) -> None:
+        name = "_OTHER" if event.rule in _UNKNOWN_TOOL else mask(event.tool)
+        self._calls.add(1, {"gen_ai.tool.name": name, "guarded_tools.outcome": str(event.outcome)})
+
+
+def _labels(event: AuditEvent) -> dict[str, str]:
+    labels = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": mask(event.tool),
+        "gen_ai.tool.type": "extension" if event.server else "function",
+    }
+    return labels if event.outcome in {None, "ok"} else labels | {"error.type": str(event.outcome)}
+
+
+def _describe(event: AuditEvent) -> dict[str, Any]:
+    """A span's attributes. Of the arguments only the names, as everywhere."""
+    attributes: dict[str, Any] = {
+        **_labels(event),
+        "gen_ai.conversation.id": mask(event.session),
+        "gen_ai.tool.call.id": event.call_id and mask(event.call_id),
+        "mcp.method.name": "tools/call" if event.server else None,
+        "guarded_tools.key": event.key,
+        "guarded_tools.rule": mask(event.rule),
+        "guarded_tools.policy": event.policy,
+        "guarded_tools.outcome": event.outcome,
+        "guarded_tools.server": mask(event.server),
+        "guarded_tools.grant": event.grant and mask(event.grant),
+        "guarded_tools.arguments": [mask(name) for name in event.args],
+        "guarded_tools.retry_after": event.retry_after,
+        "guarded_tools.refunded": event.refunded or None,
+        "guarded_tools.verdict": (event.approval or {}).get("verdict"),
+        "guarded_tools.guard_ms": event.guard_ms,
+        "guarded_tools.human_ms": event.human_ms,
+    }
+    return {name: value for name, value in attributes.items() if value is not None and value not in ("", [])}
+
+
+def _fail(span: Span, event: AuditEvent) -> None:
+    if event.outcome != "ok":
+        span.set_status(StatusCode.ERROR, mask(event.message) or str(event.outcome))
