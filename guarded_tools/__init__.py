@@ -15,8 +15,11 @@ from guarded_tools._version import __version__
 
 if TYPE_CHECKING:
     from guarded_tools.adapters.servers import guarded_tools
-    from guarded_tools.approvers import deny_all
+    from guarded_tools.approvers import deny_all, withdrawn
+    from guarded_tools.approvers.buttons import resume_with_buttons
+    from guarded_tools.approvers.inbox import InboxApprover
     from guarded_tools.approvers.interrupt import InterruptApprover
+    from guarded_tools.approvers.notebook import NotebookApprover
     from guarded_tools.approvers.terminal import TerminalApprover
     from guarded_tools.audit import AuditLog
     from guarded_tools.errors import (
@@ -58,8 +61,10 @@ _HOME = {
     "Decision": "values",
     "Guard": "guard",
     "GuardError": "errors",
+    "InboxApprover": "approvers.inbox",
     "InterruptApprover": "approvers.interrupt",
     "Lock": "policy.lock",
+    "NotebookApprover": "approvers.notebook",
     "Policy": "policy.model",
     "PolicyError": "errors",
     "StateLost": "errors",
@@ -75,6 +80,8 @@ _HOME = {
     "guarded_tools": "adapters.servers",
     "open_store": "stores",
     "pictify_tools": "pictify.connection",
+    "resume_with_buttons": "approvers.buttons",
+    "withdrawn": "approvers",
 }
 
 __all__ = [
@@ -89,8 +96,10 @@ __all__ = [
     "Decision",
     "Guard",
     "GuardError",
+    "InboxApprover",
     "InterruptApprover",
     "Lock",
+    "NotebookApprover",
     "Policy",
     "PolicyError",
     "StateLost",
@@ -107,6 +116,8 @@ __all__ = [
     "guarded_tools",
     "open_store",
     "pictify_tools",
+    "resume_with_buttons",
+    "withdrawn",
 ]
 
 
