@@ -20,7 +20,7 @@ FLOORS = [
     {"steps", "mcp_transport"},
     {"mcp_session", "html"},
     {"policy", "stores", "approvers", "audit"},
-    {"remembered"},
+    {"remembered", "answer"},
     {"flood"},
     {"consent"},
     {"in_force", "denial", "telemetry"},

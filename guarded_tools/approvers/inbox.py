@@ -16,12 +16,14 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from guarded_tools.approvers.calling import Altered, Unanswered, who, withdrawn
 from guarded_tools.errors import StoreError
-from guarded_tools.stores import Store, open_store
 from guarded_tools.values import ApprovalRequest, Usage, Verdict, digest
+
+if TYPE_CHECKING:
+    from guarded_tools.stores import Store
 
 POLL = 0.2
 """How often, in seconds, the one who waits looks for an answer."""
@@ -32,14 +34,14 @@ _FIELDS = [field.name for field in dataclasses.fields(ApprovalRequest) if field.
 
 
 class InboxApprover:
-    """Puts each question into ``store`` (a store or the URL of one) and waits there for an answer.
+    """Puts each question into ``store`` and waits there for an answer.
 
     Whoever runs ``guarded-tools approvals`` on the same store answers. An answer is noticed within half a second. A
     question whose process died, or that was given up, expires with its ``timeout``.
     """
 
-    def __init__(self, store: Store | str) -> None:
-        self._store = open_store(store) if isinstance(store, str) else store
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def __call__(self, request: ApprovalRequest) -> Verdict:
         """Ask, and wait for the answer.
