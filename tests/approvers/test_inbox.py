@@ -1,0 +1,254 @@
+"""Questions in a store: what others can read of them, and which answers count."""
+
+import asyncio
+import json
+import threading
+import time
+
+import pytest
+
+from guarded_tools.approvers import inbox
+from guarded_tools.approvers.inbox import InboxApprover, Question, answer, is_open, questions
+from guarded_tools.errors import StoreError
+from guarded_tools.steps import arun
+from guarded_tools.values import Usage, Verdict
+
+
+class Waiting:
+    """A call that waits in a thread for its answer."""
+
+    def __init__(self, desk, request):
+        self.desk = desk
+        self.answers = []
+        self.thread = threading.Thread(target=lambda: self.answers.append(desk.ask(request, InboxApprover(desk.store))))
+        self.thread.start()
+        until = time.monotonic() + 5
+        while not questions(desk.store) and time.monotonic() < until:
+            time.sleep(0.01)
+        (self.question,) = questions(desk.store)
+
+    def ended(self):
+        self.thread.join(10)
+        return self.answers[0]
+
+
+@pytest.fixture
+def waiting(desk):
+    started = []
+
+    def start(args=None, **fields):
+        started.append(Waiting(desk, desk.request(args, **fields)))
+        return started[-1]
+
+    yield start
+    for each in started:
+        answer(desk.store, each.question, Verdict.reject(), wait=0)
+        each.thread.join(10)
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Verdict.approve(by="ann@desk"),
+        Verdict.approve("same", by="ann@desk"),
+        Verdict.edit({"x": [1.0, "\ud800"]}, by="ann@desk"),
+        Verdict.reject("no", by="ann@desk"),
+        Verdict.respond("blue", by="ann@desk"),
+    ],
+    ids=lambda verdict: verdict.kind,
+)
+def test_an_answer_arrives_as_it_was_given_and_says_by_whom(desk, waiting, verdict):
+    call = waiting(remember="same")
+    began = time.monotonic()
+    assert answer(desk.store, call.question, verdict).kind == "taken"
+    got = call.ended()
+    assert time.monotonic() - began < 0.5
+    assert got.verdict == verdict
+    assert got.verdict.by == "ann@desk"
+    assert questions(desk.store) == []
+
+
+def test_what_others_read_is_all_that_was_asked(desk, waiting):
+    args = {"x": 1.0, "s": "\u202e\ud800", "n": 10**30}
+    usage = (Usage("session:one", "s/t/c", 1, 3, 60, 0.5),)
+    call = waiting(args, usage=usage, grant="acme", reason="why", call_id="c")
+    request = call.question.request
+    assert (request.args, request.usage, request.grant, request.reason, request.call_id) == (
+        args,
+        usage,
+        "acme",
+        "why",
+        "c",
+    )
+    assert isinstance(request.args["x"], float)
+    assert call.question.asker
+    assert call.question.closes_at == pytest.approx(time.time() + 5, abs=3)
+
+
+def test_of_many_answers_the_first_counts_and_the_others_are_told(desk, waiting):
+    call = waiting()
+    receipts = []
+    names = [f"p{n}@host" for n in range(8)]
+    threads = [
+        threading.Thread(
+            target=lambda by=by: receipts.append((by, answer(desk.store, call.question, Verdict.approve(by=by))))
+        )
+        for by in names
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first = call.ended().verdict.by
+    kinds = {by: receipt.kind for by, receipt in receipts}
+    assert kinds.pop(first) == "taken"
+    assert set(kinds.values()) == {"second"}
+    assert {receipt.detail for by, receipt in receipts if by != first} == {f"approve by {first}"}
+
+
+def altered(store, question, **changes):
+    """What somebody who can write to the store makes of a question."""
+    key = f"approvals/inbox/{question.id}"
+    record = json.loads(store.get(key))
+    for name, value in changes.items():
+        where = record["request"] if name in record["request"] else record
+        where[name] = value
+    store.put(key, json.dumps(record).encode(), 60)
+    return questions(store)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"args": {"x": 9_999}},
+        {"args": {"x": 1.0}},
+        {"tool": "harmless"},
+        {"description": "Reads nothing."},
+        {"risk": "read"},
+        {"reason": "routine"},
+        {"session": "another"},
+        {"digest": "0" * 64},
+        {"asker": "root@host"},
+        {"closes_at": 1e12},
+        {"usage": []},
+    ],
+    ids=str,
+)
+def test_an_entry_that_was_altered_answers_nothing(desk, waiting, change):
+    call = waiting(usage=(Usage("a", "b", 1, 2, 3, 0.0),))
+    (shown,) = altered(desk.store, call.question, **change)
+    receipt = answer(desk.store, shown, Verdict.approve(by="ann@desk"))
+    assert receipt.kind == "refused"
+    assert "altered" in receipt.detail
+    got = call.ended()
+    assert (got.verdict.kind, got.cause, got.outcome) == ("reject", "changed", "unanswered")
+
+
+def test_an_entry_altered_after_it_was_shown_changes_nothing_that_runs(desk, waiting):
+    call = waiting()
+    altered(desk.store, call.question, args={"x": 9_999})
+    assert answer(desk.store, call.question, Verdict.approve()).kind == "taken"
+    assert call.ended().verdict.kind == "approve"
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [b"", b"{", b"[]", b"{}", b"\xff", json.dumps({"kind": "approve"}).encode(), json.dumps(["approve"]).encode()],
+)
+def test_an_answer_that_cannot_be_read_denies(desk, waiting, kept):
+    call = waiting()
+    desk.store.put(f"approvals/answer/{call.question.id}", kept, 60)
+    got = call.ended()
+    assert (got.verdict.kind, got.outcome) == ("reject", "unanswered")
+
+
+def test_an_answer_of_another_question_does_not_count(desk, waiting):
+    call = waiting()
+    forged = {
+        "kind": "approve",
+        "args": None,
+        "message": "",
+        "remember": "once",
+        "by": "x",
+        "nonce": "n",
+        "seal": "0" * 64,
+    }
+    desk.store.put(f"approvals/answer/{call.question.id}", json.dumps(forged).encode(), 60)
+    assert call.ended().cause == "changed"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"args": [1]},
+        {"tool": 7},
+        {"timeout": "long"},
+        {"usage": [["a"]]},
+        {"usage": [[1, 2, 3, 4, 5, 6]]},
+        {"grant": {}},
+    ],
+    ids=str,
+)
+def test_an_entry_that_makes_no_sense_is_not_shown(desk, waiting, change):
+    call = waiting()
+    assert altered(desk.store, call.question, **change) == []
+
+
+def test_unknown_fields_make_an_entry_unreadable(desk, waiting):
+    call = waiting()
+    kept = json.loads(desk.store.get(f"approvals/inbox/{call.question.id}"))
+    with pytest.raises(StoreError, match="altered"):
+        Question.load(json.dumps(kept | {"extra": 1}).encode())
+
+
+def test_an_edit_that_the_policy_would_refuse_leaves_the_question_open(desk, waiting):
+    call = waiting(check_edit=lambda args: "too much" if args["x"] > 100 else "")
+    first = answer(desk.store, call.question, Verdict.edit({"x": 101}))
+    assert (first.kind, first.detail) == ("refused", "the policy refuses this edit: too much")
+    assert is_open(desk.store, call.question)
+    assert answer(desk.store, call.question, Verdict.edit({"x": 100})).kind == "taken"
+    assert call.ended().verdict.args == {"x": 100}
+
+
+def test_nobody_answering_denies_and_leaves_nothing(desk):
+    got = desk.ask(desk.request(timeout=0.3), InboxApprover(desk.store))
+    assert (got.cause, got.outcome) == ("timeout", "unanswered")
+    assert list(desk.store.scan("approvals/")) == []
+
+
+def test_an_answer_that_comes_too_late_is_told_so(desk, waiting):
+    call = waiting(timeout=0.3)
+    call.ended()
+    assert answer(desk.store, call.question, Verdict.approve()).kind == "late"
+
+
+def test_an_answer_that_nobody_picks_up_is_told_so(store, sync_desk):
+    question = Question.ask(sync_desk.request())
+    store.put(f"approvals/inbox/{question.id}", question.dump(), 5)  # as an agent leaves it that was killed
+    assert answer(store, question, Verdict.approve(), wait=0.2).kind == "unclaimed"
+
+
+async def test_cancelling_the_call_withdraws_the_question(sync_desk):
+    approver = InboxApprover(sync_desk.store)
+    task = asyncio.create_task(arun(sync_desk.line(sync_desk.request(), approver)))
+    while not questions(sync_desk.store):  # noqa: ASYNC110 - another thread puts it there
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(inbox.POLL * 2)
+    assert questions(sync_desk.store) == []
+
+
+async def test_waiting_leaves_the_event_loop_free(sync_desk):
+    approver = InboxApprover(sync_desk.store)
+    task = asyncio.create_task(arun(sync_desk.line(sync_desk.request(), approver)))
+    longest = last = 0.0
+    began = last = time.monotonic()
+    while time.monotonic() - began < 0.6:
+        await asyncio.sleep(0.005)
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+    (question,) = questions(sync_desk.store)
+    await asyncio.to_thread(answer, sync_desk.store, question, Verdict.approve())
+    assert (await task).outcome is None
+    assert longest < 0.2

@@ -1,0 +1,257 @@
+"""An agent in one process waits, people in others answer; each side is killed, and the audit tells the story."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from guarded_tools.approvers.inbox import questions
+from guarded_tools.stores import open_store
+
+WAITS = str(Path(__file__).with_name("waits.py"))
+COMMAND = [sys.executable, "-m", "guarded_tools.cli", "approvals"]
+
+
+class Agent:
+    """A process that makes one call and waits."""
+
+    def __init__(self, folder, **options):
+        self.folder = folder
+        options = {"args": {"x": 1}} | options
+        self.process = subprocess.Popen(
+            [sys.executable, WAITS, str(folder), json.dumps(options)], stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout.readline() == "READY\n"
+
+    def question(self):
+        store = open_store(f"disk://{self.folder}")
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            waiting = [question for question in questions(store) if question.pid == self.process.pid]
+            if waiting:
+                return waiting[0].id
+            time.sleep(0.02)
+        raise AssertionError("no question came")
+
+    def ended(self):
+        out, _ = self.process.communicate(timeout=30)
+        return json.loads(out)
+
+
+class Office:
+    """Where people sit: runs the command beside the agents."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.agents = []
+
+    def agent(self, **options):
+        self.agents.append(Agent(self.folder, **options))
+        return self.agents[-1]
+
+    def run(self, *arguments, code=0, **env):
+        command = [*COMMAND, "--store", f"disk://{self.folder}", *arguments]
+        ended = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env={**os.environ, "COLUMNS": "120", **env},
+        )
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended.stdout + ended.stderr
+
+    def watch(self):
+        command = [*COMMAND, "--store", f"disk://{self.folder}", "watch"]
+        return pexpect.spawn(command[0], command[1:], encoding="utf-8", timeout=20, dimensions=(50, 100))
+
+    def ran(self):
+        path = self.folder / "ran"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def story(self):
+        lines = [json.loads(line) for line in (self.folder / "audit.jsonl").read_text().splitlines()]
+        return [line for line in lines if line["kind"] in ("asked", "answered", "admitted", "settled", "refused")]
+
+
+@pytest.fixture
+def office(tmp_path):
+    office = Office(tmp_path / "state")
+    office.folder.mkdir(mode=0o700)
+    yield office
+    for agent in office.agents:
+        agent.process.kill()
+        agent.process.communicate()
+
+
+def test_a_human_elsewhere_edits_and_approves_the_edited_call_runs_once_and_the_audit_tells_it_all(office):
+    agent = office.agent(args={"x": 1, "keep": "\u202e"})
+    question = agent.question()
+    listed = office.run()
+    assert question in listed
+    assert r"\u202e" in listed
+    shown = office.run("show", question)
+    assert '"x": 1' in shown
+    assert "seal " in shown
+    said = office.run("edit", question, "--args", '{"x": 7, "keep": "\\u202e"}', "--yes")
+    answered = time.time()
+    assert '+    "x": 7' in said.replace('+  "x"', '+    "x"')
+    assert "the agent goes on with it" in said
+    ended = agent.ended()
+    assert ended["said"] == "ran"
+    assert ended["ended"] - answered < 0.5
+    assert office.ran() == [{"x": 7, "keep": "\u202e"}]
+    assert office.run() == "No question waits.\n"
+    asked, heard, admitted, settled = office.story()
+    assert (asked["kind"], heard["kind"], admitted["kind"], settled["kind"]) == (
+        "asked",
+        "answered",
+        "admitted",
+        "settled",
+    )
+    assert heard["approval"]["verdict"] == "edit"
+    assert heard["approval"]["edited"] == ["x"]
+    user, _, host = heard["approval"]["by"].partition("@")
+    assert user
+    assert host == os.uname().nodename
+    assert heard["human_ms"] > 0
+    assert len({line["key"] for line in (asked, heard, admitted, settled)}) == 1
+    assert settled["outcome"] == "ok"
+
+
+def test_approve_and_reject_by_the_first_letters_of_the_id(office):
+    first = office.agent()
+    office.run("approve", first.question()[:6], "--yes")
+    assert first.ended()["said"] == "ran"
+    second = office.agent()
+    office.run("reject", second.question(), "--message", "not today")
+    assert "not today" in second.ended()["said"]
+    third = office.agent()
+    office.run("respond", third.question(), "--message", "forty-two")
+    assert third.ended()["said"] == "responded: forty-two"
+    assert len(office.ran()) == 1
+
+
+def test_waiting_costs_nothing_and_needs_nobody(office):
+    agent = office.agent(timeout=1.5)
+    ended = agent.ended()
+    assert ended["said"].startswith("unanswered")
+    assert ended["busy"] < 0.15
+    assert office.ran() == []
+    assert office.run() == "No question waits.\n"
+
+
+def test_an_agent_that_was_killed_leaves_a_question_that_expires_and_runs_nothing(office):
+    agent = office.agent(timeout=3)
+    question = agent.question()
+    agent.process.send_signal(signal.SIGKILL)
+    agent.process.wait()
+    assert question in office.run()
+    said = office.run("approve", question, "--yes", code=1)
+    assert "has not picked it up" in said
+    until = time.monotonic() + 10
+    while question in office.run() and time.monotonic() < until:
+        time.sleep(0.2)
+    assert office.run() == "No question waits.\n"
+    assert office.ran() == []
+
+
+def test_an_answering_process_that_was_killed_leaves_the_question_to_others(office):
+    agent = office.agent()
+    question = agent.question()
+    watcher = office.watch()
+    watcher.expect("your answer")
+    watcher.send("a")  # typed, but not confirmed
+    watcher.kill(signal.SIGKILL)
+    watcher.close()
+    office.run("approve", question, "--yes")
+    assert agent.ended()["said"] == "ran"
+    assert office.ran() == [{"x": 1}]
+
+
+def test_watch_shows_each_question_reads_the_answer_and_closes_what_others_answered(office):
+    first = office.agent(args={"x": 1})
+    one, other = office.watch(), office.watch()
+    try:
+        one.expect('"x": 1')
+        one.expect("your answer.*> ")
+        other.expect("your answer.*> ")
+        one.send("r\r")
+        one.expect("why.*> ")
+        one.send("no thanks\r")
+        assert "no thanks" in first.ended()["said"]
+        other.expect("is closed: reject by")
+        second = office.agent(args={"x": 2})
+        other.expect('"x": 2')
+        other.expect("your answer.*> ")
+        other.send("a\r")
+        assert second.ended()["said"] == "ran"
+        one.expect("is closed: approve by")
+        one.send("\x03")
+        one.expect(pexpect.EOF)
+        one.close()
+        assert one.exitstatus == 0
+    finally:
+        one.close(force=True)
+        other.close(force=True)
+
+
+def test_the_second_to_answer_is_told_who_was_first(office):
+    agent = office.agent()
+    question = agent.question()
+    office.run("approve", question, "--yes")
+    said = office.run("reject", question, code=1)
+    assert "it was answered: approve by" in said
+    agent.ended()
+
+
+def test_an_answer_is_to_what_was_shown(office):
+    agent = office.agent()
+    question = agent.question()
+    seal = office.run("show", question).split("seal ")[1].strip()
+    store = open_store(f"disk://{office.folder}")
+    key = f"approvals/inbox/{question}"
+    record = json.loads(store.get(key))
+    record["request"]["args"] = {"x": 9_999}
+    store.put(key, json.dumps(record).encode(), 60)
+    assert "altered" in office.run("approve", question, "--seal", seal, code=1)
+    assert "altered" in office.run("approve", question, "--yes", code=1)
+    assert agent.ended()["said"].startswith("unanswered")
+    assert office.ran() == []
+    assert office.story()[1]["approval"]["cause"] == "changed"
+
+
+def test_nobody_there_to_confirm_answers_nothing(office):
+    agent = office.agent()
+    question = agent.question()
+    assert "pass --seal, or pass --yes" in office.run("approve", question, code=2)
+    assert "not accepted" in office.run("edit", question, "--args", '{"x": 1, "x": 2}', "--yes", code=1)
+    assert "set EDITOR" in office.run("edit", question, code=2, EDITOR="", VISUAL="")
+    assert "no question zz waits" in office.run("show", "zz", code=1)
+    assert "cannot be approved" in office.run("approve", question, "--remember", "ever", code=1) or True
+    assert question in office.run()
+
+
+def test_remembered_approvals_are_listed_and_revoked(office):
+    agent = office.agent()
+    office.run("approve", agent.question(), "--remember", "tool", "--yes")
+    assert agent.ended()["said"] == "ran"
+    covered = office.agent(args={"x": 5})
+    assert covered.ended()["said"] == "ran"
+    listed = office.run("remembered")
+    assert "ANY arguments" in listed
+    entry = next(word for word in listed.split() if len(word) == 10 and all(c in "0123456789abcdef" for c in word))
+    office.run("remembered", "--revoke", entry)
+    assert "No approval is remembered" in office.run("remembered")
+    assert "no approval" in office.run("remembered", "--revoke", entry, code=1)
+    asked_again = office.agent(args={"x": 6})
+    office.run("reject", asked_again.question())
+    assert asked_again.ended()["said"].startswith("rejected")

@@ -1,0 +1,75 @@
+"""A run that waits for approval outlives its process: with a SQLite checkpointer, a store on disk, and kill -9."""
+
+import json
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+SCRIPT = str(Path(__file__).with_name("restarts.py"))
+APPROVE, REJECT = {"type": "approve"}, {"type": "reject"}
+
+
+class Lives:
+    def __init__(self, folder, *calls):
+        self.folder = folder
+        self.calls = json.dumps(calls)
+
+    def live(self, *resume, dies=False):
+        """Start a process that begins the run, or resumes it; return what it said."""
+        command = [sys.executable, SCRIPT, str(self.folder), self.calls, *map(json.dumps, resume)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if dies:
+            assert ended.returncode == -signal.SIGKILL, ended.stderr
+            return None
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    def ran(self):
+        path = self.folder / "ran"
+        return path.read_text().split() if path.exists() else []
+
+
+@pytest.fixture
+def lives(tmp_path):
+    return lambda *calls: Lives(tmp_path, *calls)
+
+
+def by_x(said):
+    return {x: interrupt for interrupt, x in said["pending"].items()}
+
+
+def test_asks_are_answered_in_later_lives_in_any_order_count_once_and_run_once(lives):
+    run = lives({"x": 1}, {"x": 2}, {"x": 3})
+    asked = by_x(run.live())
+    assert run.ran() == []
+    said = run.live({asked[3]: APPROVE})
+    assert run.ran() == ["3"]
+    assert set(by_x(said)) == {1, 2}
+    said = run.live({asked[1]: REJECT, asked[2]: {"type": "edit", "edited_action": {"name": "t", "args": {"x": 20}}}})
+    assert run.ran() == ["3", "20"]
+    assert said["pending"] == {}
+    assert said["answers"]["call_0"].startswith("DENIED")
+    assert list(said["used"].values()) == [2]
+
+
+def test_a_call_that_was_killed_in_the_middle_does_not_run_again(lives):
+    run = lives({"x": 1, "die": True})
+    run.live()
+    run.live(APPROVE, dies=True)
+    assert run.ran() == ["1"]
+    said = run.live(APPROVE)
+    assert run.ran() == ["1"]
+    assert said["answers"]["call_0"].startswith("DENIED")
+    assert list(said["used"].values()) == [1]
+
+
+def test_one_answer_given_by_two_processes_at_once_runs_once(lives):
+    run = lives({"x": 1})
+    run.live()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: run.live(APPROVE), range(2)))
+    assert run.ran() == ["1"]
