@@ -50,6 +50,7 @@ from guarded_tools.values import (
     ToolCall,
     ToolInfo,
     Usage,
+    Usages,
     digest,
 )
 
@@ -190,9 +191,9 @@ class Guard:
         view._session = session  # noqa: SLF001 - a view of ourselves
         return view
 
-    def usage(self, session: str | None = None) -> list[Usage]:
+    def usage(self, session: str | None = None) -> Usages:
         """List the limits that were touched, of one session or of all, busiest first."""
-        return self.store.usage(None if session is None else f"session:{session}", self._now())
+        return Usages(self.store.usage(None if session is None else f"session:{session}", self._now()))
 
     def explain(self, call: ToolCall) -> Decision:
         """Say what the policy would decide. Changes nothing, counts nothing, asks nobody."""

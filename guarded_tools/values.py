@@ -91,6 +91,21 @@ class Decision(NamedTuple):
     ask: Ask | None = None
     shadow: Decision | None = None
 
+    def _repr_html_(self) -> str:
+        from guarded_tools import html
+
+        tones: dict[str, html.Tone] = {"allow": "good", "ask": "warn", "deny": "bad"}
+        rows: list[list[str | html.Cell]] = [
+            ["effect", html.Cell(self.effect, tones[self.effect])],
+            ["rule", self.rule],
+        ]
+        rows += [["because", self.message]] if self.message else []
+        rows += [["counts", f"{c.amount} of {c.max} in {c.window} s, {c.counter} for {c.scope}"] for c in self.charges]
+        rows += [["asked", f"waits {self.ask.timeout:g} s, may be remembered: {self.ask.remember}"]] if self.ask else []
+        if self.shadow is not None:
+            rows.append(["on trial", html.Cell(f"{self.shadow.effect} by {self.shadow.rule}", "quiet")])
+        return html.table("Decision", (), rows)
+
 
 class Usage(NamedTuple):
     """A counter as it stands. ``frees_in`` is in seconds until something of it is free again; 0.0 if none is used."""
@@ -101,6 +116,25 @@ class Usage(NamedTuple):
     max: int
     window: int
     frees_in: float
+
+
+class Usages(list[Usage]):
+    """Counters as they stand; in a notebook, a table of them."""
+
+    def _repr_html_(self) -> str:
+        from guarded_tools import html
+
+        rows: list[list[str | html.Cell]] = [
+            [
+                u.scope,
+                u.counter,
+                html.Cell(f"{u.used} of {u.max}", share=u.used / u.max),
+                f"{u.window} s",
+                f"{u.frees_in:.1f} s",
+            ]
+            for u in self
+        ]
+        return html.table("Usage", ("whose", "counter", "used", "window", "frees in"), rows)
 
 
 class Full(NamedTuple):

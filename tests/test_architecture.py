@@ -15,10 +15,10 @@ ROOT = Path(guarded_tools.__file__).parent
 # Lowest first. Rooms on one floor do not know each other, except where SAME_FLOOR says so.
 FLOORS = [
     {"_version"},
-    {"errors"},
+    {"errors", "html"},
     {"values", "secrets", "state"},
     {"steps", "mcp_transport"},
-    {"mcp_session", "html"},
+    {"mcp_session"},
     {"policy", "stores", "approvers", "audit"},
     {"remembered", "answer"},
     {"flood"},

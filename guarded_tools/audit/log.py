@@ -139,6 +139,11 @@ class AuditLog:
     def __repr__(self) -> str:
         return f"AuditLog({str(self.path)!r}, fsync={self.fsync!r})"
 
+    def _repr_html_(self) -> str:
+        from guarded_tools.audit.show import to_html
+
+        return to_html(self.path)
+
     def _append(self, body: str) -> None:
         head, size, torn = self._stand()
         line, own = seal(body, head.seq + 1, self._clock(), head.hash)

@@ -381,6 +381,11 @@ class Policy(Part):
             return None
         return {path: read_all(path, args) for path in self.log_values}
 
+    def _repr_html_(self) -> str:
+        from guarded_tools.policy.show import to_html
+
+        return to_html(self)
+
     def check_tools(self, names: Iterable[str]) -> tuple[Problem, ...]:
         """List the keys, globs and ``hide`` entries that match none of the server's tools, with the nearest name."""
         from guarded_tools.policy.load import unmatched

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -407,8 +408,8 @@ def test_an_fsync_that_fails_refuses_and_takes_the_line_back(make_log, event, pa
 
 
 def test_logs_that_are_dropped_leave_no_descriptors(tmp_path):
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for number in range(50):
         AuditLog(tmp_path / f"{number}.jsonl").write(AuditEvent("control"))
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
