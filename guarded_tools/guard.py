@@ -489,7 +489,7 @@ class Guard:
                 args=tuple(sorted(map(str, call.args))),
                 values=None if policy is None or kind == "settled" else policy.logged(call.args),
                 policy="" if policy is None else policy.fingerprint,
-                charges=tuple((c.scope, c.counter, c.amount) for c in decision.charges),
+                charges=tuple((c.scope, c.counter, c.amount, c.max, c.window) for c in decision.charges),
                 refunded=refunded,
                 retry_after=retry_after,
                 approval=case.approval,

@@ -55,6 +55,10 @@ def _bar(share: float) -> str:
     return f'<span style="{_BAR};background:{filled}"></span>'
 
 
+def shown(text: str) -> str:
+    """Return a text in which nothing is invisible but line breaks and spaces."""
+    return "".join(char if char.isprintable() or char == "\n" else f"\\u{ord(char):04x}" for char in text)
+
+
 def _escape(text: str) -> str:
-    shown = (char if char.isprintable() or char == "\n" else f"\\u{ord(char):04x}" for char in text)
-    return html.escape("".join(shown))
+    return html.escape(shown(text))

@@ -231,9 +231,9 @@ class AuditEvent(NamedTuple):
     """One line of the audit, before the log adds its time, number and hashes.
 
     ``key`` joins the lines of one call. ``args`` are the names of the top-level arguments, sorted; ``values`` holds
-    only what the user asked to be logged. ``charges`` are (scope, counter, amount); ``refunded`` is how many of them
-    were given back. ``approval`` says who answered what, and how long it took. Latencies are in milliseconds. ``trace``
-    carries ids that join with other traces.
+    only what the user asked to be logged. ``charges`` are (scope, counter, amount, max, window in seconds);
+    ``refunded`` is how many of them were given back. ``approval`` says who answered what, and how long it took.
+    Latencies are in milliseconds. ``trace`` carries ids that join with other traces.
     """
 
     kind: Literal["refused", "asked", "answered", "admitted", "settled", "shadow", "control"]
@@ -249,7 +249,7 @@ class AuditEvent(NamedTuple):
     args: tuple[str, ...] = ()
     values: Mapping[str, Any] | None = None
     policy: str = ""
-    charges: tuple[tuple[str, str, int], ...] = ()
+    charges: tuple[tuple[str, str, int, int, int], ...] = ()
     refunded: int = 0
     retry_after: float | None = None
     approval: Mapping[str, Any] | None = None

@@ -56,8 +56,8 @@ def _names(names: tuple[str, ...]) -> list[str]:
     return [_text(name) for name in names[:_MANY]] + ([f"… ({surplus} more)"] if surplus > 0 else [])
 
 
-def _charges(charges: tuple[tuple[str, str, int], ...]) -> list[tuple[str, str, int]]:
-    return [(_text(scope), _text(counter), amount) for scope, counter, amount in charges]
+def _charges(charges: tuple[tuple[str, str, int, int, int], ...]) -> list[tuple[str | int, ...]]:
+    return [(_text(scope), _text(counter), *numbers) for scope, counter, *numbers in charges]
 
 
 def _json(value: Mapping[str, Any]) -> Any:

@@ -157,7 +157,7 @@ def test_the_audit_holds_no_secret_wherever_it_was_put(make_log, path):
             message=f"x {secret} y",
             args=(secret,),
             call_id=secret,
-            charges=((f"session:{secret}", f"{secret}/t/n", 1),),
+            charges=((f"session:{secret}", f"{secret}/t/n", 1, 9, 60),),
             values={"html": f"<b>{secret}</b>", secret: {"token": "abc"}},
             approval={"by": secret},
         )

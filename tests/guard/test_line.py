@@ -76,7 +76,7 @@ def test_allowed_call_runs_and_is_written_down_before_and_after(bench, drive):
     assert (admitted["kind"], settled["kind"], settled["outcome"]) == ("admitted", "settled", "ok")
     assert admitted["key"] == settled["key"]
     assert admitted["args"] == ["n"]
-    assert admitted["charges"] == [["session:one", "s/t/c", 1]]
+    assert admitted["charges"] == [["session:one", "s/t/c", 1, 3, 60]]
 
 
 def test_default_deny(bench, drive):

@@ -112,14 +112,14 @@ def test_nothing_optional_is_imported_unless_it_is_asked_for():
 
 def test_an_event_as_a_dictionary_is_json_without_secrets():
     event = AuditEvent(
-        "refused", tool="t", message=f"see {SECRET}", args=("a",), guard_ms=0.0, charges=(("s", "c", 1),)
+        "refused", tool="t", message=f"see {SECRET}", args=("a",), guard_ms=0.0, charges=(("s", "c", 1, 9, 60),)
     )
     assert json.loads(json.dumps(as_dict(event))) == {
         "kind": "refused",
         "tool": "t",
         "message": "see ghp_***",
         "args": ["a"],
-        "charges": [["s", "c", 1]],
+        "charges": [["s", "c", 1, 9, 60]],
         "guard_ms": 0.0,
     }
 
