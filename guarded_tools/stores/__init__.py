@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
+from guarded_tools.errors import StoreError
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 
@@ -52,10 +53,18 @@ class Store(Protocol):
         """Forget the counters of one scope, or of all. Returns how many scopes were forgotten."""
         ...
 
-    def halt(self, scope: str, reason: str) -> None:
-        """Press the stop button for ``session:<id>``, ``grant:<id>`` or ``global``: no call of it is admitted from now on.
+    def prune(self, now: float | None = None) -> int:
+        """Forget scopes that hold nothing any more and values that have expired. Returns how many.
 
-        It outlives restarts and :meth:`reset`. A scope that is halted already keeps its time and gets the new reason.
+        Never needed for a right answer, only for room; it takes short turns, so calls go on meanwhile.
+        """
+        ...
+
+    def halt(self, scope: str, reason: str) -> None:
+        """Press the stop button for ``session:<id>``, ``grant:<id>`` or ``global``.
+
+        No call of that scope is admitted from now on. It outlives restarts and :meth:`reset`. A scope that is halted
+        already keeps its time and gets the new reason.
         """
         ...
 
@@ -108,7 +117,23 @@ class Store(Protocol):
 def open_store(url: str) -> Store:
     """Open ``disk:///path``, ``memory://`` or ``redis://…``.
 
+    ``disk:///path?durability=power`` keeps counters through a power cut, at the price of a disk flush a call.
+
     Raises:
         StoreError: the URL names no backend, or the state behind it cannot be relied on.
     """
-    raise NotImplementedError
+    scheme, _, rest = url.partition("://")
+    if url == "memory://":
+        from guarded_tools.stores.memory import MemoryStore
+
+        return MemoryStore()
+    if scheme == "disk":
+        from guarded_tools.stores.disk import DiskStore
+
+        path, _, query = rest.partition("?")
+        if not path.startswith("/"):
+            raise StoreError(f"{url!r} needs an absolute path: disk:///path")
+        if query not in {"", "durability=process", "durability=power"}:
+            raise StoreError(f"{url!r}: the only option is durability=process or durability=power")
+        return DiskStore(path, durability="power" if query.endswith("power") else "process")
+    raise StoreError(f"{url!r} is not a store; use disk:///path, memory:// or redis://host")

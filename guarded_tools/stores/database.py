@@ -1,0 +1,221 @@
+"""The database of a disk store: diskcache, opened so that nothing is evicted, unpickled or read from elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from diskcache import Cache, Disk
+from diskcache.core import MODE_RAW
+
+from guarded_tools.errors import StoreError
+from guarded_tools.stores.directory import DATABASE, StateDirectory
+
+Durability: TypeAlias = Literal["process", "power"]
+
+_SCHEMA = 1
+_SYNCHRONOUS = {"process": 1, "power": 2}
+
+# Counter rows have keys of bytes; kept values, of text. A row of counters can only be deleted after it was emptied,
+# which we do and no eviction does.
+_CREATE = """
+CREATE TABLE IF NOT EXISTS guarded_tools (store TEXT NOT NULL);
+CREATE TRIGGER IF NOT EXISTS counters_are_not_evicted BEFORE DELETE ON Cache
+WHEN typeof(OLD.key) = 'blob' AND length(OLD.value) > 0
+BEGIN SELECT RAISE(ABORT, 'counters are not evicted'); END;
+"""
+
+
+class PlainDisk(Disk):  # type: ignore[misc]
+    """Keeps text and bytes as they are, in the database; refuses everything else, so nothing is ever unpickled."""
+
+    def put(self, key: object) -> tuple[object, bool]:
+        """Pass a key on to SQLite."""
+        if type(key) is not str and type(key) is not bytes:
+            raise StoreError(f"not a key: {key!r}")
+        return key, True
+
+    def get(self, key: object, raw: object) -> object:
+        """Take a key from SQLite."""
+        if not raw or not isinstance(key, str | bytes):
+            raise StoreError("the database holds a key that was not written by guarded_tools")
+        return key
+
+    def store(self, value: object, read: bool, key: object = None) -> tuple[int, int, None, object]:  # noqa: ARG002
+        """Pass a value on to SQLite."""
+        if type(value) is not bytes:
+            raise StoreError(f"not a value: {value!r}")
+        return 0, MODE_RAW, None, value
+
+    def fetch(self, mode: int, filename: object, value: object, read: bool) -> object:  # noqa: ARG002
+        """Take a value from SQLite."""
+        if mode != MODE_RAW or filename is not None or not isinstance(value, bytes):
+            raise StoreError("the database holds a value that was not written by guarded_tools")
+        return value
+
+    def remove(self, file_path: str) -> None:
+        """Touch no file: we have none, so a name in the database is somebody else's."""
+
+
+class Database:
+    """An open database, or one that will be. Not thread-safe: its owner holds a lock."""
+
+    def __init__(self, path: Path, timeout: float, durability: Durability) -> None:
+        self.directory = StateDirectory(path, timeout)
+        self._reader: sqlite3.Connection | None = None
+        self._timeout = timeout
+        self._settings = {
+            "eviction_policy": "none",
+            "cull_limit": 0,
+            "statistics": 0,
+            "tag_index": 0,
+            "sqlite_auto_vacuum": 0,
+            "sqlite_journal_mode": "wal",
+            "sqlite_mmap_size": 0,  # a file that shrinks underneath a mapping kills the process
+            "sqlite_synchronous": _SYNCHRONOUS[durability],
+        }
+        self._cache: Any = None
+        self._pinned = threading.local()
+        self._pid = 0
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.directory.path
+
+    @property
+    def is_open(self) -> bool:
+        """Whether :meth:`cache` and :meth:`read` answer without opening anything.
+
+        Raises:
+            StoreError: it was opened before a fork that Python did not see; SQLite cannot be carried across.
+        """
+        if self._reader is None or self._cache is None:
+            return False
+        if self._pid != os.getpid():
+            raise StoreError("the process was forked without Python knowing; open the store after the fork")
+        return True
+
+    def read(self, query: str, *values: object) -> list[Any]:
+        """Read without a transaction."""
+        assert self._reader is not None
+        return self._reader.execute(query, values).fetchall()
+
+    def cache(self) -> Any:
+        """Hand out the cache with this thread's connection set up."""
+        if not getattr(self._pinned, "done", False):
+            # The settings in the database are whatever was last opened with.
+            for name, value in self._settings.items():
+                if name.startswith("sqlite_"):
+                    self._cache.reset(name, value, update=False)
+            self._pinned.done = True
+        return self._cache
+
+    def open(self) -> None:
+        """Open what is closed of it.
+
+        Raises:
+            StateLost: counters that were there are gone.
+            StoreError: it cannot be opened, or is not one of ours.
+        """
+        if self._reader is None:
+            self.directory.prepare()
+            with self.directory.alone():
+                try:
+                    self._enter()
+                except BaseException:
+                    self._drop()
+                    self.directory.abandon()
+                    raise
+        else:
+            self._open_cache()
+        self._pid = os.getpid()
+
+    def _enter(self) -> None:
+        store = self.directory.enter()
+        path = self.directory.path / DATABASE
+        self._reader = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        self._reader.execute("PRAGMA journal_mode = wal")
+        self._wait_for_lock()
+        found = self._identify()
+        if store and found != store:
+            self.directory.lose(store, "the database is empty or another one")
+        self._open_cache()
+        if not found:
+            found = secrets.token_hex(16)
+            self._reader.executescript(_CREATE)
+            self._reader.execute(f"PRAGMA user_version = {_SCHEMA}")
+            self._reader.execute("INSERT INTO guarded_tools VALUES (?)", (found,))
+        self.directory.entered(found)
+
+    def _identify(self) -> str:
+        assert self._reader is not None
+        tables = {name for (name,) in self._reader.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        (version,) = self._reader.execute("PRAGMA user_version").fetchone()
+        if version not in {0, _SCHEMA}:
+            raise StoreError(
+                f"{self.directory.path} has schema {version}; this version of guarded_tools knows {_SCHEMA}"
+            )
+        if "guarded_tools" in tables:
+            row = self._reader.execute("SELECT store FROM guarded_tools").fetchone()
+            if row:
+                return str(row[0])
+        if "Cache" in tables and self._reader.execute("SELECT 1 FROM Cache").fetchone():
+            raise StoreError(f"{self.directory.path} holds a diskcache that is not ours")
+        return ""
+
+    def _wait_for_lock(self) -> None:
+        """Wait within our own deadline: diskcache, opening, would wait for a minute."""
+        assert self._reader is not None
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                self._reader.execute("BEGIN IMMEDIATE")
+                self._reader.execute("ROLLBACK")
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.001)
+            else:
+                return
+
+    def _open_cache(self) -> None:
+        self._cache = Cache(str(self.directory.path), timeout=0, disk=PlainDisk, **self._settings)
+        self._pinned = threading.local()
+
+    def drop_cache(self) -> None:
+        """Close the connections that write, of all threads; whatever they had begun is rolled back."""
+        if self._cache is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._cache.close()
+        self._cache = None
+
+    def _drop(self) -> None:
+        self.drop_cache()
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
+
+    def close(self) -> None:
+        """Close everything; what was written is in the database file afterwards if nobody else is in it."""
+        if self._reader is None:
+            return
+        try:
+            with self.directory.alone():
+                self._drop()
+                self.directory.leave()
+        except (OSError, StoreError):
+            self._drop()
+            self.directory.abandon()
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """Whether somebody else held the lock, so that trying again makes sense."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

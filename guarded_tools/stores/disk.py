@@ -1,0 +1,182 @@
+"""Counters of one machine, on disk: exact across threads, tasks, processes, crashes and restarts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from guarded_tools.stores.clock import ReadClock, system_clock
+from guarded_tools.stores.database import Database, Durability
+from guarded_tools.stores.directory import StateDirectory
+from guarded_tools.stores.kept import busiest_first
+from guarded_tools.stores.ledger import Ledger
+from guarded_tools.stores.turns import Turns
+from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
+
+
+class DiskStore:
+    """A store in a directory on a local file system.
+
+    ``timeout`` is how long, in seconds, a call waits for other writers before it is refused. ``durability`` says what a
+    limit survives: ``process`` a killed process, ``power`` also a power cut, at the price of one disk flush a call.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        timeout: float = 5.0,
+        durability: Durability = "process",
+        clock: ReadClock = system_clock,
+    ) -> None:
+        self.path = _counters(path)
+        database = Database(self.path, timeout, durability)
+        self._ledger = Ledger(database, clock)
+        self._turns = Turns(database, timeout)
+        self._turns.run(database.directory.check)
+
+    def reserve(
+        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+    ) -> Reservation | Full | Halted:
+        """Take all charges or none."""
+        return self._turns.run(self._ledger.reserve, charges, now, scopes)
+
+    def refund(self, reservation: Reservation, now: float | None = None) -> int:
+        """Give back the refundable charges of a reservation, once, each in the slot it was taken from."""
+        return 0 if next(reservation.refunds, 1) else self._turns.run(self._ledger.refund, reservation, now)
+
+    def peek(
+        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+    ) -> Full | Halted | None:
+        """Say what :meth:`reserve` would refuse, and change nothing."""
+        return self._turns.run(self._ledger.peek, charges, now, scopes)
+
+    def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
+        """List the counters of one scope, or of all scopes that hold something, busiest first."""
+        if scope is not None:
+            return busiest_first(self._turns.run(self._ledger.usage, scope, now))
+        found: list[Usage] = []
+        after: bytes | None = b""
+        while after is not None:
+            after, page = self._turns.run(self._ledger.usages, after, now)
+            found.extend(page)
+        return busiest_first(found)
+
+    def reset(self, scope: str | None = None) -> int:
+        """Forget the counters of one scope, or of all."""
+        if scope is not None:
+            return self._turns.run(self._ledger.forget, [_key(scope)], None, idle_only=False)
+        return self._forget(None, idle_only=False)
+
+    def prune(self, now: float | None = None) -> int:
+        """Forget scopes that hold nothing and values that have expired. Returns how many."""
+        return self._forget(now, idle_only=True) + self._turns.run(self._ledger.sweep)
+
+    def _forget(self, now: float | None, *, idle_only: bool) -> int:
+        gone, after = 0, b""
+        while keys := self._turns.run(self._ledger.keys, after):
+            gone += self._turns.run(self._ledger.forget, keys, now, idle_only=idle_only)
+            after = keys[-1]
+        return gone
+
+    def halt(self, scope: str, reason: str) -> None:
+        """Admit no call of ``scope`` any more."""
+        self._turns.run(self._ledger.halt, scope, reason)
+
+    def resume(self, scope: str) -> bool:
+        """Admit calls of ``scope`` again."""
+        return self._turns.run(self._ledger.resume, scope)
+
+    def halts(self) -> list[Halted]:
+        """List what is halted, oldest first."""
+        return sorted(self._turns.run(self._ledger.halts).values(), key=lambda halted: halted.since)
+
+    def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        """Keep ``value`` for ``ttl`` seconds, replacing what was there."""
+        self._turns.run(self._ledger.put, key, value, ttl)
+
+    def add(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        """Keep ``value`` unless the key is held; of many adders exactly one is told ``True``."""
+        return self._turns.run(self._ledger.add, key, value, ttl)
+
+    def get(self, key: str) -> bytes | None:
+        """Read what :meth:`put` kept, or ``None``."""
+        return self._turns.run(self._ledger.get, key)
+
+    def take(self, key: str) -> bytes | None:
+        """Read and remove; of many takers exactly one gets the value."""
+        return self._turns.run(self._ledger.take, key)
+
+    def scan(self, prefix: str) -> list[tuple[str, bytes]]:
+        """List the live entries whose key begins with ``prefix``, in the order of their keys."""
+        found: list[tuple[str, bytes]] = []
+        after: str | None = ""
+        while after is not None:
+            after, page = self._turns.run(self._ledger.page, prefix, after)
+            found.extend(page)
+        return found
+
+    def close(self) -> None:
+        """Let go of files and connections. The store may be used again afterwards."""
+        self._turns.close()
+
+    async def areserve(
+        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+    ) -> Reservation | Full | Halted:
+        """:meth:`reserve`, for asyncio."""
+        return await self._turns.arun(self._ledger.reserve, charges, now, scopes)
+
+    async def arefund(self, reservation: Reservation, now: float | None = None) -> int:
+        """:meth:`refund`, for asyncio."""
+        return 0 if next(reservation.refunds, 1) else await self._turns.arun(self._ledger.refund, reservation, now)
+
+    async def apeek(
+        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+    ) -> Full | Halted | None:
+        """:meth:`peek`, for asyncio."""
+        return await self._turns.arun(self._ledger.peek, charges, now, scopes)
+
+    async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        """:meth:`put`, for asyncio."""
+        await self._turns.arun(self._ledger.put, key, value, ttl)
+
+    async def aadd(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        """:meth:`add`, for asyncio."""
+        return await self._turns.arun(self._ledger.add, key, value, ttl)
+
+    async def aget(self, key: str) -> bytes | None:
+        """:meth:`get`, for asyncio."""
+        return await self._turns.arun(self._ledger.get, key)
+
+    async def atake(self, key: str) -> bytes | None:
+        """:meth:`take`, for asyncio."""
+        return await self._turns.arun(self._ledger.take, key)
+
+    async def ascan(self, prefix: str) -> list[tuple[str, bytes]]:
+        """:meth:`scan`, for asyncio."""
+        found: list[tuple[str, bytes]] = []
+        after: str | None = ""
+        while after is not None:
+            after, page = await self._turns.arun(self._ledger.page, prefix, after)
+            found.extend(page)
+        return found
+
+
+def start_over(path: str | os.PathLike[str], *, timeout: float = 5.0) -> None:
+    """Begin with new counters at zero, whatever became of the old ones; asks and remembered approvals go with them.
+
+    Raises:
+        StoreError: the directory cannot be used.
+    """
+    directory = StateDirectory(_counters(path), timeout)
+    directory.prepare()
+    directory.clear()
+
+
+def _counters(path: str | os.PathLike[str]) -> Path:
+    return Path(path).expanduser().absolute() / "counters"
+
+
+def _key(scope: str) -> bytes:
+    return scope.encode("utf-8", "surrogatepass")

@@ -1,0 +1,199 @@
+"""Counters of one process: for tests, and for agents that live and die in one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from guarded_tools.stores.clock import SECOND, Clock, ReadClock, at, system_clock
+from guarded_tools.stores.kept import (
+    busiest_first,
+    by_scope,
+    check_scope,
+    full,
+    halt_of,
+    pick,
+    reserved,
+    seal,
+    take,
+    unseal,
+)
+from guarded_tools.stores.window import Row
+from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
+
+
+class MemoryStore:
+    """A store that is gone with its process. Exact across threads and tasks; a forked child counts for itself."""
+
+    def __init__(self, *, clock: ReadClock = system_clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._rows: dict[str, Row] = {}
+        self._kept: dict[str, bytes] = {}
+        self._halts: dict[str, Halted] = {}
+
+    def reserve(
+        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+    ) -> Reservation | Full | Halted:
+        """Take all charges or none."""
+        with self._lock:
+            halted = self._halted(charges, scopes)
+            if halted:
+                return halted
+            refusal, rows, slots = take(self._row, charges, self._read(now))
+            if refusal:
+                return full(refusal)
+            self._rows.update(rows)
+            return reserved(charges, slots)
+
+    def peek(
+        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+    ) -> Full | Halted | None:
+        """Say what :meth:`reserve` would refuse, and change nothing."""
+        with self._lock:
+            halted = self._halted(charges, scopes)
+            if halted:
+                return halted
+            refusal, _, _ = take(self._row, charges, self._read(now))
+            return full(refusal) if refusal else None
+
+    def refund(self, reservation: Reservation, now: float | None = None) -> int:
+        """Give back the refundable charges of a reservation, once, each in the slot it was taken from."""
+        if next(reservation.refunds, 1):
+            return 0
+        with self._lock:
+            clock = self._read(now)
+            return sum(
+                self._rows[scope].give_back(
+                    pick(reservation.charges, positions), pick(reservation.slots, positions), clock
+                )
+                for scope, positions in by_scope(reservation.charges).items()
+                if scope in self._rows
+            )
+
+    def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
+        """List the counters of one scope, or of all scopes that hold something, busiest first."""
+        with self._lock:
+            clock = self._read(now)
+            rows = [(name, row.copy()) for name, row in self._rows.items() if scope in {None, name}]
+        return busiest_first(
+            usage for name, row in rows if scope or not row.idle(clock) for usage in row.usage(name, clock)
+        )
+
+    def reset(self, scope: str | None = None) -> int:
+        """Forget the counters of one scope, or of all."""
+        with self._lock:
+            gone = [name for name in self._rows if scope in {None, name}]
+            for name in gone:
+                del self._rows[name]
+            return len(gone)
+
+    def prune(self, now: float | None = None) -> int:
+        """Forget scopes that hold nothing and values that have expired. Returns how many."""
+        with self._lock:
+            clock = self._read(now)
+            idle = [name for name, row in self._rows.items() if row.copy().idle(clock)]
+            expired = [key for key, data in self._kept.items() if unseal(data, clock) is None]
+            for name in idle:
+                del self._rows[name]
+            for key in expired:
+                del self._kept[key]
+            return len(idle) + len(expired)
+
+    def halt(self, scope: str, reason: str) -> None:
+        """Admit no call of ``scope`` any more."""
+        with self._lock:
+            known = self._halts.get(check_scope(scope))
+            self._halts[scope] = Halted(scope, reason, known.since if known else self._clock().wall / SECOND)
+
+    def resume(self, scope: str) -> bool:
+        """Admit calls of ``scope`` again."""
+        with self._lock:
+            return self._halts.pop(check_scope(scope), None) is not None
+
+    def halts(self) -> list[Halted]:
+        """List what is halted, oldest first."""
+        with self._lock:
+            return sorted(self._halts.values(), key=lambda halted: halted.since)
+
+    def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        """Keep ``value`` for ``ttl`` seconds, replacing what was there."""
+        with self._lock:
+            self._kept[key] = seal(value, ttl, self._clock())
+
+    def add(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        """Keep ``value`` unless the key is held; of many adders exactly one is told ``True``."""
+        with self._lock:
+            clock = self._clock()
+            if key in self._kept and unseal(self._kept[key], clock) is not None:
+                return False
+            self._kept[key] = seal(value, ttl, clock)
+            return True
+
+    def get(self, key: str) -> bytes | None:
+        """Read what :meth:`put` kept, or ``None``."""
+        with self._lock:
+            return unseal(self._kept[key], self._clock()) if key in self._kept else None
+
+    def take(self, key: str) -> bytes | None:
+        """Read and remove; of many takers exactly one gets the value."""
+        with self._lock:
+            return unseal(self._kept.pop(key), self._clock()) if key in self._kept else None
+
+    def scan(self, prefix: str) -> list[tuple[str, bytes]]:
+        """List the live entries whose key begins with ``prefix``, in the order of their keys."""
+        with self._lock:
+            clock = self._clock()
+            found = [(key, unseal(data, clock)) for key, data in sorted(self._kept.items()) if key.startswith(prefix)]
+        return [(key, value) for key, value in found if value is not None]
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
+
+    def _read(self, now: float | None) -> Clock:
+        return self._clock() if now is None else at(now)
+
+    def _row(self, scope: str) -> Row:
+        row = self._rows.get(scope)
+        return row.copy() if row else Row()
+
+    def _halted(self, charges: Sequence[Charge], scopes: Sequence[str]) -> Halted | None:
+        return halt_of(self._halts, (*scopes, *(charge.scope for charge in charges))) if self._halts else None
+
+    # Nothing here waits for long enough to give the event loop a turn.
+
+    async def areserve(
+        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+    ) -> Reservation | Full | Halted:
+        """:meth:`reserve`, for asyncio."""
+        return self.reserve(charges, now, scopes=scopes)
+
+    async def arefund(self, reservation: Reservation, now: float | None = None) -> int:
+        """:meth:`refund`, for asyncio."""
+        return self.refund(reservation, now)
+
+    async def apeek(
+        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+    ) -> Full | Halted | None:
+        """:meth:`peek`, for asyncio."""
+        return self.peek(charges, now, scopes=scopes)
+
+    async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        """:meth:`put`, for asyncio."""
+        self.put(key, value, ttl)
+
+    async def aadd(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        """:meth:`add`, for asyncio."""
+        return self.add(key, value, ttl)
+
+    async def aget(self, key: str) -> bytes | None:
+        """:meth:`get`, for asyncio."""
+        return self.get(key)
+
+    async def atake(self, key: str) -> bytes | None:
+        """:meth:`take`, for asyncio."""
+        return self.take(key)
+
+    async def ascan(self, prefix: str) -> list[tuple[str, bytes]]:
+        """:meth:`scan`, for asyncio."""
+        return self.scan(prefix)

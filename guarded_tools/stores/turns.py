@@ -1,0 +1,148 @@
+"""Taking turns at a database: between threads, tasks and processes, and around forks.
+
+One lock lets one thread of this process at a time into SQLite, for one try. Whoever finds the database locked by
+another process lets go of that lock, pauses and tries again: with SQLite's own waiting, eight busy processes starve
+each other for over a second, and a task that waits would stop its event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from diskcache import Timeout
+
+from guarded_tools.errors import StoreError
+from guarded_tools.stores.database import Database, is_busy
+from guarded_tools.stores.directory import Replaced
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PAUSE = (0.0002, 0.001)
+
+
+class _Busy(Exception):  # noqa: N818 - a reason to try again, not an error
+    """Somebody else is writing."""
+
+
+class Turns:
+    """Runs work on a database, one turn at a time; opens the database when it is not."""
+
+    def __init__(self, database: Database, timeout: float) -> None:
+        self._database = database
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        # At exit as well: the last one to leave has to say that all is in the database.
+        weakref.finalize(self, database.close)
+        _alive.add(self)
+
+    def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do ``work`` in a turn of its own.
+
+        Raises:
+            StoreError: it could not be done, or no turn came within the timeout.
+        """
+        deadline = time.monotonic() + self._timeout
+        while True:
+            if self._lock.acquire(timeout=self._timeout):
+                try:
+                    return self._try(work, *args, **kwargs)
+                except _Busy:
+                    pass
+                finally:
+                    self._lock.release()
+            self._check(deadline)
+            time.sleep(random.uniform(*_PAUSE))  # noqa: S311 - keeps waiters out of step, hides nothing
+
+    async def arun(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do ``work`` in a turn of its own, without ever waiting inside the event loop."""
+        if not self._database.is_open:
+            await asyncio.to_thread(self.run, _nothing)
+        deadline = time.monotonic() + self._timeout
+        while True:
+            if self._lock.acquire(blocking=False):
+                try:
+                    return self._try(work, *args, **kwargs)
+                except _Busy:
+                    pass
+                finally:
+                    self._lock.release()
+            self._check(deadline)
+            await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311
+
+    def close(self) -> None:
+        """Close the database; the next turn opens it again."""
+        with self._lock:
+            self._database.close()
+
+    def _check(self, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise StoreError(f"the counters in {self._database.path} stayed locked for {self._timeout:g} s")
+
+    def _try(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        database = self._database
+        try:
+            if not database.is_open:
+                database.open()
+            return work(*args, **kwargs)
+        except StoreError:
+            raise
+        except Replaced:
+            database.close()
+            raise _Busy from None
+        except (Timeout, sqlite3.Error) as error:
+            # diskcache says Timeout for whatever keeps a transaction from beginning.
+            cause = error.__context__ if isinstance(error, Timeout) else error
+            if not isinstance(error, Timeout) or not is_busy(cause):
+                database.drop_cache()
+            if is_busy(cause):
+                raise _Busy from None
+            raise StoreError(f"the counters in {database.path} cannot be used: {cause}") from error
+        except (OSError, ValueError, TypeError, OverflowError, IndexError) as error:
+            database.drop_cache()
+            raise StoreError(f"the counters in {database.path} cannot be used: {error}") from error
+        except BaseException:
+            # Interrupted anywhere: whatever was begun must neither stay open nor be taken for done.
+            database.drop_cache()
+            raise
+
+
+def _nothing() -> None:
+    pass
+
+
+# SQLite does not survive a fork, and a child that tries takes over locks that it does not have. So: nobody is inside,
+# and all is closed, at the moment of the fork.
+
+_alive: weakref.WeakSet[Turns] = weakref.WeakSet()
+_held: list[Turns] = []
+
+
+def _before_fork() -> None:
+    for turns in list(_alive):
+        turns._lock.acquire()  # noqa: SLF001
+        _held.append(turns)
+        turns._database.close()  # noqa: SLF001
+
+
+def _after_fork_in_parent() -> None:
+    while _held:
+        _held.pop()._lock.release()  # noqa: SLF001
+
+
+def _after_fork_in_child() -> None:
+    while _held:
+        # Threads that waited for the old lock are not in this process.
+        _held.pop()._lock = threading.Lock()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
