@@ -38,7 +38,8 @@ def uncertain(error: Exception) -> None:
     blocks = getattr(error, "tool_content", None)
     if isinstance(blocks, list):
         error.tool_content = [*blocks, {"type": "text", "text": UNCERTAIN}]  # type: ignore[attr-defined]
-    if error.args and isinstance(error.args[0], str) and str(error) == error.args[0]:
-        error.args = (f"{error.args[0]}\n{UNCERTAIN}" if error.args[0] else UNCERTAIN, *error.args[1:])
+    said = str(error)
+    if error.args[:1] in ((), (said,)):
+        error.args = (f"{said}\n{UNCERTAIN}" if said else UNCERTAIN, *error.args[1:])
     else:
         error.add_note(UNCERTAIN)

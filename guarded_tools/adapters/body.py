@@ -54,7 +54,7 @@ class Body:
         self.info = info
         self.judge = judge
         self.target = target
-        self.nested = getattr(type(tool), "__guard__", None) is not None
+        self.nested = hasattr(type(tool), "__guards__")
         self.signature = _resolved(target)
         inner = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
         self._inner = _resolved(inner) if inner is not None else self.signature

@@ -18,6 +18,7 @@ Only ``never_ran`` gives charges back, so it is said where it is certain and now
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -44,7 +45,12 @@ _JSONRPC_REFUSED = frozenset({-32602, -32601})
 _JSONRPC_AMBIGUOUS = frozenset({408, -32000, -32001})
 
 _LOST = re.compile(r"Timeout|Cancel|Connect|Transport|ClosedResource|BrokenResource|EndOfStream|Protocol")
-_STARTING = frozenset({"_create_platform_compatible_process", "open_process"})
+
+# Functions of the MCP client by which a traceback tells when it was: before there was a server, after it had answered.
+_STARTING = "_create_platform_compatible_process"
+_CHECKING = "_validate_tool_result"
+# What a client sends until a call is on its way; anything else it may also send after one.
+_UNTIL_CALLED = frozenset({"initialize", "notifications/initialized", "tools/call"})
 
 
 def judge_plain(result: object) -> Outcome:
@@ -89,7 +95,10 @@ def _judge_status(status: int) -> Outcome:
 
 
 def _judge_failure(error: BaseException) -> Outcome:
-    if _was_not_sent(error):
+    frames = set(_frames(error.__traceback__))
+    if _CHECKING in frames:
+        return "error"
+    if _was_not_sent(error) or (isinstance(error, OSError) and _STARTING in frames):
         return "never_ran"
     # A ValidationError comes from reading the answer: there was one, and it is not understood.
     if _jsonrpc_code(error) in _JSONRPC_AMBIGUOUS or "ValidationError" in _names(error):
@@ -106,10 +115,18 @@ def _judge_exception(error: BaseException) -> Outcome:
 def _was_not_sent(error: BaseException) -> bool:
     if isinstance(error, ConnectionFailed):
         return not error.sent
-    if isinstance(error, OSError) and any(frame in _STARTING for frame in _frames(error.__traceback__)):
-        return True
-    # httpx raises these while there is no connection yet to send anything through.
-    return _jsonrpc_code(error) in _JSONRPC_REFUSED or not {"ConnectError", "ConnectTimeout"}.isdisjoint(_names(error))
+    if not {"ConnectError", "ConnectTimeout"}.isdisjoint(_names(error)):  # httpx, while there is no connection yet
+        return _method(error) in _UNTIL_CALLED
+    return _jsonrpc_code(error) in _JSONRPC_REFUSED
+
+
+def _method(error: BaseException) -> object:
+    """Return the JSON-RPC method that an HTTP request was to deliver."""
+    try:
+        message = json.loads(error.request.content)  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError, ValueError):
+        return None
+    return message.get("method") if isinstance(message, dict) else None
 
 
 def _jsonrpc_code(error: BaseException) -> object:

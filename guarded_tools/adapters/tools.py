@@ -38,9 +38,14 @@ def wrap(guard: Guard, tools: Iterable[BaseTool]) -> list[BaseTool]:
 
 
 def is_guarded(tool: BaseTool, guard: Guard) -> bool:
-    """Whether the outermost guard of ``tool`` is ``guard`` or a view of it."""
-    own: Guard | None = getattr(type(tool), "__guard__", None)
-    return own is not None and own.family is guard.family
+    """Whether ``guard`` or a view of it stands around the body of ``tool``."""
+    return any(own.family is guard.family for own in guards(tool))
+
+
+def guards(tool: BaseTool) -> tuple[Guard, ...]:
+    """Return the guards around the body of ``tool``, the innermost first."""
+    around: tuple[Guard, ...] = getattr(type(tool), "__guards__", ())
+    return around
 
 
 def is_mcp(tool: BaseTool) -> bool:
@@ -114,7 +119,7 @@ def _subclass(guard: Guard, tool: BaseTool, info: ToolInfo, body: Callable[..., 
         "__module__": kind.__module__,
         "__qualname__": kind.__qualname__,
         "__doc__": kind.__doc__,
-        "__guard__": guard,
+        "__guards__": (*guards(tool), guard),
         "__guarded_info__": info,
         "__reduce_ex__": __reduce_ex__,
         "model_config": ConfigDict(defer_build=True),  # never validated: instances are copies

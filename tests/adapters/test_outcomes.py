@@ -6,18 +6,21 @@ import asyncio
 import json
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
-from langchain_core.tools import BaseTool, ToolException
+from langchain_core.tools import BaseTool, ToolException, tool
 from langchain_mcp_adapters.client import MultiServerMCPClient
-from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool
+from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool, load_mcp_tools
 from mcp import McpError
 from mcp import types as mcp
 from mcp.server.fastmcp import FastMCP
+from mcp.server.lowlevel import Server
 from mcp.shared.memory import create_connected_server_and_client_session
 
 from guarded_tools.adapters.answers import UNCERTAIN
@@ -264,6 +267,11 @@ def rpc(code: int) -> McpError:
     return McpError(mcp.ErrorData(code=code, message="m"))
 
 
+def undelivered(method: str) -> httpx.ConnectError:
+    request = httpx.Request("POST", "http://a.test", json={"jsonrpc": "2.0", "id": 1, "method": method})
+    return httpx.ConnectError("x", request=request)
+
+
 @pytest.mark.parametrize(
     ("seen", "outcome"),
     [
@@ -286,7 +294,12 @@ def rpc(code: int) -> McpError:
         (rpc(-32000), "unknown"),
         (ConnectionFailed("x", sent=False), "never_ran"),
         (ConnectionFailed("x"), "unknown"),
-        (httpx.ConnectError("x"), "never_ran"),
+        (undelivered("initialize"), "never_ran"),
+        (undelivered("tools/call"), "never_ran"),
+        (undelivered("tools/list"), "unknown"),  # the client lists after it called, to check the answer
+        (undelivered("notifications/progress"), "unknown"),
+        (httpx.ConnectError("x"), "unknown"),
+        (httpx.ConnectError("x", request=httpx.Request("GET", "http://a.test")), "unknown"),
         (httpx.ReadTimeout("x"), "unknown"),
         (httpx.RemoteProtocolError("x"), "unknown"),
         (TimeoutError(), "unknown"),
@@ -296,8 +309,8 @@ def rpc(code: int) -> McpError:
         (FileNotFoundError("written by an interceptor after the call"), "error"),
         (RuntimeError("Invalid structured content returned by tool add"), "error"),
         (NotImplementedError("AudioContent"), "error"),
-        (ExceptionGroup("g", [httpx.ConnectError("x")]), "never_ran"),
-        (ExceptionGroup("g", [httpx.ConnectError("x"), ValueError()]), "unknown"),
+        (ExceptionGroup("g", [undelivered("tools/call")]), "never_ran"),
+        (ExceptionGroup("g", [undelivered("tools/call"), ValueError()]), "unknown"),
     ],
 )
 def test_the_table(seen: Any, outcome: str) -> None:
@@ -326,3 +339,66 @@ def test_a_status_is_only_read_in_a_format_that_is_known() -> None:
 )
 def test_a_body_of_which_nothing_is_known_is_never_refunded(seen: Any, outcome: str) -> None:
     assert judge_plain(seen) == outcome
+
+
+async def test_what_goes_wrong_while_an_answer_is_checked_has_run(make_guard: Any, outcomes: Any) -> None:
+    server = Server("lister")
+    listed: list[int] = []
+
+    @server.list_tools()
+    async def list_tools() -> list[mcp.Tool]:
+        listed.append(1)
+        if len(listed) > 1:
+            raise McpError(mcp.ErrorData(code=-32602, message="no such page"))
+        return [mcp.Tool(name="add", inputSchema={"type": "object"})]
+
+    @server.call_tool(validate_input=False)
+    async def call_tool(name: str, arguments: Any) -> list[Any]:
+        return [mcp.TextContent(type="text", text="added")]
+
+    async with create_connected_server_and_client_session(server) as session:
+        (add,) = make_guard().wrap(await load_mcp_tools(session))
+        session._tool_output_schemas.clear()
+        listed.append(1)
+        with pytest.raises(McpError):
+            await add.ainvoke({})
+    assert outcomes()[-1] == ("settled", "add", "error")
+
+
+def test_a_program_that_an_interceptor_starts_is_not_the_server(make_guard: Any) -> None:
+    async def start() -> BaseException:
+        try:
+            await anyio.open_process(["/nonexistent/program"])
+        except OSError as error:
+            return error
+        raise AssertionError
+
+    assert judge_mcp("pictify")(asyncio.run(start())) == "error"
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), TimeoutError("t"), ConnectionResetError(104, "reset"), OSError()])
+def test_an_open_outcome_is_said_in_whatever_error_there_is(make_guard: Any, error: Exception) -> None:
+    @tool
+    def add(n: int) -> str:
+        """Add."""
+        raise error
+
+    (guarded,) = make_guard().wrap([add])
+    with pytest.raises(type(error)) as caught:
+        guarded.invoke({"n": 1})
+    told = "".join(traceback.format_exception_only(caught.value))
+    assert (UNCERTAIN in told) is (type(error) is not OSError)
+    if len(error.args) < 2:
+        assert UNCERTAIN in repr(caught.value) or type(error) is OSError
+
+
+def test_an_open_outcome_of_reading_is_not_said(make_guard: Any) -> None:
+    @tool
+    def add(n: int) -> str:
+        """Look."""
+        raise TimeoutError("t")
+
+    (guarded,) = make_guard({"version": "1", "default": "deny", "tools": {"add": {"risk": "read"}}}).wrap([add])
+    with pytest.raises(TimeoutError) as caught:
+        guarded.invoke({"n": 1})
+    assert str(caught.value) == "t"

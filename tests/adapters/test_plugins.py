@@ -584,3 +584,10 @@ def test_a_body_that_hands_over_to_the_parent_graph_has_run(make_guard: Any, out
         guarded.invoke({"n": 1})
     assert outcomes()[-1] == ("settled", "add", "ok")
     assert [usage.used for usage in guard.usage()] == [1]
+
+
+def test_a_guard_under_another_guard_is_still_there(make_guard: Any, add: BaseTool, outcomes: Any) -> None:
+    one, other = make_guard(), make_guard()
+    (guarded,) = one.wrap(other.wrap(one.wrap([add])))
+    guarded.invoke({"n": 1})
+    assert [kind for kind, *_ in outcomes()] == ["admitted", "admitted", "settled", "settled"]
