@@ -341,7 +341,9 @@ class Guard:
                 raise self._blocked(case, blocked)
             usage = yield from self._usage_against(case.decision.charges)
             announce = Step(self._announce, self._aannounce, (case,))
-            answer = yield from consent.ask(self._request(case, usage), announce=announce, **self._human(case.policy))
+            answer = yield from consent.ask(
+                self._request(case, usage, self._check_edit(case, read)), announce=announce, **self._human(case.policy)
+            )
         edited = answer.verdict.args if answer.verdict.kind == "edit" else None
         case = case._replace(human=answer.waited, answer=answer, approval=_approval(case.call, answer))
         self._record(case, "answered", message=answer.detail)
@@ -373,7 +375,25 @@ class Guard:
         nothing = ((c, Usage(c.scope, c.counter, 0, c.max, c.window, 0.0)) for c in charges)
         return tuple(found.get((charge.scope, charge.counter), unused) for charge, unused in nothing)
 
-    def _request(self, case: _Case, usage: tuple[Usage, ...] = ()) -> ApprovalRequest:
+    def _check_edit(self, case: _Case, read: Read | None) -> Callable[[Mapping[str, Any]], str]:
+        """Tell a human while they edit why the edit would be refused. It is judged all the same."""
+
+        def check(args: Mapping[str, Any]) -> str:
+            try:
+                call = case.call._replace(args=args if read is None else read(dict(args)))
+                decision = self._decide(case._replace(call=snapshot(call))).decision
+            except (ValueError, RecursionError) as error:
+                return str(error)
+            return (decision.message or decision.rule) if decision.effect == "deny" else ""
+
+        return check
+
+    def _request(
+        self,
+        case: _Case,
+        usage: tuple[Usage, ...] = (),
+        check_edit: Callable[[Mapping[str, Any]], str] | None = None,
+    ) -> ApprovalRequest:
         call, info, decision = case.call, case.info, case.decision
         terms = decision.ask or Ask()
         risk = self.risk_of(case.info, case.call.grant)
@@ -394,6 +414,7 @@ class Guard:
             remember="never" if risk in ("destructive", "financial") else terms.remember,
             remember_for=terms.remember_for,
             call_id=call.id,
+            check_edit=check_edit,
         )
 
     def _shadow(self, case: _Case, shadow: Decision) -> Line[None]:
