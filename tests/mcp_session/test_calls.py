@@ -183,3 +183,48 @@ def test_a_result_arrives_as_the_server_sent_it(odd):
             said(session.call_tool_sync("echo", {"a": [1, 1.0, "é\U0001f600", None]}))
             == "{'a': [1, 1.0, 'é\U0001f600', None]}"
         )
+
+
+async def test_hundreds_of_calls_that_hang_leave_room_for_one_more(make_sandbox, helpers):
+    sandbox = make_sandbox("http", "--fault", "pictify_get_image=hang")
+    async with HeldSession(sandbox.server, read_timeout=20) as session:
+        hanging = [asyncio.create_task(session.call_tool("pictify_get_image", IMAGE)) for _ in range(150)]
+        await asyncio.to_thread(helpers.wait_until, lambda: sandbox.seen()["get_image", "arrived"] == 150)
+        assert "Welcome" in said(await session.call_tool("pictify_list_templates"))
+    assert {(type(failure), failure.sent) for failure in await asyncio.gather(*hanging, return_exceptions=True)} == {
+        (ConnectionFailed, True)
+    }
+
+
+async def test_who_stops_waiting_for_a_new_server_does_not_stop_it_for_the_others(odd):
+    async with HeldSession(odd()) as session:
+        with pytest.raises(ConnectionFailed):
+            await session.call_tool("stderr")
+        impatient, patient = (asyncio.create_task(session.call_tool("echo")) for _ in range(2))
+        await asyncio.sleep(0.05)
+        impatient.cancel()
+        assert said(await patient) == "{}"
+        with pytest.raises(asyncio.CancelledError):
+            await impatient
+
+
+async def test_a_call_that_finds_the_stream_closed_was_not_sent():
+    from anyio import ClosedResourceError, create_memory_object_stream
+    from mcp.shared.message import SessionMessage
+    from mcp.types import JSONRPCMessage, JSONRPCRequest
+
+    from guarded_tools.mcp_session.connection import _Flight, _flight, _Outgoing
+    from guarded_tools.mcp_session.transport import Streams
+
+    writer, reader = create_memory_object_stream(1)
+    call = JSONRPCRequest(jsonrpc="2.0", id=7, method="tools/call", params={"name": "x"})
+    flight = _Flight("x")
+    _flight.set(flight)
+    outgoing = _Outgoing(Streams(reader, writer, {}))
+    await outgoing.send(SessionMessage(JSONRPCMessage(call)))
+    assert (flight.id, flight.sent) == (7, True)
+    await outgoing.aclose()
+    with pytest.raises(ClosedResourceError):
+        await outgoing.send(SessionMessage(JSONRPCMessage(call)))
+    assert not flight.sent
+    await reader.aclose()

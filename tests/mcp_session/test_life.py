@@ -90,6 +90,13 @@ def test_a_session_that_nobody_holds_any_more_ends(odd, helpers):
     helpers.wait_until(lambda: not helpers.is_alive(pid) and not threads())
 
 
+def test_a_dead_server_leaves_no_thread_behind(odd, helpers):
+    with HeldSession(odd()) as session:
+        with pytest.raises(ConnectionFailed):
+            session.call_tool_sync("stderr")
+        helpers.wait_until(lambda: [thread.name for thread in threads()] == ["guarded-tools-mcp"])
+
+
 async def test_closing_fails_the_calls_under_way(make_sandbox, helpers):
     sandbox = make_sandbox("stdio", "--fault", "pictify_get_image=hang")
     async with HeldSession(sandbox.server, name="s") as session:
