@@ -153,7 +153,7 @@ def _store(url: str | None, path: Path) -> Store | None:
     """Open the store that was named, else the one beside the log if that keeps this log's head."""
     if url is not None:
         return open_store(url)
-    if not (path.parent / DATABASE).exists():
+    if not any(path.parent.glob(f"*/{DATABASE}")):  # to open a store would make one
         return None
     try:
         store = open_store(f"disk://{path.parent.absolute()}")
