@@ -1,0 +1,32 @@
+"""A program that ends leaves its state to the next one, whichever of its threads wrote."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys, threading, time
+from guarded_tools.stores import open_store
+
+store = open_store(f"disk://{sys.argv[1]}")
+
+def work():
+    store.put("k", b"v", 60)
+    wrote.set()
+    time.sleep(60)
+
+wrote = threading.Event()
+threading.Thread(target=work, daemon=True).start()
+wrote.wait(10)
+"""
+
+
+def test_a_thread_that_wrote_and_still_lives_at_the_end_does_not_lose_the_state(tmp_path):
+    for _ in range(2):
+        ended = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(tmp_path / "state")],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
