@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +83,7 @@ def ask_server(
     else:
         assert command
         given = {name: _from_env(name) for name in env or ()}
-        road, told = StdioServer(command[0], tuple(command[1:]), env=given), PurePath(command[0]).stem
+        road, told = StdioServer(command[0], tuple(command[1:]), env=given), _told_by(command)
     with HeldSession(road, name=server or told) as session:
         tools = session.tools
     name = server or (_catalogue_name(tools) or told)
@@ -92,6 +93,13 @@ def ask_server(
             f"{name} lists {len(twice)} tools under a name that it uses twice: no policy could tell them apart"
         )
     return Offer(name, tuple((_info(name, tool), _annotations(tool)) for tool in tools))
+
+
+def _told_by(command: Sequence[str]) -> str:
+    """A server's name from what starts it: of `npx -y @scope/server-x` it is `server-x`."""
+    runner = re.fullmatch(r"npx|bunx|pnpx|uvx|pipx|uv|node|python[0-9.]*", PurePath(command[0]).stem)
+    words = [word for word in command[1:] if not word.startswith("-")] if runner else []
+    return PurePath(words[0] if words else command[0]).name.partition("@")[0]
 
 
 def _info(server: str, tool: Tool) -> ToolInfo:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from guarded_tools.cli.offer import _told_by
 from guarded_tools.pictify.presets import PRESETS
 from guarded_tools.policy import Policy
 from guarded_tools.policy.lock import Lock
@@ -200,3 +201,19 @@ tools: {pictify_list_image: {}}
     ran = cli("test", "policy.yaml", "cases.yaml")
     assert ran.code == 1
     assert "did you mean pictify_list_images?" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["mcp-server-x", "--db", "y"], "mcp-server-x"),
+        (["/opt/bin/mcp-server-x"], "mcp-server-x"),
+        (["npx", "-y", "@scope/server-x"], "server-x"),
+        (["npx", "-y", "server-x@1.2.3", "/tmp"], "server-x"),
+        (["python3.12", "-m", "some.server"], "some.server"),
+        (["node", "/opt/server/index.js"], "index.js"),
+        (["npx"], "npx"),
+    ],
+)
+def test_a_server_is_called_after_what_starts_it(command, name):
+    assert _told_by(command) == name
