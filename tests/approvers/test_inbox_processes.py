@@ -141,7 +141,7 @@ def test_approve_and_reject_by_the_first_letters_of_the_id(office):
 
 
 def test_waiting_costs_nothing_and_needs_nobody(office):
-    agent = office.agent(timeout=1.5)
+    agent = office.agent(timeout=2)
     ended = agent.ended()
     assert ended["said"].startswith("unanswered")
     assert ended["busy"] < 0.15
