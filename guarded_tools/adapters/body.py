@@ -159,8 +159,11 @@ class Body:
         _dress(guarded, self.target, signature)
 
 
-def relayed(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method of LangChain's own with its annotations resolved, which LangChain does anew at every call."""
+def relayed(method: Callable[..., Any], *, describes: bool) -> Callable[..., Any]:
+    """Return a method of LangChain's own with its annotations resolved, which LangChain does anew at every call.
+
+    Where nobody makes a schema of it (``describes`` is false), all that LangChain looks for is where the config goes.
+    """
 
     def relay(self: Any, *args: Any, **kwargs: Any) -> Any:
         return method(self, *args, **kwargs)
@@ -168,9 +171,12 @@ def relayed(method: Callable[..., Any]) -> Callable[..., Any]:
     async def arelay(self: Any, *args: Any, **kwargs: Any) -> Any:
         return await method(self, *args, **kwargs)
 
-    stand_in = arelay if inspect.iscoroutinefunction(method) else relay
-    _dress(stand_in, method, _resolved(method))
-    return stand_in
+    stand_in: Any = arelay if inspect.iscoroutinefunction(method) else relay
+    signature = _resolved(method)
+    _dress(stand_in, method, signature)
+    if not describes:
+        stand_in.__annotations__ = {name: RunnableConfig for name in (_config(signature),) if name is not None}
+    return stand_in  # type: ignore[no-any-return]
 
 
 def _dress(stand_in: Any, original: Any, signature: inspect.Signature) -> None:

@@ -129,11 +129,11 @@ def _subclass(guard: Guard, tool: BaseTool, info: ToolInfo, body: Callable[..., 
     if not _from_langchain(kind, "_run"):
         namespace["_run"] = body(tool._run, filled_in="run_manager").method()  # noqa: SLF001
     else:
-        namespace["_run"] = relayed(kind._run)  # noqa: SLF001
+        namespace["_run"] = relayed(kind._run, describes=tool.args_schema is None)  # noqa: SLF001
     if not _from_langchain(kind, "_arun"):
         namespace["_arun"] = body(tool._arun, filled_in="run_manager").coroutine_method()  # noqa: SLF001
     elif kind._arun is not BaseTool._arun:  # noqa: SLF001 - LangChain looks whether it is this very one
-        namespace["_arun"] = relayed(kind._arun)  # noqa: SLF001
+        namespace["_arun"] = relayed(kind._arun, describes=False)  # noqa: SLF001
     return types.new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(namespace))
 
 
