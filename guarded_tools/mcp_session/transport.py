@@ -107,13 +107,18 @@ class HttpServer:
         """Make sure that no key leaves this machine in the clear.
 
         Raises:
-            ConnectionFailed: the address is not http(s), or a key would go to another machine over plain http.
+            ConnectionFailed: the address is not http(s), a header cannot be sent, or a key would go to another machine
+                over plain http.
         """
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ConnectionFailed("the url has to begin with https:// (or http:// and name this machine)", sent=False)
         if parts.scheme == "http" and not self.is_loopback and any(True for _ in self.secrets()):
             raise ConnectionFailed(f"a key is sent over https only, not over http to {parts.hostname}", sent=False)
+        for name, value in self.headers.items():
+            if not (value.isascii() and value.isprintable()):
+                # Found later, it would be quoted by whoever finds it.
+                raise ConnectionFailed(f"the header {name} has a character that cannot be sent", sent=False)
 
 
 Server: TypeAlias = StdioServer | HttpServer
@@ -210,7 +215,6 @@ async def open_streams(server: Server, tail: Tail, *, read_timeout: float) -> As
     with os.fdopen(tail.attach(), "w") as errlog:
         try:
             async with stdio_client(parameters, errlog) as (read, write):
-                errlog.close()  # the server alone holds the pipe now, so that its end is seen
                 yield Streams(read, write, {})
         except OSError as error:
             raise ConnectionFailed(f"{server.command!r} could not be started: {error.strerror}", sent=False) from None
