@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -87,12 +87,18 @@ def _row(records: list[Record], outcome: str) -> CallRow:
         message=str(last.get("message", "")),
         retry_after=_number(last, "retry_after"),
         asked=any(record.get("kind") == "asked" for record in records),
-        answer=str(approval.get("verdict", "")),
+        answer=answer(approval) if approval else "",
         answered_by=str(approval.get("by", "")),
         guard_ms=_number(last, "guard_ms") or 0.0,
         human_ms=_number(last, "human_ms") or 0.0,
         tool_ms=_number(last, "tool_ms") or 0.0,
     )
+
+
+def answer(approval: Record) -> str:
+    """Say what a human answered, or why there is no answer: timeout, remembered, failed and so on."""
+    cause = str(approval.get("cause", "human"))
+    return str(approval.get("verdict", "")) if cause == "human" else cause
 
 
 def _number(record: Record, name: str) -> float | None:
@@ -126,3 +132,50 @@ def summarise(rows: Iterable[CallRow], *, latest: int = 15) -> Summary:
             first, times = (known.first, known.times) if known else (row.ended, 0)
             groups[who_what_why] = RefusalRow(*who_what_why, row.message, times + 1, first, row.ended)
     return Summary(outcomes, sorted(groups.values(), key=lambda group: -group.times), list(last))
+
+
+class Fullest(NamedTuple):
+    """A limit's counter at its fullest: the most that ran within one of its windows. ``window`` is in seconds."""
+
+    scope: str
+    counter: str
+    used: int
+    max: int
+    window: int
+
+
+def fullest(records: Iterable[Record]) -> Iterator[Fullest]:
+    """Follow each counter through its rolling window; what was given back does not count."""
+    taken: dict[tuple[str, str, int, int], list[tuple[float, str, int]]] = defaultdict(list)
+    given_back: set[str] = set()
+    for record in records:
+        key = str(record.get("key"))
+        if record.get("kind") == "settled" and record.get("refunded"):
+            given_back.add(key)
+        elif record.get("kind") == "admitted":
+            for charge in record.get("charges", ()):
+                if _is_charge(charge):
+                    scope, counter, amount, most, window = charge
+                    taken[str(scope), str(counter), most, window].append((when(record), key, amount))
+    for (scope, counter, most, window), steps in taken.items():
+        within: deque[tuple[float, int]] = deque()
+        used = most_used = 0
+        for moment, key, amount in steps:
+            if key in given_back:
+                continue
+            within.append((moment, amount))
+            used += amount
+            while within[0][0] <= moment - window:
+                used -= within.popleft()[1]
+            most_used = max(most_used, used)
+        yield Fullest(scope, counter, most_used, most, window)
+
+
+def _is_charge(charge: object) -> bool:
+    return (
+        isinstance(charge, list)
+        and len(charge) == len(Fullest._fields)
+        and all(type(number) is int for number in charge[2:])
+        and charge[3] > 0
+        and charge[4] > 0
+    )

@@ -1,0 +1,183 @@
+"""Pictures of the audit: that they show what the records say, and survive whatever the records hold."""
+
+import subprocess
+import sys
+
+import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.dates import num2date
+
+from guarded_tools import plots
+from guarded_tools.audit import read
+from guarded_tools.audit.summary import Fullest, fullest
+from guarded_tools.values import AuditEvent
+
+START = 1_700_000_040.0  # a whole minute
+
+
+class Clock:
+    now = START
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def story(make_log, path):
+    """Five calls run and three are refused for the same reason; one human says no after 20 s, one never answers."""
+    clock = Clock()
+    log = make_log(clock=clock)
+
+    def call(number, session, tool, outcome, **more):
+        charges = ((f"session:{session}", f"srv/{tool}/rate", 1, 4, 60),)
+        common = {"tool": tool, "session": session, "key": str(number), "charges": charges} | more
+        if outcome in {"ok", "never_ran"}:
+            log.write(AuditEvent("admitted", **common))
+            log.write(AuditEvent("settled", **common, outcome=outcome, refunded=int(outcome == "never_ran")))
+        else:
+            log.write(AuditEvent("refused", **common, outcome=outcome))
+
+    for number in range(5):
+        clock.now = START + 10 * number
+        call(number, "busy", "track", "never_ran" if number == 4 else "ok")
+    clock.now = START + 130
+    for number in range(3):
+        call(10 + number, "busy", "track", "limited", message="the limit is used up", rule="/tools/track/limits/rate")
+    for number, (cause, wait) in enumerate((("human", 20_000.0), ("timeout", 600_000.0), ("remembered", 0.0))):
+        approval = {"verdict": "reject", "cause": cause, "by": "ann"}
+        common = {"tool": "delete", "session": "calm", "key": f"a{number}", "approval": approval, "human_ms": wait}
+        log.write(AuditEvent("answered", **common))
+        log.write(AuditEvent("refused", **common, outcome="rejected", message="not this one"))
+    return path
+
+
+def texts(axes):
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    return labels, [text.get_text().strip() for text in axes.texts]
+
+
+def test_refusals_say_who_what_and_why(story):
+    (axes,) = plots.refusals(story).axes
+    labels, notes = texts(axes)
+    assert labels == ["busy\ntrack", "calm\ndelete"]
+    assert notes == ["3 times limited: the limit is used up", "3 times rejected: not this one"]
+    assert [(bar.get_width(), bar.get_facecolor()) for bar in axes.patches[:2]] == [
+        (3, to_rgba(plots.COLOURS["limited"])),
+        (3, to_rgba(plots.COLOURS["rejected"])),
+    ]
+
+
+def test_calls_are_stacked_by_outcome_where_they_happened(story):
+    (axes,) = plots.calls(story).axes
+    heights = {container.get_label(): [bar.get_height() for bar in container] for container in axes.containers}
+    assert {name: sum(values) for name, values in heights.items()} == {
+        "ok": 4,
+        "never_ran": 1,
+        "limited": 3,
+        "rejected": 3,
+    }
+    assert list(heights) == ["ok", "never_ran", "limited", "rejected"]
+    limited = next(container for container in axes.containers if container.get_label() == "limited")
+    (bar,) = [bar for bar in limited if bar.get_height()]
+    middle = num2date(bar.get_x() + bar.get_width() / 2).timestamp()
+    assert middle - 2.5 <= START + 130 < middle + 2.5  # bars of five seconds
+    assert bar.get_y() == 0
+
+
+def test_limits_show_the_fullest_window_without_what_was_given_back(story):
+    assert list(fullest(read(story))) == [Fullest("session:busy", "srv/track/rate", 4, 4, 60)]
+    (axes,) = plots.limits(story).axes
+    labels, notes = texts(axes)
+    assert labels == ["srv/track/rate\nsession:busy"]
+    assert notes == ["4 of 4 in a minute"]
+    assert axes.patches[0].get_facecolor() == to_rgba("#c0392b")
+
+
+def test_the_window_rolls(make_log, path):
+    clock = Clock()
+    log = make_log(clock=clock)
+    for number, moment in enumerate((0, 30, 59, 60, 61, 200)):
+        clock.now = START + moment
+        log.write(AuditEvent("admitted", key=str(number), charges=(("global", "s/t/n", 2, 10, 60),)))
+    assert [one.used for one in fullest(read(path))] == [8]
+
+
+def test_charges_that_are_none_are_passed_over():
+    odd = [[], ["s", "c", 1], ["s", "c", "1", 2, 3], ["s", "c", 1, 0, 3], ["s", "c", 1, 2, 0], 5, ["s", "c", 1, 2, 60]]
+    records = [{"kind": "admitted", "key": "1", "charges": odd}]
+    assert list(fullest(records)) == [Fullest("s", "c", 1, 2, 60)]
+
+
+def test_approvals_show_how_long_each_question_waited(story):
+    (axes,) = plots.approvals(story).axes
+    points = {line.get_label(): line.get_xdata()[0] for line in axes.lines}
+    assert points == {"reject": 20.0, "timeout": 600.0}
+    assert texts(axes)[0] == ["delete"]
+
+
+def test_sessions_are_ordered_by_activity(story):
+    (axes,) = plots.sessions(story).axes
+    assert texts(axes) == (["busy", "calm"], ["8", "3"])
+
+
+def test_the_overview_holds_them_all(story, make_log):
+    figure = plots.overview(make_log(path=story))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "Who was refused what, and why",
+        "Calls over time, by outcome",
+        "How full each limit was at its fullest",
+        "Busiest sessions",
+        "How long questions waited for a human, and the answer",
+    ]
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "draw", [plots.overview, plots.refusals, plots.calls, plots.limits, plots.approvals, plots.sessions]
+)
+def test_an_empty_log_says_so(draw, path):
+    assert draw(path)._repr_png_()
+    assert draw([])._repr_png_()
+
+
+def test_names_are_neither_formulas_nor_controls(make_log, path):
+    nasty = "$\\frac{1}{0}$ _x_ ^y^ \x1b[2J\u202e " + "z" * 500
+    log = make_log()
+    approval = {"verdict": nasty, "by": nasty}
+    common = {"tool": nasty, "session": nasty, "grant": nasty, "charges": ((nasty, nasty, 1, 2, 60),)}
+    log.write(AuditEvent("admitted", key="1", **common))
+    log.write(AuditEvent("answered", key="1", approval=approval, human_ms=1.0, **common))
+    log.write(AuditEvent("refused", key="2", outcome="denied", rule=nasty, message=nasty, **common))
+    figure = plots.overview(path)
+    assert figure._repr_png_()
+    shown = "".join(text for axes in figure.axes for part in texts(axes) for text in part)
+    assert not {"\x1b", "\u202e"} & set(shown)
+    assert "$\\frac{1}{0}$" in shown
+
+
+def test_many_kinds_of_refusal_show_the_most_frequent(make_log, path):
+    log = make_log()
+    for number in range(30):
+        for _ in range(number + 1):
+            log.write(AuditEvent("refused", tool=f"t{number}", session="s", outcome="denied"))
+    (axes,) = plots.refusals(path).axes
+    assert texts(axes)[0][0] == "s\nt29"
+    assert len(texts(axes)[0]) == 12
+
+
+def test_without_matplotlib_it_says_what_to_install():
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "try:\n import guarded_tools.plots\nexcept Exception as error: print(type(error).__name__, error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert said == 'GuardError matplotlib is not installed: pip install "guarded-tools[notebook]"\n'
+
+
+def test_no_global_state_of_matplotlib_is_touched(story):
+    code = (
+        "import sys\nfrom guarded_tools import plots\n"
+        f"plots.overview({str(story)!r})._repr_png_()\n"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "False\n"
