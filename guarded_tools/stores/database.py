@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import sqlite3
-import threading
 import time
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -63,6 +62,35 @@ class PlainDisk(Disk):  # type: ignore[misc]
         """Touch no file: we have none, so a name in the database is somebody else's."""
 
 
+class OneConnection(Cache):  # type: ignore[misc]
+    """A cache with one connection for all threads, which whoever closes the cache closes.
+
+    diskcache's own connections are a thread's each, and no other thread can close them: one that outlives the cache
+    keeps the write-ahead log from being written back. Its callers take turns, so one is enough.
+    """
+
+    def __init__(self, directory: Path, **settings: object) -> None:
+        self._own: sqlite3.Connection | None = None
+        self._pragmas = {name[7:]: value for name, value in settings.items() if name.startswith("sqlite_")}
+        super().__init__(str(directory), timeout=0, disk=PlainDisk, **settings)
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        if self._own is None:
+            path = Path(self._directory, DATABASE)
+            self._own = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+            # Ours, not the database's: there they are whatever was last opened with.
+            for name, value in self._pragmas.items():
+                self._own.execute(f"PRAGMA {name} = {value}")
+        return self._own
+
+    def close(self) -> None:
+        """Close the connection; a transaction that was begun is rolled back."""
+        own, self._own = self._own, None
+        if own is not None:
+            own.close()
+
+
 class Database:
     """An open database, or one that will be. Not thread-safe: its owner holds a lock."""
 
@@ -81,7 +109,6 @@ class Database:
             "sqlite_synchronous": _SYNCHRONOUS[durability],
         }
         self._cache: Any = None
-        self._pinned = threading.local()
         self._pid = 0
 
     @property
@@ -108,13 +135,7 @@ class Database:
         return self._reader.execute(query, values).fetchall()
 
     def cache(self) -> Any:
-        """Hand out the cache with this thread's connection set up."""
-        if not getattr(self._pinned, "done", False):
-            # The settings in the database are whatever was last opened with.
-            for name, value in self._settings.items():
-                if name.startswith("sqlite_"):
-                    self._cache.reset(name, value, update=False)
-            self._pinned.done = True
+        """Hand out the cache."""
         return self._cache
 
     def open(self) -> None:
@@ -186,11 +207,10 @@ class Database:
                 return
 
     def _open_cache(self) -> None:
-        self._cache = Cache(str(self.directory.path), timeout=0, disk=PlainDisk, **self._settings)
-        self._pinned = threading.local()
+        self._cache = OneConnection(self.directory.path, **self._settings)
 
     def drop_cache(self) -> None:
-        """Close the connections that write, of all threads; whatever they had begun is rolled back."""
+        """Close the connection that writes; whatever it had begun is rolled back."""
         if self._cache is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._cache.close()
