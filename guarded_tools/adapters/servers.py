@@ -128,10 +128,10 @@ class Opening:
         """Close what the guard opened; a store or a log that was handed in is its owner's."""
         if self._guard is None:
             return
+        if self._guard.audit is not self._options.get("audit"):
+            self._guard.audit.close()  # before the store, in which it keeps its head
         if self._guard.store is not self._options.get("store"):
             self._guard.store.close()
-        if self._guard.audit is not self._options.get("audit"):
-            self._guard.audit.close()
 
     def __enter__(self) -> GuardedTools:
         self._make_guard()
