@@ -43,6 +43,9 @@ __all__ = ["Answer", "AskLimits", "Cause", "Remembered", "ask", "deny_all", "rem
 
 Clock: TypeAlias = Callable[[], float]
 
+LATE = 86_400.0
+"""For how many seconds after its end a question is remembered, so that a late answer is called late and not unknown."""
+
 
 def resume(
     request: ApprovalRequest, *, store: Store, approver: Approver, limits: AskLimits, clock: Clock | None = None
@@ -54,7 +57,7 @@ def resume(
     if not getattr(approver, "suspends", False):
         return None
     try:
-        key = _address(approver, request)
+        key, _ = _address(approver, request)
     except CannotAsk:
         return None  # it is said when the call is asked about
     kept = yield Step(store.get, store.aget, (key,))
@@ -98,13 +101,11 @@ def ask(
     known = yield from _without_asking(request, store=store, limits=limits, clock=clock)
     if known is not None:
         return known
-    suspends = getattr(approver, "suspends", False)
     try:
-        if (check := getattr(approver, "check", None)) is not None:
-            check(request)
-        key = _address(approver, request) if suspends else ""
+        key = yield from _reach(request, approver, store)
     except CannotAsk as error:
         return refusal("unavailable", str(error))
+    suspends = bool(key)
     ask_id = secrets.token_hex(8)
     slot = yield from claim_slot(request, limits, ask_id, store=store)
     if slot is None:
@@ -225,13 +226,32 @@ def _record(request: ApprovalRequest, ask_id: str, slot: str, clock: Clock | Non
 
 
 def _put(store: Store, key: str, record: Mapping[str, Any]) -> Line[None]:
-    # Kept a day beyond its end, so that a late answer is called late and not unknown.
-    seconds = record["expires"] - record["asked"] + 86_400
+    seconds = record["expires"] - record["asked"] + LATE
     yield Step(store.put, store.aput, (key, _dump(record), seconds))
 
 
-def _address(approver: Any, request: ApprovalRequest) -> str:
-    return f"approvals/asked/{digest(request.session, approver.address(request))}"
+def _reach(request: ApprovalRequest, approver: Any, store: Store) -> Line[str]:
+    """Make sure that the approver can ask here, and say where a suspended call looks for its answer.
+
+    Raises:
+        CannotAsk: it cannot.
+    """
+    if (check := getattr(approver, "check", None)) is not None:
+        check(request)
+    if not getattr(approver, "suspends", False):
+        return ""
+    key, task = _address(approver, request)
+    # The answers that come to a task have no name on them: it is claimed for the questions about one call.
+    if not (yield Step(store.add, store.aadd, (task, key.encode(), request.timeout + LATE))):
+        holder = yield Step(store.get, store.aget, (task,))
+        if holder not in (None, key.encode()):
+            raise approver.crowded(request)
+    return key
+
+
+def _address(approver: Any, request: ApprovalRequest) -> tuple[str, str]:
+    call, task = approver.address(request)
+    return f"approvals/asked/{digest(request.session, call)}", f"approvals/task/{digest(request.session, task)}"
 
 
 def _once(request: ApprovalRequest) -> str:

@@ -5,9 +5,10 @@ An approver is any function of one :class:`~guarded_tools.values.ApprovalRequest
 
 ``check(request)``
     called before anything is counted; raises :class:`~guarded_tools.errors.CannotAsk` where there is nobody to ask;
-``suspends = True`` and ``address(request) -> str``
+``suspends = True``, ``address(request) -> (call, task)`` and ``crowded(request) -> CannotAsk``
     it asks by leaving the call (LangGraph's interrupt) and is called again, in the caller's own thread, when the run
-    resumes; the address is the same text each time the same call comes by.
+    resumes. The address is the same each time the same call comes by; of several calls in one task only the first is
+    asked about, and the others are told ``crowded``.
 
 A sync approver that reads from a human looks at :func:`withdrawn` while it waits; while one that does not is still busy
 with a question that was given up, it is asked nothing else.

@@ -38,11 +38,15 @@ class InterruptApprover:
         """Raise :class:`CannotAsk` where the run could not be resumed, or not with the right answer."""
         _configurable(request)
 
-    def address(self, request: ApprovalRequest) -> str:
-        """Name the call within all runs: by thread and tool call, or by the task where it has no id."""
+    def address(self, request: ApprovalRequest) -> tuple[str, str]:
+        """Name the call within all runs, and the task whose answers LangGraph hands out by order of arrival."""
         configurable = _configurable(request)
-        call = request.call_id or f"task {configurable.get('checkpoint_ns')}"
-        return canonical([configurable.get("thread_id"), call])
+        task = canonical([configurable.get("thread_id"), configurable.get("checkpoint_ns")])
+        return (canonical([configurable.get("thread_id"), request.call_id]) if request.call_id else task), task
+
+    def crowded(self, request: ApprovalRequest) -> CannotAsk:
+        """Say that another call of the same task is asked about."""
+        return _cannot(request, _SHARED)
 
     def __call__(self, request: ApprovalRequest) -> Verdict:
         """Interrupt, or return the answer with which the run was resumed."""
@@ -58,6 +62,13 @@ class InterruptApprover:
                 return _verdict(request.tool, answer)
             except ValueError as error:
                 payload = {**_payload(request, schema), "error": f"the last answer was not understood: {error}"}
+
+
+_SHARED = (
+    "in a task that runs several tool calls, where an answer could reach another call: use create_agent, or send each "
+    "call to the tool node on its own (from the edge before it, return [Send('tools', {'__type': "
+    "'tool_call_with_context', 'tool_call': call, 'state': state}) for each call])"
+)
 
 
 def _configurable(request: ApprovalRequest) -> Mapping[str, Any]:
@@ -78,14 +89,14 @@ def _configurable(request: ApprovalRequest) -> Mapping[str, Any]:
         elif configurable.get("__pregel_checkpointer") is None:
             problem = "in a graph without a checkpointer, which could never be resumed: compile it with one"
         elif path[0] == "__pregel_pull":
-            problem = (
-                "in a node that runs all its tool calls in one task, where an answer could reach another call: "
-                "use create_agent, or send each call to the tool node on its own (return "
-                "[Send('tools', ToolCallWithContext(...)) for each call] from the edge)"
-            )
+            problem = _SHARED
         else:
             return configurable
-    raise CannotAsk(f"{request.tool} needs a human's approval, and InterruptApprover cannot ask {problem}")
+    raise _cannot(request, problem)
+
+
+def _cannot(request: ApprovalRequest, problem: str) -> CannotAsk:
+    return CannotAsk(f"{request.tool} needs a human's approval, and InterruptApprover cannot ask {problem}")
 
 
 def _payload(request: ApprovalRequest, schema: Mapping[str, Any]) -> dict[str, Any]:

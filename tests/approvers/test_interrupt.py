@@ -568,3 +568,28 @@ def test_an_agent_inside_a_tool_of_another_agent(start):
     run.resume({by_name["u"]: APPROVE})
     run.resume({by_name["t"]: {"type": "reject"}})
     assert run.ran == [("u", 2)]
+
+
+def several_in_one_task(run, *calls):
+    """A graph whose calls look sent on their own, but share one task after all."""
+    graph = StateGraph(MessagesState)
+    message = AIMessage("", tool_calls=[{"type": "tool_call", **call} for call in turn(*calls)])
+    graph.add_node("model", lambda state: {"messages": [message]})
+    graph.add_node("tools", ToolNode(run.guard.wrap(run.tools)))
+    graph.add_edge(START, "model")
+    graph.add_conditional_edges("model", lambda state: [Send("tools", state)], ["tools"])
+    run.agent = graph.compile(checkpointer=run.checkpointer)
+    return run
+
+
+@pytest.mark.parametrize("round_", range(10))
+def test_of_several_calls_in_one_sent_task_one_is_asked_about_and_no_answer_reaches_another(start, round_):
+    run = several_in_one_task(start(), ("t", {"x": 1}), ("u", {"x": 2}), ("t", {"x": 3}))
+    run.go()
+    (asked,) = run.pending()
+    run.resume({asked.id: APPROVE})
+    assert run.ran == [(asked.value["name"], asked.value["args"]["x"])]
+    assert run.pending() == []
+    others = [said for call, said in run.answers().items() if call != asked.value["tool_call_id"]]
+    assert len(others) == 2
+    assert all("create_agent" in said for said in others)
