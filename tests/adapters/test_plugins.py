@@ -29,6 +29,9 @@ from mcp.server.fastmcp import FastMCP
 from mcp.shared.memory import create_connected_server_and_client_session
 
 from guarded_tools.errors import ToolDenied
+from guarded_tools.guard import Guard
+from guarded_tools.policy import Policy
+from guarded_tools.stores.memory import MemoryStore
 
 DENY = {"version": "1", "default": "deny", "tools": {}}
 ASK = {"messages": [("user", "go")]}
@@ -591,3 +594,19 @@ def test_a_guard_under_another_guard_is_still_there(make_guard: Any, add: BaseTo
     (guarded,) = one.wrap(other.wrap(one.wrap([add])))
     guarded.invoke({"n": 1})
     assert [kind for kind, *_ in outcomes()] == ["admitted", "admitted", "settled", "settled"]
+
+
+def test_a_policy_per_grant_refuses_a_grant_without_one(tmp_path: Any, add: BaseTool, arrived: Any) -> None:
+    allow = Policy.model_validate({"version": "1", "default": "deny", "tools": {"add": {}}})
+    guard = Guard(
+        {"alice": allow},
+        grant=lambda config: config.get("configurable", {}).get("user"),
+        store=MemoryStore(),
+        audit=tmp_path / "audit.jsonl",
+    )
+    (guarded,) = guard.wrap([add])
+    assert guarded.invoke({"n": 1}, {"configurable": {"user": "alice"}}) == "added 1"
+    for config in ({"configurable": {"user": "mallory"}}, {}):
+        answer = guarded.invoke(call(), config)
+        assert answer.artifact["rule"] == "(no policy)"
+    assert arrived == [1]
