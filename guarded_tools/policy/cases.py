@@ -14,7 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from guarded_tools.errors import PolicyError, Problem
 from guarded_tools.policy.engine import decide
-from guarded_tools.policy.model import Name, Part, Policy, Text, Window, wrong
+from guarded_tools.policy.fields import Name, Part, Text, Window, wrong
+from guarded_tools.policy.model import Policy
 from guarded_tools.policy.problems import Reporter, explain_errors, suggest
 from guarded_tools.policy.source import read_source
 from guarded_tools.values import Charge, Decision, Effect, Full, Halted, Reservation, ToolCall

@@ -78,8 +78,8 @@ def value_problem(op: Operator, value: Any) -> tuple[str, str] | None:  # noqa: 
 def compile_test(op: Operator, value: Any, *, folding: bool | None, guards: bool) -> Test:
     """Make the test of a predicate whose value :func:`value_problem` had nothing against.
 
-        return f"{op} cannot compare with this value: it is not JSON, not finite or too deep", "write plain JSON"
-    ``guards`` is true (a test whose "different" lets the call through) a text that differs from the forbidden one
+    ``folding`` compares folded texts if true and exact ones if false. If ``None``, texts are compared exactly, but
+    where ``guards`` is true (a test whose "different" lets the call through) a text that differs from the forbidden one
     only by what :func:`fold` removes is unjudgeable.
     """
     if op in {"eq", "neq"}:

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from guarded_tools.errors import Problem
 from guarded_tools.policy.conditions import is_number
-from guarded_tools.policy.model import DAY, parse_rate, parse_window
+from guarded_tools.policy.fields import DAY, parse_rate, parse_window
 from guarded_tools.policy.names import covers, is_glob, literal_prefix
 from guarded_tools.policy.problems import Reporter
 from guarded_tools.policy.rules import EVERYWHERE, pointer

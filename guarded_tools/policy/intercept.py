@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from guarded_tools.errors import Problem
 from guarded_tools.policy.conditions import Operator, is_number
-from guarded_tools.policy.model import ArgumentPath, Name, Part, Text, wrong
+from guarded_tools.policy.fields import ArgumentPath, Name, Part, Text, wrong
 from guarded_tools.policy.problems import Reporter, explain_errors
 from guarded_tools.policy.rules import EVERYWHERE, pointer
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +11,7 @@ from pydantic import ValidationError
 from guarded_tools.errors import PolicyError, Problem
 from guarded_tools.policy import crosscheck, intercept
 from guarded_tools.policy.model import Policy
-from guarded_tools.policy.names import is_glob, matches
 from guarded_tools.policy.problems import Reporter, explain_errors, placeless
-from guarded_tools.policy.rules import pointer
 from guarded_tools.policy.source import read_source
 
 P = TypeVar("P", bound=Policy)
@@ -29,7 +25,6 @@ def read_policy(path: Path) -> Policy:
     """
     source = read_source(path)
     policy = _build(Policy, source.data, source.problem, source.problems)
-    policy._source = source  # noqa: SLF001 - filled in once, here
     for problem in policy.warnings:
         warnings.warn(str(problem), stacklevel=3)
     return policy
@@ -61,27 +56,7 @@ def _build(cls: type[P], data: Any, problem: Reporter, problems: list[Problem]) 
     problems += crosscheck.problems(imported.data, placed)
     if policy is None or problems:
         raise PolicyError(tuple(sorted(dict.fromkeys(problems), key=lambda found: (found.line, found.column))))
-    policy._origins = imported.names  # noqa: SLF001 - filled in here and nowhere else
+    # What the file knows and the data does not; filled in here and nowhere else.
+    policy._origins, policy._report = imported.names, placed  # noqa: SLF001
     policy._warnings = tuple(imported.warnings)  # noqa: SLF001
     return policy
-
-
-def unmatched(policy: Policy, names: Iterable[str]) -> tuple[Problem, ...]:
-    """List what names a tool that the server does not have."""
-    known = list(dict.fromkeys(names))
-    source = policy._source  # noqa: SLF001
-    problem: Reporter = placeless if source is None else source.problem
-    found: list[Problem] = []
-    entries = [(pointer("hide", str(place)), entry) for place, entry in enumerate(policy.hide)]
-    entries += [(pointer("tools", key), key) for key in policy.tools]
-    for at, entry in entries:
-        if entry == "*" or (any(matches(entry, name) for name in known) if is_glob(entry) else entry in known):
-            continue
-        message = f"{entry!r} matches no tool of the server"
-        found.append(problem(at, message, _nearest(entry, known), key=True))
-    return tuple(found)
-
-
-def _nearest(entry: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(entry, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else ""

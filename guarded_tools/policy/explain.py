@@ -1,0 +1,113 @@
+"""What would happen to a call, and why: every predicate with the value it saw, every limit with what it would take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from guarded_tools.policy.engine import Schema, Standing, decide, standing
+from guarded_tools.policy.paths import MISSING, Unjudgeable, compile_many
+from guarded_tools.policy.rules import Check, Kind, compile_check, compile_limit
+from guarded_tools.values import Charge, Decision, ToolCall
+
+if TYPE_CHECKING:
+    from guarded_tools.policy.model import Policy
+
+Answer: TypeAlias = Literal["holds", "fails", "missing", "unjudgeable"]
+
+
+class Seen(NamedTuple):
+    """A predicate and what it saw. ``refuses`` is whether it denies the call, or, of kind ``when``, has it asked about.
+
+    ``saw`` are the values its path led to, without the gaps. ``trial`` marks a rule that is only on trial.
+    """
+
+    rule: str
+    kind: Kind
+    path: str
+    op: str
+    value: Any
+    saw: tuple[Any, ...]
+    answer: Answer
+    refuses: bool
+    reason: str = ""
+    trial: bool = False
+
+
+class Quota(NamedTuple):
+    """A limit and what the call would take from it: a charge, nothing, or the reason why that cannot be told."""
+
+    rule: str
+    charge: Charge | None
+    reason: str = ""
+    trial: bool = False
+
+
+class Explanation(NamedTuple):
+    """A decision and everything that had a say in it, whether or not something before it settled the matter."""
+
+    decision: Decision
+    predicates: tuple[Seen, ...]
+    quotas: tuple[Quota, ...]
+
+
+def explain(policy: Policy, call: ToolCall, schema: Schema = None) -> Explanation:
+    """Decide, and show every predicate and limit that speaks for the tool. Changes nothing."""
+    stand = standing(policy, policy.plans.names, call.tool)
+    predicates, quotas = _look(stand, call, trial=False)
+    if stand.trial is not None:
+        more_predicates, more_quotas = _look(stand.trial, call, trial=True)
+        predicates, quotas = predicates + more_predicates, quotas + more_quotas
+    return Explanation(decide(policy, call, schema), tuple(predicates), tuple(quotas))
+
+
+def _look(stand: Standing, call: ToolCall, *, trial: bool) -> tuple[list[Seen], list[Quota]]:
+    args = dict(call.args)
+    predicates = [_seen(check, args, trial=trial) for layer in stand.layers for check in layer.checks]
+    quotas = []
+    for layer in stand.layers:
+        for rule, limit, counter in layer.limits:
+            found = compile_limit(rule, limit, counter)(args, call)
+            if isinstance(found, Decision):
+                quotas.append(Quota(rule, None, found.message, trial))
+            else:
+                apart = found._replace(scope=f"shadow:{found.scope}") if trial and found else found
+                quotas.append(Quota(rule, apart, "", trial))
+    return predicates, quotas
+
+
+def _seen(check: Check, args: dict[str, Any], *, trial: bool) -> Seen:
+    values: list[Any] = []
+    reason = ""
+    try:
+        values = compile_many(check.path)(args)
+        answers = [check.holds(value) for value in values]
+    except Unjudgeable as doubt:
+        answer: Answer = "unjudgeable"
+        reason = str(doubt)
+    else:
+        # Of many elements, the one that decides speaks for all.
+        decisive = check.kind != "require"
+        answer = _answer(answers, decisive=decisive)
+    said = compile_check(check)(args)
+    predicate = check.predicate
+    saw = tuple(value for value in values if value is not MISSING)
+    return Seen(
+        check.rule,
+        check.kind,
+        predicate.path,
+        predicate.op,
+        predicate.value,
+        saw,
+        answer,
+        said is not None,
+        reason,
+        trial,
+    )
+
+
+def _answer(answers: list[bool | None], *, decisive: bool) -> Answer:
+    if decisive in answers:
+        return "holds" if decisive else "fails"
+    if None in answers:
+        return "missing"
+    return "fails" if decisive else "holds"

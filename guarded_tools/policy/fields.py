@@ -1,0 +1,129 @@
+"""The fields that parts of the format share: names, texts, spans of time, argument paths."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Final, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from guarded_tools.policy.conditions import is_number
+from guarded_tools.policy.paths import parse_path
+
+MINUTE: Final = 60
+HOUR: Final = 3600
+DAY: Final = 86400
+LONGEST: Final = 366 * DAY
+"""The longest window, in seconds."""
+MOST: Final = 2**53
+"""The highest ``max``: every JSON reader agrees on integers up to here."""
+
+_UNITS: Final = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
+_NAMED: Final = {"minute": MINUTE, "hour": HOUR, "day": DAY}
+_WINDOW_FORM: Final = 'write "minute", "hour", "day", a number of seconds, or a number with s, m, h or d like "10m"'
+_WINDOW_PATTERN: Final = "^(minute|hour|day|[1-9][0-9]{0,8}[smhd])$"
+RATE_PATTERN: Final = "^[1-9][0-9]{0,15}/(minute|hour|day|[1-9][0-9]{0,8}[smhd])$"
+_PATH_PATTERN: Final = r"^args([.\[].*)?$"
+
+
+def wrong(message: str, hint: str = "") -> PydanticCustomError:
+    """Make the error of a validator: what is wrong, and what to write instead."""
+    # Braces would be read as a template.
+    return PydanticCustomError("policy", "{message}", {"message": message, "hint": hint})
+
+
+def parse_window(value: object) -> int:
+    """Read a window or a duration; the answer is in seconds."""
+    seconds: object = value
+    if type(value) is str:
+        text = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", value)
+        seconds = _NAMED.get(value) or (int(text[1]) * _UNITS[text[2]] if text else None)
+    if type(seconds) is not int:
+        raise wrong("not a span of time", _WINDOW_FORM)
+    if not 1 <= seconds <= LONGEST:
+        raise wrong("a span of time is from one second to 366 days", _WINDOW_FORM)
+    return seconds
+
+
+def _path(text: str) -> str:
+    try:
+        parse_path(text)
+    except ValueError as error:
+        message, _, hint = str(error).partition("; ")
+        raise wrong(message, hint) from None
+    return text
+
+
+def _count(value: object) -> object:
+    if type(value) is str:
+        return _path(value)
+    if not is_number(value):
+        raise wrong("count is a number or an argument path", 'write 1, or a path like "args.events.length"')
+    if value <= 0:  # type: ignore[operator]
+        raise wrong("a count that is not positive can never bind", "write 1, or leave count out")
+    return math.ceil(value)  # type: ignore[call-overload]
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise wrong("not valid Unicode: half of a surrogate pair", "write the character itself") from None
+    return text
+
+
+def _named(text: str) -> str:
+    if not text.strip():
+        raise wrong("an empty name", "write a name")
+    return _text(text)
+
+
+def _tool_name(text: str) -> str:
+    if "[" in text or "]" in text:
+        raise wrong("square brackets are not part of a glob", "only * and ? stand for something else")
+    return _named(text)
+
+
+def parse_rate(value: object) -> object:
+    """Read ``5/hour`` as an object with ``max`` and ``window``; anything else is left to the model."""
+    if type(value) is not str:
+        return value
+    if not re.fullmatch(RATE_PATTERN, value):
+        raise wrong("not a rate: a positive whole number per span of time", 'write one like "5/hour" or "30/10m"')
+    count, _, window = value.partition("/")
+    return {"max": int(count), "window": window}
+
+
+Text: TypeAlias = Annotated[str, AfterValidator(_text)]
+Name: TypeAlias = Annotated[str, AfterValidator(_named), Field(min_length=1)]
+ToolName: TypeAlias = Annotated[str, AfterValidator(_tool_name), Field(min_length=1)]
+ArgumentPath: TypeAlias = Annotated[str, AfterValidator(_path), Field(pattern=_PATH_PATTERN)]
+Window: TypeAlias = Annotated[
+    int,
+    BeforeValidator(parse_window),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": LONGEST},
+                {"type": "string", "pattern": _WINDOW_PATTERN},
+            ],
+            "description": "A span of time: seconds, or minute, hour, day, or 90s, 10m, 2h, 7d.",
+        }
+    ),
+]
+Max: TypeAlias = Annotated[int, Field(ge=1, le=MOST)]
+Count: TypeAlias = Annotated[
+    int | str,
+    BeforeValidator(_count),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": _PATH_PATTERN}]}
+    ),
+]
+
+
+class Part(BaseModel):
+    """A part of the format: strict, frozen, and without keys that nobody reads."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)

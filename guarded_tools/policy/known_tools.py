@@ -1,0 +1,118 @@
+"""A policy against the tools that a server really has: names, globs and argument paths that fit nothing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from guarded_tools.errors import Problem
+from guarded_tools.policy.names import Names, is_glob, matches
+from guarded_tools.policy.paths import EACH, LENGTH, parse_path
+from guarded_tools.policy.problems import Reporter
+from guarded_tools.policy.rules import EVERYWHERE, pointer
+from guarded_tools.values import ToolInfo
+
+if TYPE_CHECKING:
+    from guarded_tools.policy.model import Policy, Rules
+
+# A schema may refer to itself.
+_DEEPEST: Final = 32
+
+
+def unknown(policy: Policy, tools: Iterable[str | ToolInfo], problem: Reporter) -> Iterator[Problem]:
+    """List the keys, globs and ``hide`` entries that match no tool, and the paths that no schema has."""
+    infos = [ToolInfo(tool) if isinstance(tool, str) else tool for tool in tools]
+    known = {info.name: info.schema for info in infos}
+    entries = [(pointer("hide", str(place)), entry) for place, entry in enumerate(policy.hide)]
+    entries += [(pointer("tools", key), key) for key in policy.tools]
+    for at, entry in entries:
+        if entry != "*" and not (any(matches(entry, name) for name in known) if is_glob(entry) else entry in known):
+            near = difflib.get_close_matches(entry, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else ""
+            yield problem(at, f"{entry!r} matches no tool of the server", hint, key=True)
+    names = Names(policy)
+    spoken_for: dict[str, list[str]] = {key: [] for key in policy.tools}
+    for name in known:
+        entry_found = names.entry(name)
+        if entry_found is not None and not entry_found.twin:
+            spoken_for[entry_found.key].append(name)
+    for key, rules in policy.tools.items():
+        yield from _paths(rules, pointer("tools", key), [known[name] for name in spoken_for[key]], problem)
+    yield from _paths(policy.all_tools, EVERYWHERE, list(known.values()), problem)
+
+
+def _paths(rules: Rules, base: str, schemas: list[Mapping[str, Any] | None], problem: Reporter) -> Iterator[Problem]:
+    when = (rules.approval and rules.approval.when) or ()
+    written = [
+        (f"{base}/{part}/{place}/path", predicate.path)
+        for part, predicates in (("require", rules.require), ("deny_if", rules.deny_if), ("approval/when", when))
+        for place, predicate in enumerate(predicates)
+    ]
+    written += [
+        (f"{base}/limits/{place}/count", limit.count)
+        for place, limit in enumerate(rules.limits)
+        if isinstance(limit.count, str)
+    ]
+    for at, path in written:
+        gaps = [None if schema is None else _gap(schema, parse_path(path).steps) for schema in schemas]
+        # A rule for many tools speaks about those that have the argument.
+        if gaps and all(gap is not None for gap in gaps):
+            gap = gaps[0]
+            assert gap is not None
+            near = difflib.get_close_matches(gap.key, gap.known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(gap.known)[:12])}"
+            yield problem(at, f"{path} leads nowhere: the tool has no {gap.key!r} there", hint)
+
+
+class _Gap(NamedTuple):
+    """A key that a schema does not have, and those it has instead."""
+
+    key: str
+    known: frozenset[str]
+
+
+def _gap(schema: Mapping[str, Any], steps: tuple[Any, ...]) -> _Gap | None:
+    """Find the first step that the schema knows nothing of; ``None`` where it may be there."""
+    here = [schema]
+    for step in steps:
+        parts = [part for found in here for part in _parts(found, schema, _DEEPEST)]
+        if step is LENGTH:
+            return None
+        if isinstance(step, str):
+            objects = [part["properties"] for part in parts if isinstance(part.get("properties"), Mapping)]
+            if not objects or any(_is_open(part) for part in parts):
+                return None
+            here = [properties[step] for properties in objects if step in properties]
+            if not here:
+                return _Gap(step, frozenset(key for properties in objects for key in properties))
+        else:
+            assert step is EACH or isinstance(step, int)
+            here = [part["items"] for part in parts if isinstance(part.get("items"), Mapping)]
+        here = [found for found in here if isinstance(found, Mapping)]
+        if not here:
+            return None
+    return None
+
+
+def _is_open(part: Mapping[str, Any]) -> bool:
+    """Whether an object may have keys that its schema does not list, and says so."""
+    return bool(part.get("additionalProperties")) or "patternProperties" in part or "unevaluatedProperties" in part
+
+
+def _parts(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:
+    """The schema and all that it is put together from."""
+    if depth == 0:
+        return
+    yield schema
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        for part in schema.get(keyword) or ():
+            if isinstance(part, Mapping):
+                yield from _parts(part, root, depth - 1)
+    target: Any = root
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#/"):
+        for step in reference[2:].split("/"):
+            target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
+        if isinstance(target, Mapping):
+            yield from _parts(target, root, depth - 1)
