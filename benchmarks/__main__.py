@@ -11,11 +11,10 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.common import Row, table
+from benchmarks.common import measure, table
 
 SUITES = ("policy", "stores", "overhead", "audit")
 RESULTS = Path(__file__).parent / "results.md"
@@ -29,12 +28,6 @@ PACKAGES = (
     "diskcache",
     "redis",
 )
-
-
-def measure(suite: str, quick: bool) -> list[Row]:
-    """Run one suite; called in a process of its own, so that none warms the caches of the next."""
-    rows: list[Row] = import_module(f"benchmarks.{suite}").rows(quick)
-    return rows
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 
 RATIO = "\N{MULTIPLICATION SIGN}"
 """The unit of a ratio, which is what carries over from one machine to another."""
@@ -52,6 +53,12 @@ def table(rows: Iterable[Row]) -> str:
         cells = (row.name, f"{number(row.value)} {row.unit}", bound, verdict, row.note)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
+
+
+def measure(suite: str, quick: bool) -> list[Row]:
+    """Run one suite; called in a process of its own, so that none warms the caches of the next."""
+    rows: list[Row] = import_module(f"benchmarks.{suite}").rows(quick)
+    return rows
 
 
 def p50_us(body: Callable[[], object], *, rounds: int = 2000, warmup: int = 200) -> float:
