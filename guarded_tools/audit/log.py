@@ -73,6 +73,9 @@ class AuditLog:
         self._clock = clock
         self._begin()
         _live.add(self)
+        # What is registered last runs first: the store takes the head only as long as it is open itself.
+        atexit.unregister(_close_all)
+        atexit.register(_close_all)
 
     def _begin(self) -> None:
         """Take up the state before the first line: no descriptors, and a lock and a keeper of this process."""
@@ -284,7 +287,6 @@ def _last_of(path: str) -> Head:
 _live: weakref.WeakSet[AuditLog] = weakref.WeakSet()
 
 
-@atexit.register
 def _close_all() -> None:
     for one in list(_live):
         one.close()

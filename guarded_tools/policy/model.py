@@ -38,7 +38,7 @@ from guarded_tools.policy.fields import (
     parse_rate,
     wrong,
 )
-from guarded_tools.policy.paths import read_all
+from guarded_tools.policy.paths import MISSING, read_all
 from guarded_tools.policy.problems import Reporter, placeless
 from guarded_tools.values import Remember, Risk, ToolInfo, digest
 
@@ -271,7 +271,8 @@ class Policy(Part):
         """Pick the values that the audit may hold, by argument path; ``None`` where the policy lets it hold none."""
         if not self.log_values:
             return None
-        return {path: read_all(path, args) for path in self.log_values}
+        found = {path: read_all(path, args) for path in self.log_values}
+        return {path: value for path, value in found.items() if value is not MISSING}
 
     def _repr_html_(self) -> str:
         from guarded_tools.policy.show import to_html

@@ -151,9 +151,11 @@ def compile_many(path: Path) -> Callable[[Mapping[str, Any]], list[Any]]:
     return read
 
 
-def read_all(text: str, args: Mapping[str, Any]) -> list[Any]:
-    """List what is found at a path; nothing where it cannot be followed."""
+def read_all(text: str, args: Mapping[str, Any]) -> Any:
+    """Read what is at a path: a list where it holds ``[*]``, and :data:`MISSING` where it cannot be followed."""
+    path = parse_path(text)
     try:
-        return [value for value in compile_many(parse_path(text))(args) if value is not MISSING]
+        found = compile_many(path)(args)
     except Unjudgeable:
-        return []
+        return MISSING
+    return [value for value in found if value is not MISSING] if EACH in path.steps else found[0]

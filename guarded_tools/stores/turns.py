@@ -8,6 +8,7 @@ each other for over a second, and a task that waits would stop its event loop.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import random
 import sqlite3
@@ -40,8 +41,9 @@ class Turns:
         self._database = database
         self._timeout = timeout
         self._lock = threading.Lock()
-        # At exit as well: the last one to leave has to say that all is in the database.
-        weakref.finalize(self, database.close)
+        self._over = False
+        # Nobody can be inside when this is dropped; at exit somebody can, see below.
+        weakref.finalize(self, database.close).atexit = False
         _alive.add(self)
 
     def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -89,6 +91,8 @@ class Turns:
 
     def _try(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         database = self._database
+        if self._over:
+            raise StoreError(f"the counters in {database.path} are closed: this program is ending")
         try:
             if not database.is_open:
                 database.open()
@@ -117,6 +121,16 @@ class Turns:
 
 def _nothing() -> None:
     pass
+
+
+@atexit.register
+def _at_exit() -> None:
+    # The last one to leave has to say that all is in the database, so nobody may open it again after that.
+    for turns in list(_alive):
+        if turns._lock.acquire(timeout=1.0):  # noqa: SLF001
+            turns._over = True  # noqa: SLF001
+            turns._database.close()  # noqa: SLF001
+            turns._lock.release()  # noqa: SLF001
 
 
 # SQLite does not survive a fork, and a child that tries takes over locks that it does not have. So: nobody is inside,
