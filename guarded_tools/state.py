@@ -13,6 +13,11 @@ from guarded_tools.errors import StoreError
 HOME = "GUARDED_TOOLS_HOME"
 
 
+def state_path(explicit: str | os.PathLike[str] | None = None) -> Path:
+    """Say where the state directory is, without making it."""
+    return Path(explicit or os.environ.get(HOME) or platformdirs.user_state_path("guarded-tools")).expanduser()
+
+
 def state_dir(explicit: str | os.PathLike[str] | None = None) -> Path:
     """Return the state directory, created with mode 0700 if need be.
 
@@ -22,7 +27,7 @@ def state_dir(explicit: str | os.PathLike[str] | None = None) -> Path:
     Raises:
         StoreError: it cannot be made, or others may write into it.
     """
-    path = Path(explicit or os.environ.get(HOME) or platformdirs.user_state_path("guarded-tools")).expanduser()
+    path = state_path(explicit)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()

@@ -2,23 +2,164 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import shutil
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
+from guarded_tools.cli.words import printable
+from guarded_tools.errors import GuardError, PolicyError, Problem
 
-def validate(files: Annotated[list[Path], typer.Argument()]) -> None:
-    """Report every problem of policy files at once."""
+if TYPE_CHECKING:
     from guarded_tools.policy import Policy
+    from guarded_tools.values import ToolInfo
 
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="TOOLS",
+        help="Check against the tools of a server: pictify, a lock, a file with the answer to tools/list, "
+        "an address, or the command that starts it.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def validate(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Policy files, or presets' names.")],
+    *,
+    server: Server = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report every problem of policy files at once, each with its place and what to write instead."""
+    tools = None if server is None else _tools_of(server)
+    told: list[dict[str, Any]] = []
+    code = FINE
     for file in files:
-        Policy.from_file(file)
+        policy, problems, unreadable = _read(file)
+        if policy is not None and tools is not None:
+            problems = policy.check_tools(tools)
+        told += [{"level": "error", **problem._asdict()} for problem in problems]
+        told += [{"level": "warning", **problem._asdict()} for problem in (policy.warnings if policy else ())]
+        code = max(code, UNREADABLE if unreadable else PROBLEMS if problems else FINE)
+        if not as_json:
+            _say(file, policy, problems)
+    if as_json:
+        typer.echo(json.dumps(told, indent=1))
+    raise typer.Exit(code)
 
 
-def explain(file: Annotated[Path, typer.Argument()], tool: Annotated[str, typer.Argument()]) -> None:
-    """Say what a policy would decide about a call, and why. Changes nothing."""
-    from guarded_tools.policy import Policy, decide
+def explain(
+    file: Annotated[str, typer.Argument(help="A policy file, or a preset's name.", show_default=False)],
+    tool: Annotated[str, typer.Argument(help="The tool to call.", show_default=False)],
+    *,
+    args: Annotated[str, typer.Option("--args", help="The arguments as a JSON object.")] = "{}",
+    session: Annotated[str, typer.Option("--session", help="The session that calls.")] = "default",
+    grant: Annotated[str | None, typer.Option("--grant", help="The identity it acts for.", show_default=False)] = None,
+    server: Server = None,
+    store: Annotated[str | None, typer.Option("--store", help="A store's URL.", show_default=False)] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="The state directory. Default: yours.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what would become of a call, and why: every predicate with what it saw, every limit. Changes nothing."""
+    from guarded_tools.cli.explained import counted, print_explanation, to_json
+    from guarded_tools.in_force import load_policy
+    from guarded_tools.policy.explain import explain as look
     from guarded_tools.values import ToolCall
 
-    typer.echo(decide(Policy.from_file(file), ToolCall(tool, {})))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        policy = load_policy(file)
+    call = ToolCall(tool, _arguments(args), session, grant)
+    tools = _tools_of(server or "pictify") if server or policy.server == "pictify" else []
+    schema = next((info.schema for info in tools if info.name == tool), None)
+    explanation = look(policy, call, schema)
+    counts = counted(explanation, call, store, state)
+    if as_json:
+        typer.echo(json.dumps(to_json(explanation, counts), indent=1, default=str))
+    else:
+        print_explanation(call, explanation, counts)
+
+
+def _read(file: str) -> tuple[Policy | None, tuple[Problem, ...], bool]:
+    from guarded_tools.in_force import load_policy
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # shown with the problems
+            return load_policy(file), (), False
+    except PolicyError as error:
+        return None, error.problems, error.unreadable
+
+
+def _say(file: str, policy: Policy | None, problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        typer.echo(printable(str(problem)), err=True)
+    if policy is None:
+        return
+    for warning in policy.warnings:
+        typer.echo(printable(f"{warning} [warning]"), err=True)
+    if not problems:
+        typer.echo(f"{file}: fine, {len(policy.tools)} tools and globs, {len(policy.hide)} hidden")
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) != len(items):
+            raise GuardError("--args: a key stands there twice; which of them counts?")
+        return found
+
+    try:
+        args = json.loads(text, object_pairs_hook=pairs)
+    except (ValueError, RecursionError) as error:
+        raise GuardError(f"--args is not JSON: {error}") from None
+    if type(args) is not dict:
+        raise GuardError("--args is a JSON object, like '{\"amount\": 5}'")
+    return args
+
+
+def _tools_of(server: str) -> list[ToolInfo]:
+    """The tools of whatever ``--server`` names."""
+    from guarded_tools.pictify.catalogue import SERVER, catalogue
+
+    if server == SERVER:
+        return list(catalogue().values())
+    if Path(server).suffix in {".json", ".lock"}:
+        return _tools_in(Path(server))
+    command = shlex.split(server)
+    url = server if server.startswith(("http://", "https://")) else None
+    if url is None and (not command or shutil.which(command[0]) is None):
+        raise GuardError(f"--server {server!r} is no server's name, lock, file of tools, address or command")
+    from guarded_tools.cli.offer import ask_server
+
+    asked = None if url else command
+    return ask_server(asked, sandbox=False, url=url, server=None, env=None, token_env=None).infos
+
+
+def _tools_in(path: Path) -> list[ToolInfo]:
+    from guarded_tools.policy.lock import Lock
+    from guarded_tools.values import ToolInfo
+
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise GuardError(f"{path} cannot be read as JSON: {error}") from None
+    if isinstance(data, dict) and "servers" in data:
+        servers = Lock.from_file(path).servers
+        return [ToolInfo(name, schema=pinned.schema) for tools in servers.values() for name, pinned in tools.items()]
+    tools = data.get("tools", data) if isinstance(data, dict) else data
+    try:
+        return [ToolInfo(tool["name"], schema=tool.get("inputSchema")) for tool in tools]
+    except (TypeError, KeyError, AttributeError):
+        raise GuardError(f"{path} is not a lock, nor a list of tools with their names") from None
