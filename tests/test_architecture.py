@@ -77,7 +77,7 @@ def test_public_names():
     for name in guarded_tools.__all__:
         assert getattr(guarded_tools, name) is not None
     with pytest.raises(AttributeError):
-        guarded_tools.nonsense
+        _ = guarded_tools.nonsense
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,10 @@ def test_public_names():
     [
         ("import guarded_tools", ["langchain_core", "pydantic", "diskcache", "mcp", "rich"]),
         ("from guarded_tools import Policy", ["langchain_core", "langgraph", "diskcache", "mcp"]),
-        ("from guarded_tools import Guard, Policy, open_store", ["langgraph", "langchain", "redis", "matplotlib", "mcp"]),
+        (
+            "from guarded_tools import Guard, Policy, open_store",
+            ["langgraph", "langchain", "redis", "matplotlib", "mcp"],
+        ),
         ("import guarded_tools.cli.app", ["langchain_core", "mcp", "diskcache"]),
     ],
 )

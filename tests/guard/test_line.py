@@ -190,7 +190,10 @@ def test_edited_arguments_run_and_are_judged_anew(bench, drive):
 
 
 def test_a_human_can_answer_in_place_of_the_tool(bench, drive):
-    b = bench({"t": {"approval": True, "limits": [{"counter": "c", "window": 60, "max": 1}]}}, approver=lambda _: Verdict.respond("use B"))
+    b = bench(
+        {"t": {"approval": True, "limits": [{"counter": "c", "window": 60, "max": 1}]}},
+        approver=lambda _: Verdict.respond("use B"),
+    )
     for _ in range(2):
         with pytest.raises(ToolDenied) as caught:
             drive(b)

@@ -1,0 +1,83 @@
+"""The demo itself: as a command, without a terminal and with a person at one."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pexpect
+import pytest
+
+COMMAND = [sys.executable, "-m", "guarded_tools.cli", "demo"]
+
+
+@pytest.fixture
+def env(tmp_path):
+    return {**os.environ, "GUARDED_TOOLS_HOME": str(tmp_path / "home"), "COLUMNS": "120"}
+
+
+def run(*options, env):
+    return subprocess.run(
+        [*COMMAND, *options], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_without_a_terminal_every_expectation_holds(env, tmp_path):
+    done = run(env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    out = done.stdout
+    assert "scripted chat model" in out
+    assert "scripted answer" in out
+    assert out.count("✓") == 10
+    assert "✗" not in out
+    waits = re.findall(r"limits/calls_per_minute\s+again in\s+([\d.]+) s", out)
+    assert len(waits) == 3  # of ten alike the first are shown
+    assert all(50 < float(wait) < 62 for wait in waits)
+    audit = re.search(r"Audit file: (\S+)", out)[1]
+    assert audit == str(tmp_path / "home" / "audit.jsonl")
+    look = re.search(r"Look at it:  guarded-tools (.*)", out)[1].split()
+    shown = subprocess.run([sys.executable, "-m", "guarded_tools.cli", *look], env=env, capture_output=True, text=True)
+    assert shown.returncode == 0
+    assert "limited" in shown.stdout
+
+
+def test_it_runs_again_at_once_because_each_run_is_a_session_of_its_own(env):
+    for _ in range(2):
+        assert run("--yes", env=env).returncode == 0
+
+
+def at_terminal(env, *answers):
+    child = pexpect.spawn(
+        COMMAND[0], COMMAND[1:], env={**env, "TERM": "xterm"}, encoding="utf-8", timeout=60, dimensions=(50, 120)
+    )
+    for answer in answers:
+        child.expect("your answer.*> ")
+        child.send(f"{answer}\r")
+    child.expect(pexpect.EOF)
+    child.close()
+    return child
+
+
+def test_a_person_at_the_terminal_is_really_asked(env):
+    child = at_terminal(env, "a", "a", "t")
+    assert child.exitstatus == 0, child.before
+    assert "scripted answer" not in child.before
+    assert child.before.count("✓") == 10
+
+
+def test_a_person_who_says_no_leaves_the_invariants(env):
+    child = at_terminal(env, "a", "r\rnot now", "r\rno", "r\rno", "r\rno")
+    assert child.exitstatus == 0, child.before
+    assert child.before.count("✓") == 3
+
+
+def test_an_expectation_that_fails_fails_the_demo(env, tmp_path):
+    """Use up the session's calls beforehand: nothing can be tracked, and the demo must say so."""
+    from guarded_tools import open_store
+
+    store = open_store(f"disk://{tmp_path / 'home'}")
+    store.halt("global", "a test")
+    store.close()
+    done = run(env=env)
+    assert done.returncode == 1
+    assert "✗" in done.stdout
