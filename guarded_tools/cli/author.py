@@ -16,6 +16,7 @@ from guarded_tools.errors import GuardError, PolicyError
 if TYPE_CHECKING:
     from guarded_tools.policy.cases import Failure, Result
     from guarded_tools.policy.lock import Drift
+    from guarded_tools.values import ToolCall
 
 LOCK_FILE = Path("guarded-tools.lock")
 
@@ -47,7 +48,8 @@ def scan(
     if form == "yaml":
         text = draft_yaml(offer.server, rated)
     else:
-        text = json.dumps(draft(offer.server, rated), indent=2, ensure_ascii=False) + "\n"
+        note = f"A draft for {len(rated)} tools, made from what the server says of them. Read it before you use it."
+        text = json.dumps({"description": note, **draft(offer.server, rated)}, indent=2) + "\n"
     _write(output, text)
     classes = Counter(tool.risk for tool in rated)
     told = ", ".join(f"{classes[risk]} {risk}" for risk in RANK if classes[risk]) or "none"
@@ -96,9 +98,11 @@ def run_tests(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Run a policy's own tests: calls, time passing between them, and what has to become of each."""
+    from guarded_tools.cli.explained import standing_in
     from guarded_tools.denial import used_up
     from guarded_tools.in_force import load_policy
     from guarded_tools.policy.cases import Cases, run
+    from guarded_tools.policy.explain import explain
     from guarded_tools.stores.memory import MemoryStore
 
     judged = load_policy(policy)
@@ -106,16 +110,21 @@ def run_tests(
     problems = judged.check_tools(schemas) if schemas else ()
     if problems:
         raise PolicyError(problems)
+
+    def look(call: ToolCall, store: Any, now: float) -> tuple[Any, Any]:
+        explanation = explain(judged, call, schemas.get(call.tool))
+        return explanation, standing_in(store, explanation, call, now)
+
     # Every file is read before anything runs, so that one broken file is not lost behind the results of another.
     read = [(path, Cases.from_file(path, schemas)) for path in cases or [_preset_cases(policy)]]
     results = [
         (path, result)
         for path, found in read
-        for result in run(judged, found, store=MemoryStore, schemas=schemas, words=used_up)
+        for result in run(judged, found, store=MemoryStore, schemas=schemas, words=used_up, explain=look)
     ]
     failed = sum(result.failure is not None for _, result in results)
     if as_json:
-        typer.echo(json.dumps([_as_json(path, result) for path, result in results], indent=1))
+        typer.echo(json.dumps([_as_json(path, result) for path, result in results], indent=1, default=str))
     else:
         for path, result in results:
             _say_result(path, result)
@@ -174,6 +183,8 @@ def _say_drift(drifts: Sequence[Drift], total: int, server: str, file: Path, *, 
 
 
 def _say_result(path: Path, result: Result) -> None:
+    from guarded_tools.cli.explained import print_explanation
+
     if result.failure is None:
         typer.echo(f"ok    {result.case.name} ({result.calls} calls)")
         return
@@ -185,9 +196,11 @@ def _say_result(path: Path, result: Result) -> None:
     for part, wanted, found in failure.expected.differences(failure.seen):
         typer.echo(f"      {part}: expected {wanted!r}, was {found!r}")
     seen = failure.seen
-    typer.echo(
-        f"      what became of it: {seen.effect}, by {seen.rule}" + (f": {seen.message}" if seen.message else "")
-    )
+    explanation, counts = failure.explained
+    said = f": {seen.message}" if seen.message else ""
+    typer.echo(f"      what became of it: {seen.effect}, by {seen.rule}{said}")
+    typer.echo("      what explains it, with the counters as that call left them:")
+    print_explanation(failure.judged, explanation, counts)
 
 
 def _as_json(path: Path, result: Result) -> dict[str, Any]:
@@ -201,12 +214,15 @@ def _as_json(path: Path, result: Result) -> dict[str, Any]:
 
 
 def _failure_as_json(failure: Failure) -> dict[str, Any]:
+    from guarded_tools.cli.explained import to_json
+
     return {
         "step": failure.step,
         "call": failure.call,
         "tool": failure.judged.tool,
         "args": failure.judged.args,
         "seen": failure.seen._asdict(),
+        "explained": to_json(*failure.explained),
         "differences": [
             {"part": part, "expected": wanted, "seen": found}
             for part, wanted, found in failure.expected.differences(failure.seen)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from guarded_tools.cli.words import printable
 from guarded_tools.denial import seconds
 from guarded_tools.policy.explain import Explanation, Quota, Seen
+from guarded_tools.stores import Store
 from guarded_tools.values import Charge, Full, Halted, ToolCall
 
 _LONGEST = 60
@@ -43,30 +44,38 @@ def counted(
         url = f"disk://{place}"
     store = open_store(url)
     try:
-        usages = {
-            (usage.scope, usage.counter): usage
-            for scope in {charge.scope for charge in charges if charge}
-            for usage in store.usage(scope)
-        }
-        scopes = ["global", f"session:{call.session}", *([f"grant:{call.grant}"] if call.grant is not None else [])]
-        halted = store.peek((), scopes=scopes)
-        found: list[Counted | None] = []
-        for charge in charges:
-            if charge is None:
-                found.append(None)
-                continue
-            usage = usages.get((charge.scope, charge.counter))
-            full = store.peek((charge,))
-            found.append(
-                Counted(
-                    usage.used if usage else 0,
-                    usage.frees_in if usage else 0.0,
-                    full if isinstance(full, Full) else None,
-                )
-            )
-        return found, halted if isinstance(halted, Halted) else None
+        return standing_in(store, explanation, call)
     finally:
         store.close()
+
+
+def standing_in(
+    store: Store, explanation: Explanation, call: ToolCall, now: float | None = None
+) -> tuple[list[Counted | None], Halted | None]:
+    """Look up in a store how an explanation's limits stand, and whether calls are halted."""
+    charges = [quota.charge for quota in explanation.quotas]
+    usages = {
+        (usage.scope, usage.counter): usage
+        for scope in {charge.scope for charge in charges if charge}
+        for usage in store.usage(scope, now)
+    }
+    scopes = ["global", f"session:{call.session}", *([f"grant:{call.grant}"] if call.grant is not None else [])]
+    halted = store.peek((), now, scopes=scopes)
+    found: list[Counted | None] = []
+    for charge in charges:
+        if charge is None:
+            found.append(None)
+            continue
+        usage = usages.get((charge.scope, charge.counter))
+        full = store.peek((charge,), now)
+        found.append(
+            Counted(
+                usage.used if usage else 0,
+                usage.frees_in if usage else 0.0,
+                full if isinstance(full, Full) else None,
+            )
+        )
+    return found, halted if isinstance(halted, Halted) else None
 
 
 def _too_much(charge: Charge) -> Full | None:

@@ -28,7 +28,8 @@ def test_scan_drafts_a_policy_that_loads(cli, tmp_path):
 def test_yaml_and_json_say_the_same(cli):
     printed = cli("scan", *SANDBOX)
     as_json = cli("scan", "--format", "json", *SANDBOX)
-    assert yaml.safe_load(printed.out) == as_json.json
+    assert "31 tools" in as_json.json["description"]
+    assert {"description": as_json.json["description"], **yaml.safe_load(printed.out)} == as_json.json
     assert Policy.model_validate(as_json.json).fingerprint
 
 
@@ -149,9 +150,11 @@ cases:
     assert "call 121" in ran.out
     assert "effect: expected 'allow', was 'deny'" in ran.out
     assert "/all_tools/limits/session_per_minute" in ran.out
+    assert "session:default: 120/120 in 60 s, takes 1, full, fits in 60 s" in ran.out, "what explain shows"
     assert "1 of 2 cases passed" in ran.out
     wrong = cli("test", "standard", "cases.yaml", "--json").json[1]
     assert (wrong["passed"], wrong["failure"]["call"]) == (False, 121)
+    assert wrong["failure"]["explained"]["limits"][0]["used"] == 120
 
 
 def test_cases_may_take_schemas_from_a_lock(cli, tmp_path):
@@ -217,3 +220,18 @@ tools: {pictify_list_image: {}}
 )
 def test_a_server_is_called_after_what_starts_it(command, name):
     assert _told_by(command) == name
+
+
+def test_a_failing_case_shows_every_predicate_with_what_it_saw(cli, tmp_path):
+    (tmp_path / "policy.yaml").write_text("""
+version: "1"
+default: deny
+tools:
+  put: {require: [{path: args.size, op: lte, value: 9}], deny_if: [{path: args.name, op: eq, value: root}]}
+""")
+    (tmp_path / "cases.yaml").write_text("cases: [{name: x, tool: put, args: {size: 10, name: me}, expect: allow}]")
+    ran = cli("test", "policy.yaml", "cases.yaml")
+    explained = cli("explain", "policy.yaml", "put", "--args", '{"size": 10, "name": "me"}').out
+    assert "/tools/put/require/args.size-lte" in explained
+    for line in explained.splitlines():
+        assert line in ran.out
