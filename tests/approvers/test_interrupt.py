@@ -249,6 +249,18 @@ def test_an_answer_that_says_nothing_leaves_the_run_resumable(start, answer):
     assert run.kinds("asked", "answered") == [("asked", None), ("answered", None)]
 
 
+def test_one_bad_answer_among_several_holds_up_only_its_own_call(start):
+    run = start().agent_of(turn(("t", {"x": 1}), ("u", {"x": 2})))
+    run.go()
+    asked = {waiting.value["name"]: waiting.id for waiting in run.pending()}
+    run.resume({asked["t"]: {"type": "nonsense"}, asked["u"]: APPROVE})
+    assert run.ran == [("u", 2)]
+    (again,) = run.pending()
+    assert again.value["name"] == "t"
+    run.resume({again.id: APPROVE, asked["u"]: APPROVE})  # a front end that sends all of them again
+    assert run.ran == [("u", 2), ("t", 1)]
+
+
 def test_a_resume_that_answers_nothing_changes_nothing(start):
     run = start().agent_of(turn(("t", {"x": 1})))
     run.go()
