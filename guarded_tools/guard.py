@@ -20,7 +20,6 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from guarded_tools import consent, denial
@@ -70,6 +69,7 @@ RunConfig: TypeAlias = Mapping[str, Any]
 log = logging.getLogger("guarded_tools")
 
 DEFAULT_SESSION = "default"
+_written = json.JSONEncoder(allow_nan=False).encode
 _UNJUDGED = Decision("deny", "(guard)")
 # What a call would have come to, for the audit; "suspended": a human would have been asked.
 _ON_TRIAL: Mapping[Effect, Outcome] = {"allow": "ok", "ask": "suspended", "deny": "denied"}
@@ -303,25 +303,27 @@ class Guard:
         judge: Judge,
         read: Read | None,
     ) -> Line[_Ended]:
-        policy = self._force.policy(call.grant)
-        info = info or self._force.info(call.tool)
-        case = _Case(call, info, _UNJUDGED, os.urandom(8).hex(), time.perf_counter(), policy)
+        force, key, started = self._force, os.urandom(8).hex(), time.perf_counter()
+        info = info or force.info(call.tool)
+        policy = force.policy(call.grant)
+        case = _Case(call, info, _UNJUDGED, key, started, policy)
         try:
-            case = case._replace(call=snapshot(call))
-            case = self._decide(case)
+            call = snapshot(call)
+            case = _Case(call, info, force.judge(policy, call, info), key, started, policy)
             case = yield from self._clear(case, read)
             if case.decision.shadow is not None:
                 # After the question: what stands before it runs again whenever a suspended run comes back.
                 yield from self._shadow(case, case.decision.shadow)
             reservation = yield from self._reserve(case)
             try:
-                self._record(case, "admitted")
+                admitted = self._event(case, "admitted")
+                self._write(admitted)
             except AuditError:
                 yield Step(self.store.refund, self.store.arefund, (reservation, self._now()))
                 raise
         except (StoreError, AuditError, ValueError, RecursionError) as error:
             raise self._refuse(case, "failed_closed", f"the guard could not do its work: {error}") from error
-        return (yield from self._invoke(case, reservation, invoke, judge))
+        return (yield from self._invoke(case, admitted, reservation, invoke, judge))
 
     def _decide(self, case: _Case) -> _Case:
         policy = self._force.policy(case.call.grant)
@@ -445,7 +447,12 @@ class Guard:
         return self._refuse(case, "limited", denial.used_up(blocked), blocked.retry_after)
 
     def _invoke(
-        self, case: _Case, reservation: Reservation, invoke: Callable[[dict[str, Any]], Any], judge: Judge
+        self,
+        case: _Case,
+        admitted: AuditEvent,
+        reservation: Reservation,
+        invoke: Callable[[dict[str, Any]], Any],
+        judge: Judge,
     ) -> Line[_Ended]:
         began = time.perf_counter()
         try:
@@ -461,7 +468,17 @@ class Guard:
                 yield from consent.reopen(case.answer, store=self.store)
             if outcome == "never_ran" and reservation.charges:
                 refunded = yield Step(self.store.refund, self.store.arefund, (reservation, self._now()))
-            self._record(case, "settled", outcome, refunded=refunded, tool=tool)
+            spent = time.perf_counter() - case.started - case.human - tool
+            self._write(
+                admitted._replace(
+                    kind="settled",
+                    outcome=outcome,
+                    values=None,
+                    refunded=refunded,
+                    guard_ms=spent * 1000,
+                    tool_ms=tool * 1000,
+                )
+            )
         except (StoreError, AuditError):
             # The body is done and its answer is owed; "admitted" without "settled" keeps the gap visible.
             log.exception("A call of %r ran but could not be settled; its charge is kept", case.call.tool)
@@ -485,40 +502,33 @@ class Guard:
     def _record(
         self,
         case: _Case,
-        kind: Literal["refused", "asked", "answered", "admitted", "settled", "shadow"],
+        kind: Literal["refused", "asked", "answered", "shadow"],
         outcome: Outcome | None = None,
-        *,
         message: str = "",
         retry_after: float | None = None,
-        refunded: int = 0,
-        tool: float | None = None,
     ) -> None:
+        self._write(self._event(case, kind)._replace(outcome=outcome, message=message, retry_after=retry_after))
+
+    def _event(self, case: _Case, kind: Literal["refused", "asked", "answered", "admitted", "shadow"]) -> AuditEvent:
         call, decision, policy = case.call, case.decision, case.policy
-        spent = time.perf_counter() - case.started - case.human - (tool or 0.0)
-        self._write(
-            AuditEvent(
-                kind,
-                tool=call.tool,
-                session=call.session,
-                key=case.key,
-                outcome=outcome,
-                rule=decision.rule,
-                message=message,
-                grant=call.grant,
-                server=case.info.server,
-                call_id=call.id,
-                args=tuple(sorted(map(str, call.args))),
-                values=None if policy is None or kind == "settled" else policy.logged(call.args),
-                policy="" if policy is None else policy.fingerprint,
-                charges=tuple((c.scope, c.counter, c.amount, c.max, c.window) for c in decision.charges),
-                refunded=refunded,
-                retry_after=retry_after,
-                approval=case.approval,
-                guard_ms=spent * 1000,
-                human_ms=case.human * 1000 if case.human else None,
-                tool_ms=None if tool is None else tool * 1000,
-                trace=trace_ids(),
-            )
+        spent = time.perf_counter() - case.started - case.human
+        return AuditEvent(
+            kind,
+            tool=call.tool,
+            session=call.session,
+            key=case.key,
+            rule=decision.rule,
+            grant=call.grant,
+            server=case.info.server,
+            call_id=call.id,
+            args=tuple(sorted(map(str, call.args))),
+            values=None if policy is None else policy.logged(call.args),
+            policy="" if policy is None else policy.fingerprint,
+            charges=tuple([(c.scope, c.counter, c.amount, c.max, c.window) for c in decision.charges]),
+            approval=case.approval,
+            guard_ms=spent * 1000,
+            human_ms=case.human * 1000 if case.human else None,
+            trace=trace_ids(),
         )
 
     def _write(self, event: AuditEvent) -> None:
@@ -538,7 +548,7 @@ class Guard:
         scopes = [f"session:{call.session}"]
         if call.grant is not None:
             scopes.append(f"grant:{call.grant}")
-        return Step(partial(sync, scopes=scopes), partial(async_, scopes=scopes), (case.decision.charges, self._now()))
+        return Step(sync, async_, (case.decision.charges, self._now(), scopes))
 
     def _human(self, policy: Policy | None) -> dict[str, Any]:
         """Hand over what asking takes: who is asked, how often at most, and where that is kept."""
@@ -553,7 +563,7 @@ def snapshot(call: ToolCall) -> ToolCall:
         ValueError: they are not JSON, or two spellings of one key could be judged apart from what runs.
     """
     try:
-        args = json.loads(json.dumps(dict(call.args), allow_nan=False))
+        args = json.loads(_written(dict(call.args)))
     except (TypeError, ValueError) as error:
         raise ValueError(f"the arguments cannot be judged as JSON: {error}") from None
     if args != call.args:

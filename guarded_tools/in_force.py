@@ -49,6 +49,8 @@ class InForce:
     """Policies and tools as they are now. Replacing ``policies`` is one assignment, so a call sees one or the other."""
 
     def __init__(self, source: PolicySource | Mapping[str, PolicySource], lock: Lock | None = None) -> None:
+        if isinstance(source, Mapping) and {"version", "default"} <= source.keys():
+            raise TypeError("a mapping is a policy per grant; make this one a policy: Policy.model_validate(...)")
         self._source = source
         self._lock = lock
         self._compared: dict[tuple[str, str], tuple[ToolInfo, str | None]] = {}

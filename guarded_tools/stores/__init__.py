@@ -22,7 +22,7 @@ class Store(Protocol):
     """
 
     def reserve(
-        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
     ) -> Reservation | Full | Halted:
         """Take all charges or none, in one transaction.
 
@@ -40,7 +40,7 @@ class Store(Protocol):
         ...
 
     def peek(
-        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
     ) -> Full | Halted | None:
         """Say what :meth:`reserve` would refuse, and change nothing."""
         ...
@@ -101,11 +101,11 @@ class Store(Protocol):
         ...
 
     async def areserve(  # noqa: D102
-        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
     ) -> Reservation | Full | Halted: ...
     async def arefund(self, reservation: Reservation, now: float | None = None) -> int: ...  # noqa: D102
     async def apeek(  # noqa: D102
-        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
     ) -> Full | Halted | None: ...
     async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None: ...  # noqa: D102
     async def aadd(self, key: str, value: bytes, ttl: float | None = None) -> bool: ...  # noqa: D102

@@ -37,7 +37,7 @@ class DiskStore:
         self._turns.run(database.directory.check)
 
     def reserve(
-        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
     ) -> Reservation | Full | Halted:
         """Take all charges or none."""
         return self._turns.run(self._ledger.reserve, charges, now, scopes)
@@ -47,7 +47,7 @@ class DiskStore:
         return 0 if next(reservation.refunds, 1) else self._turns.run(self._ledger.refund, reservation, now)
 
     def peek(
-        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
     ) -> Full | Halted | None:
         """Say what :meth:`reserve` would refuse, and change nothing."""
         return self._turns.run(self._ledger.peek, charges, now, scopes)
@@ -122,7 +122,7 @@ class DiskStore:
         self._turns.close()
 
     async def areserve(
-        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
     ) -> Reservation | Full | Halted:
         """:meth:`reserve`, for asyncio."""
         return await self._turns.arun(self._ledger.reserve, charges, now, scopes)
@@ -132,7 +132,7 @@ class DiskStore:
         return 0 if next(reservation.refunds, 1) else await self._turns.arun(self._ledger.refund, reservation, now)
 
     async def apeek(
-        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
     ) -> Full | Halted | None:
         """:meth:`peek`, for asyncio."""
         return await self._turns.arun(self._ledger.peek, charges, now, scopes)

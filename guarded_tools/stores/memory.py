@@ -33,7 +33,7 @@ class MemoryStore:
         self._halts: dict[str, Halted] = {}
 
     def reserve(
-        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
     ) -> Reservation | Full | Halted:
         """Take all charges or none."""
         with self._lock:
@@ -47,7 +47,7 @@ class MemoryStore:
             return reserved(charges, slots)
 
     def peek(
-        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
     ) -> Full | Halted | None:
         """Say what :meth:`reserve` would refuse, and change nothing."""
         with self._lock:
@@ -163,7 +163,7 @@ class MemoryStore:
     # Nothing here waits for long enough to give the event loop a turn.
 
     async def areserve(
-        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
     ) -> Reservation | Full | Halted:
         """:meth:`reserve`, for asyncio."""
         return self.reserve(charges, now, scopes=scopes)
@@ -173,7 +173,7 @@ class MemoryStore:
         return self.refund(reservation, now)
 
     async def apeek(
-        self, charges: Sequence[Charge], now: float | None = None, *, scopes: Sequence[str] = ()
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
     ) -> Full | Halted | None:
         """:meth:`peek`, for asyncio."""
         return self.peek(charges, now, scopes=scopes)

@@ -397,3 +397,8 @@ def test_argument_values_stay_out_of_the_audit_unless_the_policy_names_their_pat
     drive(b, {"n": 7, "secret": "hunter2"})
     assert b.lines("admitted")[0]["values"] == {"args.n": 7}
     assert "hunter2" not in b.path.read_text()
+
+
+def test_a_plain_dictionary_is_not_mistaken_for_policies_by_grant():
+    with pytest.raises(TypeError, match=r"Policy\.model_validate"):
+        Guard({"version": "1", "default": "allow"})
