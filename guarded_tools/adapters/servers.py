@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
@@ -57,12 +58,12 @@ class GuardedTools(list[BaseTool]):
         self._sessions = tuple(sessions)
         self._keyed = keyed
         self._risk = risk
+        self._taking_over = threading.Lock()  # changes are told in the sessions' own threads
         for session in self._sessions:
             session.on_tools_changed = self._on_changed
-        converted = self._convert()
+        self.refresh()
         # Only now: a server that drops a tool later must not keep its other changes from being taken up.
-        guard.check_names([identity(tool).name for tool in converted])
-        self[:] = guard.wrap(converted)
+        guard.check_names([identity(tool).name for tool in self._convert()])
 
     def refresh(self) -> None:
         """Take over what the servers list now, every tool guarded.
@@ -70,7 +71,8 @@ class GuardedTools(list[BaseTool]):
         Raises:
             GuardError: two tools have one name.
         """
-        self[:] = self.guard.wrap(self._convert())
+        with self._taking_over:
+            self[:] = self.guard.wrap(self._convert())
 
     def _convert(self) -> list[BaseTool]:
         owners: dict[str, str] = {}

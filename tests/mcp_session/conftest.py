@@ -26,28 +26,34 @@ def until(condition, seconds=5.0):
     return value
 
 
+def processes():
+    """Of each process: its id, its parent's, whether it is dead and only not yet collected, and its command line."""
+    if sys.platform != "linux":
+        listed = subprocess.run(["ps", "-axo", "pid=,ppid=,stat=,command="], check=True, capture_output=True, text=True)
+        rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
+        return [(int(row[0]), int(row[1]), row[2].startswith("Z"), row[3]) for row in rows]
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent, *_ = (path / "stat").read_text().rpartition(")")[2].split()
+            found.append((int(path.name), int(parent), state == "Z", (path / "cmdline").read_text().replace("\0", " ")))
+        except OSError:
+            continue  # it ended while we looked
+    return found
+
+
 def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
+    return any(pid == found and not dead for found, _, dead, _ in processes())
 
 
-def children(pid=None):
-    pid = os.getpid() if pid is None else pid
-    listed = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(pid)], check=False, capture_output=True, text=True
-    ).stdout.split()
-    return [int(child) for child in listed if "sandbox" in command(int(child)) or "odd_server" in command(int(child))]
-
-
-def command(pid):
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
+def children(of=None):
+    """The servers that a process started."""
+    of = os.getpid() if of is None else of
+    return [
+        pid
+        for pid, parent, dead, command in processes()
+        if parent == of and not dead and ("sandbox" in command or "odd_server" in command)
+    ]
 
 
 class Sandbox:
@@ -121,6 +127,19 @@ def odd():
         return StdioServer(sys.executable, [ODD, *habits], env)
 
     return make
+
+
+@pytest.fixture
+def odd_over(odd, road):
+    """The odd server over each road."""
+    if road == "stdio":
+        yield odd()
+        return
+    process = subprocess.Popen([sys.executable, ODD, "http"], stdout=subprocess.PIPE, text=True)
+    yield HttpServer(process.stdout.readline().strip())
+    process.kill()
+    process.wait()
+    process.stdout.close()
 
 
 @pytest.fixture

@@ -66,12 +66,31 @@ async def call_tool(name, arguments):  # noqa: PLR0911 - one for each tool
     return text("late")
 
 
+async def serve_stdio(options):
+    async with stdio_server() as (reader, writer):
+        await server.run(reader, writer, options)
+
+
+async def serve_http(options):
+    import socket
+
+    import uvicorn
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+    server.create_initialization_options = lambda: options
+    manager = StreamableHTTPSessionManager(server)
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
+    config = uvicorn.Config(manager.handle_request, interface="asgi3", log_level="error", lifespan="off")
+    async with manager.run():
+        await uvicorn.Server(config).serve(sockets=[listener])
+
+
 async def main():
     if "stubborn" in HABITS:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    async with stdio_server() as (reader, writer):
-        options = server.create_initialization_options(NotificationOptions(tools_changed=True))
-        await server.run(reader, writer, options)
+    options = server.create_initialization_options(NotificationOptions(tools_changed=True))
+    await (serve_http if "http" in HABITS else serve_stdio)(options)
     if "stubborn" in HABITS:
         await asyncio.sleep(600)
 

@@ -171,8 +171,8 @@ def test_noise_on_stdout_harms_nobody(odd):
         assert said(session.call_tool_sync("bad_bytes")) == "still here"
 
 
-def test_a_result_arrives_as_the_server_sent_it(odd):
-    with HeldSession(odd()) as session:
+def test_a_result_arrives_as_the_server_sent_it(odd_over):
+    with HeldSession(odd_over) as session:
         picture = session.call_tool_sync("show").content[1]
         assert (picture.type, picture.mimeType) == ("image", "image/png")
         assert session.call_tool_sync("structured").structuredContent == {"n": 1}

@@ -12,6 +12,7 @@ import pytest
 
 from guarded_tools.mcp_session import HeldSession, HttpServer, StdioServer
 from guarded_tools.pictify.catalogue import catalogue
+from guarded_tools.pictify.sandbox.server import invalid, parse_faults, validators
 
 COMMAND = ["-m", "guarded_tools.pictify.sandbox"]
 HELLO = {
@@ -98,39 +99,50 @@ def test_arguments_are_held_to_the_schema(validated, tool, args, problem):
 
 @pytest.fixture
 def validated():
-    from guarded_tools.pictify.sandbox.server import invalid, validators
-
     return lambda tool, args: invalid(validators().get(tool), tool, args)
 
 
-@pytest.mark.parametrize(
-    ("fault", "text"),
-    [
-        ("4xx", "Error (400): Injected fault"),
-        ("409", "Error (409): Injected fault\nThe resource is not in a state"),
-        ("402", "Error (402): Injected fault\nThe plan's quota is used up"),
-        ("429", "Error (429): Too Many Requests\nRate limited. Retry after 7 seconds."),
-        ("5xx", "Error (503): Injected fault"),
-    ],
-)
-def test_injected_refusals(fault, text, tmp_path, seen):
+def test_injected_refusals(tmp_path, seen):
     log = tmp_path / "log"
-    with HeldSession(stdio("--fault", f"pictify_get_image={fault}", "--log", str(log))) as session:
-        result = session.call_tool_sync("pictify_get_image", {"imageId": "img_000001"})
-        assert result.isError
-        assert said(result).startswith(text)
-        assert not session.call_tool_sync("pictify_list_images").isError
+    expected = {
+        "get_image": ("4xx", "Error (400): Injected fault"),
+        "get_gif": ("409", "Error (409): Injected fault\nThe resource is not in a state"),
+        "list_gifs": ("402", "Error (402): Injected fault\nThe plan's quota is used up"),
+        "list_images": ("429", "Error (429): Too Many Requests\nRate limited. Retry after 7 seconds."),
+        "list_templates": ("5xx", "Error (503): Injected fault"),
+    }
+    faults = [word for tool, (fault, _) in expected.items() for word in ("--fault", f"pictify_{tool}={fault}")]
+    with HeldSession(stdio(*faults, "--log", str(log))) as session:
+        for tool, (_, text) in expected.items():
+            args = {"get_image": {"imageId": "img_000001"}, "get_gif": {"gifId": "x"}}.get(tool, {})
+            result = session.call_tool_sync(f"pictify_{tool}", args)
+            assert result.isError
+            assert said(result).startswith(text)
+        assert not session.call_tool_sync("pictify_list_experiments").isError
     assert seen(log)["get_image", "refused"] == 1
 
 
 @pytest.mark.parametrize(
     "spec",
-    ["pictify_get_image", "nothing=429", "pictify_get_image=boom", "pictify_get_image=200", "pictify_get_image=slow:x"],
+    [
+        "pictify_get_image",
+        "nothing=429",
+        "pictify_get_image=boom",
+        "pictify_get_image=200",
+        "pictify_get_image=slow:x",
+        "pictify_get_image=slow",
+    ],
 )
 def test_a_fault_that_is_none(spec):
-    done = subprocess.run([sys.executable, *COMMAND, "--fault", spec], check=False, capture_output=True, text=True)
+    with pytest.raises(ValueError, match=rf"--fault {spec}: "):
+        parse_faults([spec])
+
+
+def test_options_that_are_wrong_end_the_server_before_it_serves():
+    command = [sys.executable, *COMMAND, "--fault", "nothing=429"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"--fault {spec}: " in done.stderr
+    assert "--fault nothing=429: there is no tool 'nothing'" in done.stderr
 
 
 def test_a_key_is_checked_at_the_first_call_and_not_before(serve):
