@@ -212,7 +212,7 @@ tools: {pictify_list_image: {}}
         (["mcp-server-x", "--db", "y"], "mcp-server-x"),
         (["/opt/bin/mcp-server-x"], "mcp-server-x"),
         (["npx", "-y", "@scope/server-x"], "server-x"),
-        (["npx", "-y", "server-x@1.2.3", "/tmp"], "server-x"),
+        (["npx", "-y", "server-x@1.2.3", "/data"], "server-x"),
         (["python3.12", "-m", "some.server"], "some.server"),
         (["node", "/opt/server/index.js"], "index.js"),
         (["npx"], "npx"),
