@@ -19,8 +19,6 @@ KEY = "PICTIFY_API_KEY"
 COMMAND = ("npx", "-y", "@pictify/mcp-server")
 SANDBOX = (sys.executable, "-m", "guarded_tools.pictify.sandbox")
 
-_PASSED_ON = (KEY, "PICTIFY_BASE_URL", "PICTIFY_DEBUG")
-
 
 def pictify_tools(
     policy: PolicySource | Mapping[str, PolicySource] = "standard",
@@ -90,5 +88,5 @@ def _server(
         return HttpServer(url, {"Authorization": f"Bearer {key}"})
     if isinstance(command, str) or not command:
         raise ConnectionFailed(f"command is a sequence of words, such as {COMMAND}, not {command!r}", sent=False)
-    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    passed_on = {name: value for name, value in os.environ.items() if name.startswith("PICTIFY_")}
     return StdioServer(command[0], tuple(command[1:]), {**passed_on, **env, KEY: key})

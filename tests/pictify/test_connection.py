@@ -196,13 +196,15 @@ def test_by_default_npx_starts_the_published_server_with_the_key(options, tmp_pa
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PICTIFY_API_KEY", KEY)
     monkeypatch.setenv("PICTIFY_BASE_URL", "https://staging.example")
-    monkeypatch.setenv("PICTIFY_OTHER", "2")
+    monkeypatch.setenv("PICTIFY_DEBUG", "1")
     monkeypatch.setenv("OTHER_SECRET", "no")
     with pictify_tools(**options, env={"EXTRA": "1"}) as tools:
         assert len(tools) == 28
     arguments, *environment = notes.read_text().splitlines()
     assert arguments == "-y @pictify/mcp-server"
-    assert {f"PICTIFY_API_KEY={KEY}", "PICTIFY_BASE_URL=https://staging.example", "EXTRA=1"} <= set(environment)
+    assert {f"PICTIFY_API_KEY={KEY}", "PICTIFY_BASE_URL=https://staging.example", "EXTRA=1", "PICTIFY_DEBUG=1"} <= set(
+        environment
+    )
     assert "OTHER_SECRET" not in notes.read_text()
     assert connection.COMMAND == ("npx", "-y", "@pictify/mcp-server")
 
