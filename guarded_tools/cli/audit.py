@@ -62,7 +62,7 @@ def audit(
     """Show who was refused what, and why; then the latest calls."""
     if context.invoked_subcommand is not None:
         return
-    path = _path(file, state)
+    path = _written(_path(file, state))
     wanted = Filter(session=session, tool=tool, since=_since(since), shadow=shadow)
     try:
         if as_json:
@@ -92,6 +92,8 @@ def verify_command(
     """Find lines that were edited, removed or reordered, and an end that was cut off. Exit code 1 if there are any."""
     path = _path(file, state)
     second = _store(store, path)
+    if second is None or second.get(store_key(path)) is None:  # else the store misses what is not there
+        _written(path)
     findings = verify(path, second, first=first)
     tampered = [finding for finding in findings if not finding.tolerated]
     if as_json:
@@ -113,7 +115,7 @@ def export_command(
     state: State = None,
 ) -> None:
     """Write the records as CSV, one row each."""
-    records = read(_path(file, state), session=session, tool=tool, outcome=outcome, since=_since(since))
+    records = read(_written(_path(file, state)), session=session, tool=tool, outcome=outcome, since=_since(since))
     if str(target) == "-":
         export(records, sys.stdout)
         return
@@ -126,7 +128,10 @@ def export_command(
 
 
 def _path(file: Path | None, state: Path | None) -> Path:
-    path = file or audit_path(state_dir(state))
+    return file or audit_path(state_dir(state))
+
+
+def _written(path: Path) -> Path:
     if not files(path) and not head_path(path).exists():
         raise AuditError(
             f"there is no audit at {path}: no guard has written there yet (--state or --file name another)"

@@ -227,7 +227,7 @@ def test_a_call_is_a_span_around_its_body(make_guard, otel, tmp_path):
     assert span.status.is_ok or span.status.status_code.name == "UNSET"
     attributes = dict(span.attributes)
     assert attributes.pop("guarded_tools.guard_ms") > 0
-    assert attributes.pop("guarded_tools.key")
+    key = attributes.pop("guarded_tools.key")
     assert attributes.pop("guarded_tools.policy")
     assert attributes.pop("guarded_tools.rule")
     assert attributes == {
@@ -244,8 +244,9 @@ def test_a_call_is_a_span_around_its_body(make_guard, otel, tmp_path):
     settled = next(read(tmp_path / "audit.jsonl", kind="settled"))
     assert settled["trace"] == {
         "trace": format(span.context.trace_id, "032x"),
-        "span": format(span.context.span_id, "016x"),
+        "span": format(spans["agent"].context.span_id, "016x"),
     }
+    assert settled["key"] == key
 
 
 def test_a_refused_call_is_a_span_with_the_outcome_as_its_error(make_guard, otel):
