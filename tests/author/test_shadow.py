@@ -135,13 +135,13 @@ def test_a_trial_counts_for_each_session_apart(bench):
 class Broken(MemoryStore):
     """A store that cannot count what is on trial."""
 
-    def reserve(self, charges, now=None, **more):
+    def reserve(self, charges, *more, **options):
         if any(charge.scope.startswith("shadow:") for charge in charges):
             raise StoreError("the disk is full")
-        return super().reserve(charges, now, **more)
+        return super().reserve(charges, *more, **options)
 
-    async def areserve(self, charges, now=None, **more):
-        return self.reserve(charges, now, **more)
+    async def areserve(self, charges, *more, **options):
+        return self.reserve(charges, *more, **options)
 
 
 def test_a_trial_that_cannot_be_counted_stops_nothing(bench):
