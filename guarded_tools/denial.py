@@ -25,7 +25,7 @@ def used_up(full: Full) -> str:
     charge = full.charge
     over = f"a limit of {charge.max} in {_window(charge.window)} is used up ({full.used} used"
     over += ")" if charge.amount == 1 else f", this call would take {charge.amount})"
-    return f"{charge.message}: {over}" if charge.message else over
+    return f"{charge.message.rstrip('. ')}: {over}" if charge.message else over
 
 
 def halted(halt: Halted) -> str:
