@@ -18,6 +18,7 @@ FINE, PROBLEMS, UNREADABLE = 0, 1, 2
 COMMANDS = {
     "validate": "guarded_tools.cli.policy:validate",
     "explain": "guarded_tools.cli.policy:explain",
+    "schema": "guarded_tools.cli.policy:schema",
     "preset": "guarded_tools.cli.preset:preset",
     "scan": "guarded_tools.cli.author:scan",
     "test": "guarded_tools.cli.author:run_tests",

@@ -91,6 +91,13 @@ def explain(
         print_explanation(call, explanation, counts)
 
 
+def schema() -> None:
+    """Print the JSON Schema of a policy file, for editors; a policy names it under "$schema"."""
+    from guarded_tools.policy.json_schema import shipped
+
+    typer.echo(shipped(), nl=False)
+
+
 def _read(file: str) -> tuple[Policy | None, tuple[Problem, ...], bool]:
     from guarded_tools.in_force import load_policy
 

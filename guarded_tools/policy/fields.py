@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from guarded_tools.policy.conditions import is_number
 from guarded_tools.policy.paths import parse_path
@@ -96,10 +106,44 @@ def parse_rate(value: object) -> object:
     return {"max": int(count), "window": window}
 
 
+class _Written:
+    """Makes a field that may be left out, but not be ``null``: an empty line of YAML would switch it off unnoticed."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_not_null, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        rest = [part for part in schema.pop("anyOf", []) if part != {"type": "null"}]
+        return {**schema, **rest[0]} if len(rest) == 1 else {**schema, "anyOf": rest} if rest else schema
+
+
+def _not_null(value: Any) -> Any:
+    if value is None:
+        raise wrong("null says nothing", "give it a value, or leave the key out")
+    return value
+
+
+class OrElse:
+    """Tells the JSON Schema of a field of a second form, which a validator turns into the first."""
+
+    def __init__(self, form: JsonSchemaValue) -> None:
+        self._form = form
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(core), self._form]}
+
+
+T = TypeVar("T")
+Maybe: TypeAlias = Annotated[T | None, _Written()]
 Text: TypeAlias = Annotated[str, AfterValidator(_text)]
-Name: TypeAlias = Annotated[str, AfterValidator(_named), Field(min_length=1)]
-ToolName: TypeAlias = Annotated[str, AfterValidator(_tool_name), Field(min_length=1)]
-ArgumentPath: TypeAlias = Annotated[str, AfterValidator(_path), Field(pattern=_PATH_PATTERN)]
+Name: TypeAlias = Annotated[str, AfterValidator(_named), WithJsonSchema({"type": "string", "minLength": 1})]
+ToolName: TypeAlias = Annotated[
+    str, AfterValidator(_tool_name), WithJsonSchema({"type": "string", "pattern": r"^[^\[\]]+$"})
+]
+ArgumentPath: TypeAlias = Annotated[
+    str, AfterValidator(_path), WithJsonSchema({"type": "string", "pattern": _PATH_PATTERN})
+]
 Window: TypeAlias = Annotated[
     int,
     BeforeValidator(parse_window),

@@ -11,17 +11,18 @@ import math
 import re
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema
 
 from guarded_tools.errors import Problem
 from guarded_tools.policy.conditions import Operator, is_number
-from guarded_tools.policy.fields import ArgumentPath, Name, Part, Text, wrong
+from guarded_tools.policy.fields import ArgumentPath, Maybe, Name, Part, Text, wrong
 from guarded_tools.policy.problems import Reporter, explain_errors
 from guarded_tools.policy.rules import EVERYWHERE, pointer
 
 GLOBAL: Final = "_global"
 """The scope in which the counters of ``"*"`` are read."""
 
+_RATE_PATTERN: Final = "^[1-9][0-9]{0,15}/(minute|hour|day)$"
 _FIRST_DIALECT: Final = frozenset({"require", "deny_if", "limits"})
 # What cannot stand in one rule with what.
 _UNFIT: Final = {"deny": ("conditions", "rate_limit", "state"), "rate_limit": ("conditions", "state"), "evaluate": ()}
@@ -52,7 +53,7 @@ class Imported(NamedTuple):
 
 
 def _rate(text: str) -> str:
-    if not re.fullmatch(r"[1-9][0-9]{0,15}/(minute|hour|day)", text):
+    if not re.fullmatch(_RATE_PATTERN, text):
         raise wrong("not a rate: a positive whole number per minute, hour or day", 'write one like "5/hour"')
     return text
 
@@ -63,13 +64,16 @@ def _condition_path(text: str) -> str:
     return text
 
 
+Rate: TypeAlias = Annotated[str, AfterValidator(_rate), WithJsonSchema({"type": "string", "pattern": _RATE_PATTERN})]
 Window: TypeAlias = Literal["minute", "hour", "day"]
 
 
 class Condition(Part):
     """What must hold of an argument, or of the rule's own counter."""
 
-    path: Annotated[str, AfterValidator(_condition_path), Field(pattern=r"^(args|state)\..")]
+    path: Annotated[
+        str, AfterValidator(_condition_path), WithJsonSchema({"type": "string", "pattern": r"^(args|state)\."})
+    ]
     op: Operator
     value: Any = True
 
@@ -79,8 +83,8 @@ class State(Part):
 
     counter: Name
     window: Window
-    increment: Annotated[int, Field(ge=1)] | None = None
-    increment_from: ArgumentPath | None = None
+    increment: Maybe[Annotated[int, Field(ge=1)]] = None
+    increment_from: Maybe[ArgumentPath] = None
 
 
 class Rule(Part):
@@ -89,11 +93,11 @@ class Rule(Part):
     name: Name
     action: Literal["evaluate", "deny"] = "evaluate"
     conditions: Annotated[tuple[Condition, ...], Field(strict=False)] = ()
-    rate_limit: Annotated[str, AfterValidator(_rate), Field(pattern="^[1-9][0-9]{0,15}/(minute|hour|day)$")] | None = (
+    rate_limit: Maybe[Annotated[str, AfterValidator(_rate), Field(pattern="^[1-9][0-9]{0,15}/(minute|hour|day)$")]] = (
         None
     )
-    state: State | None = None
-    on_deny: Text | None = None
+    state: Maybe[State] = None
+    on_deny: Maybe[Text] = None
 
 
 class InterceptTool(Part):

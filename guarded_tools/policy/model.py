@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path as FilePath
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -30,7 +30,9 @@ from guarded_tools.policy.fields import (
     ArgumentPath,
     Count,
     Max,
+    Maybe,
     Name,
+    OrElse,
     Part,
     Text,
     ToolName,
@@ -59,17 +61,14 @@ class _Unset:
     """Tells a value that was not written from ``null``."""
 
 
-_UNSET: Final = _Unset()
-
-
 class Predicate(Part):
     """Something that is true or false of a call's arguments."""
 
     path: ArgumentPath
     op: Operator
-    value: Annotated[Any, WithJsonSchema({})] = Field(default=_UNSET, validate_default=True)
-    on_deny: Text | None = None
-    fold: bool | None = Field(
+    value: Annotated[Any, WithJsonSchema({})] = Field(default_factory=_Unset, validate_default=True)
+    on_deny: Maybe[Text] = None
+    fold: Maybe[bool] = Field(
         default=None, description="Compare texts without regard to case, width, invisible characters and blanks."
     )
 
@@ -79,7 +78,7 @@ class Predicate(Part):
         op = info.data.get("op")
         if op is None:
             return value
-        if value is _UNSET:
+        if isinstance(value, _Unset):
             if op != "exists":
                 raise wrong(f"{op} needs a value to compare with", 'add "value"')
             return True
@@ -110,7 +109,7 @@ class Limit(Part):
     count: Count = 1
     counts: Literal["successes", "attempts"] = "successes"
     align: Literal["rolling", "utc"] = "rolling"
-    on_deny: Text | None = None
+    on_deny: Maybe[Text] = None
 
 
 class Rate(Part):
@@ -123,44 +122,31 @@ class Rate(Part):
 class Approval(Part):
     """When a human is asked, and on what terms."""
 
-    when: Annotated[Predicates, Field(min_length=1)] | None = None
+    when: Maybe[Annotated[Predicates, Field(min_length=1)]] = None
     timeout: Window = 600
     remember: Remember = "never"
     remember_for: Annotated[Window, Field(le=DAY)] = Field(default=HOUR, alias="for")
-    message: Text | None = None
+    message: Maybe[Text] = None
 
 
 class Rules(Part):
     """What holds for a tool, or for all of them."""
 
-    action: Literal["allow", "deny", "approve"] | None = None
-    reason: Text | None = Field(default=None, description="What a refused or asked call is told.")
+    action: Maybe[Literal["allow", "deny", "approve"]] = None
+    reason: Maybe[Text] = Field(default=None, description="What a refused or asked call is told.")
     require: Predicates = ()
     deny_if: Predicates = ()
     rate_limit: Annotated[
-        Rate | None,
-        BeforeValidator(parse_rate),
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"$ref": "#/$defs/Rate"},
-                    {"type": "string", "pattern": RATE_PATTERN},
-                ]
-            }
-        ),
+        Maybe[Rate], BeforeValidator(parse_rate), OrElse({"type": "string", "pattern": RATE_PATTERN})
     ] = None
     limits: Annotated[tuple[Limit, ...], Field(strict=False)] = ()
-    approval: Annotated[
-        Approval | None,
-        BeforeValidator(_approve),
-        WithJsonSchema({"anyOf": [{"const": True}, {"$ref": "#/$defs/Approval"}]}),
-    ] = None
+    approval: Annotated[Maybe[Approval], BeforeValidator(_approve), OrElse({"const": True})] = None
 
 
 class Tool(Rules):
     """What holds for one tool, or for the tools of a glob."""
 
-    risk: Risk | None = None
+    risk: Maybe[Risk] = None
     shadow: bool = Field(default=False, description="Decide, count apart and log, but stop nothing.")
 
 
@@ -176,11 +162,11 @@ class ApprovalLimits(Part):
 class Policy(Part):
     """An immutable policy. Make one with :meth:`from_file` or :meth:`model_validate`."""
 
-    schema_ref: Text | None = Field(default=None, alias="$schema", repr=False)
+    schema_ref: Maybe[Text] = Field(default=None, alias="$schema", repr=False)
     version: Literal["1"]
     default: Literal["allow", "deny"] = Field(description="What becomes of tools that are not listed.")
-    server: Name | None = Field(default=None, description="The server whose tools these are; part of counter names.")
-    description: Text | None = None
+    server: Maybe[Name] = Field(default=None, description="The server whose tools these are; part of counter names.")
+    description: Maybe[Text] = None
     hide: Annotated[tuple[ToolName, ...], Field(strict=False)] = ()
     shadow: bool = Field(default=False, description="The whole policy on trial: only hide is in force.")
     schema_check: Literal["strict", "off"] = Field(
