@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LAST_WORDS = 0.3
 _COURTESY_TIMEOUT = 5.0
 _MAX_PAGES = 1000
+_HUNG_UP = (BrokenResourceError, ClosedResourceError, OSError)  # what writing to a server that ended raises
 
 log = logging.getLogger("guarded_tools.mcp")
 
@@ -88,7 +89,7 @@ class Connection:
             log.debug("The connection to %s ended: %s", owner.name, owner.mask(repr(error)))
             if told is not None:
                 self.reason = f"could not be reached: {told}"
-            elif not isinstance(error, McpError) or not self.over.is_set():
+            elif not (self.over.is_set() and isinstance(error, (McpError, *_HUNG_UP))):
                 self.reason = f"could not be opened: {error}"
         finally:
             self.finish()

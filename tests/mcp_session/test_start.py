@@ -41,6 +41,10 @@ def test_a_command_that_cannot_be_run(tmp_path):
     assert "could not be started: Exec format error" in failure(StdioServer(str(program)))
 
 
+def test_a_server_that_ends_before_anything_can_be_written():
+    assert {failure(StdioServer("true")) for _ in range(10)} == {"pictify ended before it answered"}
+
+
 def test_a_server_that_ends_at_once_is_quoted():
     code = "import sys; [print('line', n, file=sys.stderr) for n in range(30)]; sys.exit(3)"
     text = failure(python(code))
