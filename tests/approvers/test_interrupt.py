@@ -468,6 +468,15 @@ def test_a_tool_with_a_question_of_its_own_gets_its_own_answer(start):
     assert sum(run.charges().values()) == 1
 
 
+def test_an_approval_given_in_time_stands_while_the_tool_waits_for_an_answer_of_its_own(start):
+    run = start(tools={"asks_itself": ASK | {"approval": {"timeout": "10m"}}}).agent_of(turn(("asks_itself", {"x": 1})))
+    run.go()
+    run.resume(APPROVE)
+    run.clock.now += 3_600
+    run.resume("mine")
+    assert run.ran == [("asks_itself", 1, "mine")]
+
+
 def test_a_tool_with_a_question_of_its_own_that_is_rejected_asks_nothing(start):
     run = start(tools={"asks_itself": ASK}).agent_of(turn(("asks_itself", {"x": 1})))
     run.go()
