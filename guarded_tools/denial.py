@@ -14,6 +14,8 @@ _ADVICE: dict[str, str] = {
     "failed_closed": "The guard refuses whatever it cannot check. Tell the user; do not repeat this call.",
 }
 
+_UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
 
 def seconds(value: float) -> str:
     """Write a wait so that waiting it is enough: rounded up to the millisecond."""
@@ -23,7 +25,7 @@ def seconds(value: float) -> str:
 def used_up(full: Full) -> str:
     """Say which limit is full, and how full."""
     charge = full.charge
-    over = f"a limit of {charge.max} in {_window(charge.window)} is used up ({full.used} used"
+    over = f"a limit of {charge.max} in {window(charge.window)} is used up ({full.used} used"
     over += ")" if charge.amount == 1 else f", this call would take {charge.amount})"
     return f"{charge.message.rstrip('. ')}: {over}" if charge.message else over
 
@@ -41,12 +43,9 @@ def text(tool: str, rule: str, outcome: Outcome, reason: str, retry_after: float
     return f"DENIED: {tool} did not run. Rule: {rule}. Reason: {reason or 'the policy says so'}. {advice}"
 
 
-def _window(length: int) -> str:
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if length % size == 0:
-            return (
-                f"{length // size} {unit}"
-                if length > size
-                else {"days": "a day", "hours": "an hour"}.get(unit, "a minute")
-            )
-    return f"{length} seconds"
+def window(length: int) -> str:
+    """Put a span of seconds into words: ``a minute``, ``2 hours``."""
+    unit, size = next((unit, size) for unit, size in _UNITS if length % size == 0)
+    if length == size:
+        return f"an {unit}" if unit == "hour" else f"a {unit}"
+    return f"{length // size} {unit}s"

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from guarded_tools.audit import AuditLog, Record, read
 from guarded_tools.audit.summary import answer, fullest, summarise
 from guarded_tools.audit.summary import calls as join_calls
+from guarded_tools.denial import window
 from guarded_tools.errors import GuardError
 from guarded_tools.html import shown
 
@@ -48,6 +49,7 @@ COLOURS = {
 
 _ANSWERS = {"approve": "#4c9f70", "edit": "#4f86c6", "respond": "#9fb8d3", "reject": "#d98032"}
 _MOST_BARS = 12
+_MOST_LIMITS = 8
 _BINS = 40
 _NEARLY = 0.75
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400, 604800)
@@ -169,27 +171,27 @@ def _draw_calls(axes: Axes, records: list[Record]) -> None:
     formatter = ConciseDateFormatter(axes.xaxis.get_major_locator(), tz=UTC)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel(f"calls in {_span(width)}")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), fontsize=8, ncols=len(counts), frameon=False)
+    axes.set_ylabel(f"calls in {window(width)}")
+    _place_legend(axes, len(counts))
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_limits(axes: Axes, records: list[Record]) -> None:
     axes.set_title("How full each limit was at its fullest", loc="left", fontweight="bold")
-    found = sorted(fullest(records), key=lambda one: -one.used / one.max)[:_MOST_BARS]
+    found = sorted(fullest(records), key=lambda one: -one.used / one.max)[:_MOST_LIMITS]
     if not found:
         _nothing(axes, "No call counted against a limit.")
         return
     shares = [one.used / one.max for one in found]
-    labels = [f"{_short(one.counter, 44)}\n{_short(one.scope, 44)}" for one in found]
+    labels = [f"{_short('/'.join(one.counter.split('/')[1:]), 44)}\n{_short(one.scope, 44)}" for one in found]
     colours = ["#c0392b" if share >= 1 else "#e3b23c" if share >= _NEARLY else "#4c9f70" for share in shares]
     axes.barh(range(len(found)), [min(share, 1.0) for share in shares], color=colours, height=0.6)
     for position, one in enumerate(found):
-        axes.text(0.01, position, f"{one.used} of {one.max} in {_span(one.window)}", va="center", fontsize=8)
+        axes.text(0.01, position, f"{one.used} of {one.max} in {window(one.window)}", va="center", fontsize=8)
     axes.axvline(1.0, color="#c0392b", linewidth=1)
     axes.set_xlim(0, 1.05)
     axes.set_xticks([0, 0.5, 1], ["0", "half", "full"])
-    _rows(axes, labels)
+    _rows(axes, labels, size=8)
 
 
 def _draw_approvals(axes: Axes, records: list[Record]) -> None:
@@ -220,7 +222,7 @@ def _draw_approvals(axes: Axes, records: list[Record]) -> None:
     axes.minorticks_off()
     _rows(axes, [_short(tool) for tool in tools])
     axes.set_ylim(len(tools) - 0.4, -0.6)
-    axes.legend(loc="upper right", fontsize=8, frameon=False)
+    _place_legend(axes, len(seen))
 
 
 def _draw_sessions(axes: Axes, records: list[Record]) -> None:
@@ -237,9 +239,8 @@ def _draw_sessions(axes: Axes, records: list[Record]) -> None:
     for position, name in enumerate(busiest):
         axes.text(by_session[name].total(), position, f" {by_session[name].total()}", va="center", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("calls")
     axes.set_xlim(0)
-    _legend(axes, [outcome for name in busiest for outcome in by_session[name]])
+    _legend(axes, [outcome for name in busiest for outcome in by_session[name]], below=True)
 
 
 # What the drawings share
@@ -254,17 +255,25 @@ def _bars(axes: Axes, labels: list[str], parts: list[list[tuple[str, int]]]) -> 
     _rows(axes, labels)
 
 
-def _rows(axes: Axes, labels: list[str]) -> None:
-    axes.set_yticks(range(len(labels)), labels, fontsize=9, parse_math=False)
+def _rows(axes: Axes, labels: list[str], size: int = 9) -> None:
+    axes.set_yticks(range(len(labels)), labels, fontsize=size, parse_math=False)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
 
 
-def _legend(axes: Axes, outcomes: Iterable[str]) -> None:
-    for outcome in _ordered(set(outcomes)):
+def _legend(axes: Axes, outcomes: Iterable[str], *, below: bool = False) -> None:
+    found = _ordered(set(outcomes))
+    for outcome in found:
         axes.bar(0, 0, color=_colour(outcome), label=_legible(outcome))
-    axes.legend(loc="lower right", fontsize=8, frameon=False)
+    _place_legend(axes, len(found), below=below)
+
+
+def _place_legend(axes: Axes, columns: int, *, below: bool = False) -> None:
+    # Beside the title or below, where no bar can reach it.
+    place: Any = ("upper right", (1, -0.15)) if below else ("lower right", (1, 1))
+    style: Any = {"fontsize": 8, "handlelength": 1, "columnspacing": 1, "frameon": False}
+    axes.legend(loc=place[0], bbox_to_anchor=place[1], ncols=columns, **style)
 
 
 def _nothing(axes: Axes, text: str) -> None:
@@ -288,10 +297,3 @@ def _short(text: str, size: int = 36) -> str:
 
 def _legible(text: str) -> str:
     return _short(text, 20).replace("$", r"\$")  # legends read formulas, and cannot be told not to
-
-
-def _span(seconds: int) -> str:
-    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
-        if seconds % size == 0:
-            return f"a {name}" if seconds == size else f"{seconds // size} {name}s"
-    return f"{seconds} seconds"

@@ -116,14 +116,12 @@ class _Chain:
         self._compare(record)
 
     def end(self, place: _Place) -> None:
-        missing = [
-            (head.seq, name) for name, head in self._heads.items() if head is not None and head.seq >= self._next
-        ]
-        if missing:
-            last, name = max(missing)
+        last = max((head.seq for head in self._heads.values() if head is not None), default=0)
+        if last >= self._next:
+            names = " and ".join(name for name, head in self._heads.items() if head is not None and head.seq == last)
             first = self._settle_scraps(last - self._next + 1)
             if first <= last:
-                self._say("cut", self._at, first, f"{_records(first, last)} cut off the end: {name} names {last}")
+                self._say("cut", self._at, first, f"{_records(first, last)} cut off the end: {last} stands in {names}")
         self._settle_scraps(0)
         if self._next > 1:
             for name, head in self._heads.items():

@@ -9,7 +9,9 @@ from guarded_tools.html import Cell, table
 if TYPE_CHECKING:
     from guarded_tools.policy.model import Approval, Limit, Policy, Predicate, Rules, Tool
 
-_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
+_HOUR = 3600
+_UNITS = ((86400, "day"), (_HOUR, "hour"), (60, "minute"))
+_NAMED = [size for size, _ in _UNITS]
 
 
 def to_html(policy: Policy) -> str:
@@ -33,7 +35,7 @@ def _row(name: str, rules: Rules | Tool, risk: str) -> list[str | Cell]:
         effect = Cell("asked", "warn")
     if getattr(rules, "shadow", False):
         effect = Cell(f"on trial: {effect.text}", "quiet")
-    limits = [f"{rules.rate_limit.max} calls a {_span(rules.rate_limit.window)}"] if rules.rate_limit else []
+    limits = [f"{rules.rate_limit.max} calls {_per(rules.rate_limit.window)}"] if rules.rate_limit else []
     limits += [_limit(limit) for limit in rules.limits]
     conditions = [f"must: {_predicate(one)}" for one in rules.require]
     conditions += [f"never: {_predicate(one)}" for one in rules.deny_if]
@@ -48,7 +50,7 @@ def _limit(limit: Limit) -> str:
         for word, shown in (("attempts", limit.counts == "attempts"), ("UTC", limit.align == "utc"))
         if shown
     )
-    return f"{limit.counter}: {limit.max} {what} a {_span(limit.window)}, per {limit.scope}{extra}"
+    return f"{limit.counter}: {limit.max} {what} {_per(limit.window)}, per {limit.scope}{extra}"
 
 
 def _predicate(one: Predicate) -> str:
@@ -59,6 +61,10 @@ def _asked(approval: Approval) -> str:
     when = "when " + " and ".join(_predicate(one) for one in approval.when) if approval.when else "every time"
     kept = {"never": "", "same": "\nmay remember the same arguments", "tool": "\nmay remember the whole tool"}
     return f"{when}\nwaits {_span(approval.timeout, one='1 ')}{kept[approval.remember]}"
+
+
+def _per(seconds: int) -> str:
+    return f"{'an' if seconds == _HOUR else 'a'} {_span(seconds)}" if seconds in _NAMED else f"in {_span(seconds)}"
 
 
 def _span(seconds: int, one: str = "") -> str:

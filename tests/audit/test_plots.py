@@ -88,7 +88,7 @@ def test_limits_show_the_fullest_window_without_what_was_given_back(story):
     assert list(fullest(read(story))) == [Fullest("session:busy", "srv/track/rate", 4, 4, 60)]
     (axes,) = plots.limits(story).axes
     labels, notes = texts(axes)
-    assert labels == ["srv/track/rate\nsession:busy"]
+    assert labels == ["track/rate\nsession:busy"]
     assert notes == ["4 of 4 in a minute"]
     assert axes.patches[0].get_facecolor() == to_rgba("#c0392b")
 
