@@ -90,7 +90,7 @@ def _entry(entry: dict[str, Any], at: str, shared: tuple[_Limit, ...], problem: 
     for place, limit in enumerate(own):
         if limit.counter in {earlier.counter for earlier in own[:place]}:
             yield problem(f"{limit.at}/counter", f"the counter {limit.counter!r} is already in use here", "rename it")
-        if is_number(limit.count) and limit.count > limit.max:
+        if is_number(limit.count) and limit.count > limit.max >= 1:
             yield problem(
                 f"{limit.at}/count", "one call takes more than max: all are refused", 'write "action": "deny"'
             )

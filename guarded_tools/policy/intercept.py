@@ -161,6 +161,7 @@ class _Entry:
             here = f"{self._at}/rules/{place}"
             if denying is not None and rule is not denying:
                 self._tell(here, f"can never apply: the rule {denying.name!r} denies every call", "keep one of the two")
+                continue
             self._rule(rule, here, f"{self._at}/rules{pointer(rule.name)}" + (f"#{nth}" if nth > 1 else ""))
         found = {"require": self._require, "limits": self._limits, **self._deny}
         return {key: value for key, value in found.items() if value}

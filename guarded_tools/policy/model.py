@@ -57,6 +57,13 @@ def _approve(value: object) -> object:
     return value
 
 
+def _some(predicates: tuple[Any, ...]) -> tuple[Any, ...]:
+    # As a bound of the field it would be broken as soon as one predicate is.
+    if not predicates:
+        raise wrong("must not be empty", "name at least one predicate, or leave it out")
+    return predicates
+
+
 class _Unset:
     """Tells a value that was not written from ``null``."""
 
@@ -122,7 +129,7 @@ class Rate(Part):
 class Approval(Part):
     """When a human is asked, and on what terms."""
 
-    when: Maybe[Annotated[Predicates, Field(min_length=1)]] = None
+    when: Maybe[Annotated[Predicates, AfterValidator(_some), Field(json_schema_extra={"minItems": 1})]] = None
     timeout: Window = 600
     remember: Remember = "never"
     remember_for: Annotated[Window, Field(le=DAY)] = Field(default=HOUR, alias="for")

@@ -48,6 +48,9 @@ def explain_errors(error: ValidationError, model: type[BaseModel], problem: Repo
 def suggest(given: str, known: Iterable[str]) -> str:
     """Say which of the known words was probably meant, or list them where they are few."""
     folded = {_loose(word): word for word in known}
+    meant = _SYNONYMS.get(_loose(given))
+    if meant in folded:
+        return f"did you mean {meant}?"
     near = difflib.get_close_matches(_loose(given), folded, n=1, cutoff=0.6)
     if near:
         return f"did you mean {folded[near[0]]}?"
@@ -55,6 +58,11 @@ def suggest(given: str, known: Iterable[str]) -> str:
 
 
 _FITS_A_LINE: Final = 16
+_SYNONYMS: Final = {
+    "=": "eq", "==": "eq", "equals": "eq", "is": "eq", "!=": "neq", "<>": "neq", "ne": "neq", "not_equals": "neq",
+    "<": "lt", "<=": "lte", "le": "lte", ">": "gt", ">=": "gte", "ge": "gte", "match": "regex", "matches": "regex",
+    "includes": "contains", "nin": "not_in", "present": "exists", "host": "url_host", "block": "deny", "ask": "approve",
+}  # fmt: skip
 _REQUIRED: Final = {
     "version": 'add "version": "1"',
     "default": 'add "default": "deny" to refuse the tools that are not listed',
@@ -85,7 +93,6 @@ def _said(kind: str, context: dict[str, Any], message: str) -> tuple[str, str]:
         "mapping_type": ("must be an object", "write { }"),
         "dict_type": ("must be an object", "write { }"),
         "model_type": ("must be an object", "write { }"),
-        "too_short": ("must not be empty", "name at least one, or leave it out"),
         "string_too_short": ("must not be empty", "write a name"),
         "greater_than_equal": (f"must be at least {context.get('ge')}", 'to refuse every call, write "action": "deny"'),
         "less_than_equal": (f"must be at most {context.get('le')}", "write a smaller one"),

@@ -1,0 +1,89 @@
+"""The conformance table: what a policy says of a call, row by row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from guarded_tools.policy import Policy, decide
+from guarded_tools.policy.conditions import OPERATORS
+from guarded_tools.policy.explain import explain
+from guarded_tools.values import ToolCall
+
+TABLE = yaml.load(Path(__file__).with_name("conformance.yaml").read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+BASE = {"version": "1", "default": "deny", "server": "s"}
+COLUMNS = {
+    "takes": "amount", "from": "scope", "windows": "window", "rules": "rule", "counters": "counter", "maxima": "max",
+    "aligns": "align", "refundable": "refundable", "messages": "message",
+}  # fmt: skip
+KNOWN = {"tool", "args", "session", "grant", "allow", "ask", "deny", "says", "hides", "terms", "shadow", *COLUMNS}
+
+
+def document(block):
+    if "whole" in block:
+        return block["whole"]
+    found = {**BASE, **block.get("policy", {})}
+    if "t" in block:
+        found["tools"] = {**found.get("tools", {}), "t": block["t"]}
+    return found
+
+
+ROWS = [
+    pytest.param(block, call, id=f"{number}.{place}")
+    for number, block in enumerate(TABLE, 1)
+    for place, call in enumerate(block["calls"], 1)
+]
+
+
+@pytest.mark.parametrize(("block", "row"), ROWS)
+def test_row(block, row):
+    assert row.keys() <= KNOWN, "a column that nobody reads"
+    effect = next(effect for effect in ("allow", "ask", "deny") if effect in row)
+    policy = Policy.model_validate(document(block))
+    call = ToolCall(row.get("tool", "t"), row.get("args", {}), row.get("session", "default"), row.get("grant"))
+    decision = decide(policy, call, block.get("schema"))
+    assert (decision.effect, decision.rule) == (effect, row[effect]), (block["about"], decision.message)
+    assert row.get("says", "") in decision.message
+    assert "hides" not in row or row["hides"] not in decision.message
+    if effect == "deny":
+        assert decision.message
+        assert decision.charges == ()
+    for column, field in COLUMNS.items():
+        if column in row:
+            assert [getattr(charge, field) for charge in decision.charges] == row[column], column
+    assert (decision.ask is not None) == (effect == "ask")
+    if "terms" in row:
+        assert list(decision.ask) == row["terms"]
+    if "shadow" in row:
+        trial, rule, *scopes = row["shadow"]
+        assert (decision.shadow.effect, decision.shadow.rule) == (trial, rule)
+        assert [charge.scope for charge in decision.shadow.charges][: len(scopes)] == scopes
+    else:
+        assert decision.shadow is None
+
+
+@pytest.mark.parametrize(("block", "row"), ROWS)
+def test_an_explanation_agrees_with_the_decision(block, row):
+    policy = Policy.model_validate(document(block))
+    call = ToolCall(row.get("tool", "t"), row.get("args", {}), row.get("session", "default"), row.get("grant"))
+    found = explain(policy, call, block.get("schema"))
+    assert found.decision == decide(policy, call, block.get("schema"))
+    assert tuple(quota.charge for quota in found.quotas if quota.charge and not quota.trial)[
+        : len(found.decision.charges)
+    ] == (found.decision.charges)
+    refusing = [seen.rule for seen in found.predicates if seen.refuses and not seen.trial]
+    if found.decision.rule.rpartition("/")[0].endswith(("/require", "/deny_if", "/when")):
+        assert found.decision.rule in refusing
+    if found.decision.effect == "allow":
+        assert refusing == []
+
+
+def test_the_table_is_as_large_as_promised_and_speaks_of_every_operator():
+    assert len(ROWS) >= 250
+    rules = {rule for block in TABLE for row in block["calls"] for rule in (row.get("deny"), row.get("ask")) if rule}
+    for kind in ("require", "deny_if"):
+        seen = {rule.partition("#")[0].rpartition("-")[2] for rule in rules if f"/{kind}/" in rule}
+        # A bound is said the other way round in the other list.
+        assert seen >= set(OPERATORS) - ({"gt"} if kind == "require" else {"lte", "gte"}), kind

@@ -1,0 +1,54 @@
+"""Everything that can be wrong with a policy is said, all at once, with its pointer and what to write instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from guarded_tools.errors import PolicyError
+from guarded_tools.policy import Policy
+
+TABLE = yaml.load(Path(__file__).with_name("problems.yaml").read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+BASE = {"version": "1", "default": "deny"}
+
+
+def document(row):
+    if "whole" in row:
+        return row["whole"]
+    if "rules" in row:
+        return {**BASE, "tools": {"t": {"rules": row["rules"]}}}
+    if "t" in row:
+        return {**BASE, "tools": {"t": row["t"]}}
+    return {**BASE, **row["policy"]}
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=str(number)) for number, row in enumerate(TABLE, 1)])
+def test_problem(row):
+    with pytest.raises(PolicyError) as raised:
+        Policy.model_validate(document(row))
+    problems = {problem.pointer: f"{problem.message} ({problem.hint})" for problem in raised.value.problems}
+    assert problems.keys() == row["problems"].keys(), problems
+    for at, said in row["problems"].items():
+        assert said in problems[at]
+    assert raised.value.unreadable is False
+
+
+def test_all_problems_come_at_once():
+    wrong = {"version": "1", "default": "deny", "tools": {}}
+    expected = set()
+    for row in TABLE:
+        if "t" in row:
+            name = f"t{len(wrong['tools'])}"
+            wrong["tools"][name] = row["t"]
+            expected |= {at.replace("/tools/t/", f"/tools/{name}/") for at in row["problems"]}
+    with pytest.raises(PolicyError) as raised:
+        Policy.model_validate(wrong)
+    assert {problem.pointer for problem in raised.value.problems} == expected
+
+
+@pytest.mark.parametrize("data", [None, [], "deny", 5, True])
+def test_what_is_no_object_is_no_policy(data):
+    with pytest.raises(PolicyError, match="a policy is an object"):
+        Policy.model_validate(data)
