@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench notebooks clean
 
 setup: .venv/.ready
 
@@ -25,6 +25,9 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+notebooks: setup
+	$(BIN)/python notebooks/execute.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis
