@@ -139,9 +139,9 @@ def test_type_ahead_is_thrown_away(terminal):
 
 
 def test_the_countdown_runs(terminal):
-    t = terminal({"timeout": 3})
-    t.expect(r"\[0:02\]")
+    t = terminal({"timeout": 2})
     t.expect(r"\[0:01\]")
+    t.expect(r"\[0:00\]")
     assert t.verdict()["cause"] == "timeout"
 
 
