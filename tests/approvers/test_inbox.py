@@ -251,4 +251,4 @@ async def test_waiting_leaves_the_event_loop_free(sync_desk):
     (question,) = questions(sync_desk.store)
     await asyncio.to_thread(answer, sync_desk.store, question, Verdict.approve())
     assert (await task).outcome is None
-    assert longest < 0.2
+    assert longest < 1.0  # an approver on the loop would have held it until it was answered
