@@ -6,6 +6,7 @@ equals ``1.0``, but a boolean is not a number and ``true`` is not ``"true"``.
 
 from __future__ import annotations
 
+import json
 import math
 import unicodedata
 from collections.abc import Callable
@@ -40,8 +41,10 @@ def fold(text: str) -> str:
     return _flatten(text).strip()
 
 
-def value_problem(op: Operator, value: Any) -> tuple[str, str] | None:  # noqa: PLR0911 - one answer an operator
+def value_problem(op: Operator, value: Any) -> tuple[str, str] | None:  # noqa: C901, PLR0911 - one answer an operator
     """Say what is wrong with the value of a predicate, and what to write instead; ``None`` if nothing is."""
+    if not _is_unicode(value):
+        return "not valid Unicode: half of a surrogate pair", "write the character itself"
     if op in LISTS:
         if type(value) is not list or not value:
             return f"{op} needs a list with at least one entry, not {_said(value)}", 'write ["a", "b"]'
@@ -114,8 +117,6 @@ def compile_regex(pattern: str, fold_case: bool) -> Any:
     except re2.error as error:
         reason = error.args[0] if error.args else ""
         raise ValueError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from None
-    except UnicodeEncodeError:
-        raise ValueError("it is not valid Unicode") from None
 
 
 def _flatten(text: str) -> str:
@@ -127,6 +128,16 @@ def _flatten(text: str) -> str:
 
 def _said(value: object) -> str:
     return "an empty list" if value == [] else "a number that is not finite" if type(value) is float else kind_of(value)
+
+
+def _is_unicode(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    except (TypeError, ValueError, RecursionError):
+        return True  # wrong in another way, which is told where it is found
+    return True
 
 
 def _is_scalar(value: object) -> bool:

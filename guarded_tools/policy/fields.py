@@ -57,15 +57,6 @@ def parse_window(value: object) -> int:
     return seconds
 
 
-def _path(text: str) -> str:
-    try:
-        parse_path(text)
-    except ValueError as error:
-        message, _, hint = str(error).partition("; ")
-        raise wrong(message, hint) from None
-    return text
-
-
 def _count(value: object) -> object:
     if type(value) is str:
         return _path(value)
@@ -82,6 +73,15 @@ def _text(text: str) -> str:
     except UnicodeEncodeError:
         raise wrong("not valid Unicode: half of a surrogate pair", "write the character itself") from None
     return text
+
+
+def _path(text: str) -> str:
+    try:
+        parse_path(text)
+    except ValueError as error:
+        message, _, hint = str(error).partition("; ")
+        raise wrong(message, hint) from None
+    return _text(text)
 
 
 def _named(text: str) -> str:

@@ -17,8 +17,8 @@ import yaml
 from guarded_tools.errors import PolicyError, Problem
 from guarded_tools.policy.rules import pointer
 
-_MOST_NODES: Final = 2_000_000
-"""Aliases may multiply a small file; this is far above any policy."""
+_MOST_REPEATED: Final = 100_000
+"""How many nodes aliases may bring in again: nested, they multiply a small file without end."""
 
 
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
@@ -157,7 +157,8 @@ class Source:
         self.__dict__["_places"] = places
         if root is None:
             return None
-        self._left = _MOST_NODES
+        self._seen: set[int] = set()
+        self._left = _MOST_REPEATED
         try:
             return self._plain(root, "", root, places, ())
         except RecursionError:
@@ -167,7 +168,8 @@ class Source:
         mark = node.start_mark
         spot = (mark.line, mark.column)
         places[at] = Place(spot, (key.start_mark.line, key.start_mark.column))
-        self._left -= 1
+        self._left -= id(node) in self._seen
+        self._seen.add(id(node))
         if id(node) in above or self._left < 0:
             raise self._broken(
                 mark.line + 1, mark.column + 1, "an alias that repeats itself or too much", "write it out"
