@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 from guarded_tools import consent, denial
 from guarded_tools.approvers import deny_all
 from guarded_tools.audit import AuditLog, audit_path
+from guarded_tools.audit.edits import edited_paths
 from guarded_tools.errors import AuditError, PolicyError, StoreError, ToolDenied
 from guarded_tools.in_force import InForce, PolicySource
 from guarded_tools.policy.model import Policy
@@ -581,9 +582,7 @@ def _approval(call: ToolCall, answer: consent.Answer) -> dict[str, Any]:
         "remember": verdict.remember,
     }
     if verdict.kind == "edit" and verdict.args is not None:
-        said["edited"] = sorted(
-            name for name in {*call.args, *verdict.args} if call.args.get(name, call) != verdict.args.get(name, call)
-        )
+        said["edited"] = edited_paths(call.args, verdict.args)
     return said
 
 

@@ -180,7 +180,7 @@ def test_edited_arguments_run_and_are_judged_anew(bench, drive):
     b = bench({"t": {"approval": True}}, approver=lambda _: Verdict.edit({"n": 7}))
     assert drive(b, {"n": 1}) == "done"
     assert b.ran == [{"n": 7}]
-    assert b.lines("answered")[0]["approval"]["edited"] == ["n"]
+    assert b.lines("answered")[0]["approval"]["edited"] == ["args.n"]
 
     b = bench({"t": {"approval": True}}, approver=lambda _: Verdict.edit({"n": 700}))
     with pytest.raises(ToolDenied) as caught:
