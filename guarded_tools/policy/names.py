@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,13 +20,17 @@ def is_glob(key: str) -> bool:
 
 def matches(glob: str, name: str) -> bool:
     """Whether the whole of ``name`` fits ``glob``, in time bounded by the product of their lengths."""
+    return _fits(glob, name, lambda wild, char: wild in ("?", char))
+
+
+def _fits(glob: str, name: str, one: Callable[[str, str], bool]) -> bool:
     at = place = 0
     star, resume = -1, 0
     while place < len(name):
         if at < len(glob) and glob[at] == "*":
             star, resume = at, place
             at += 1
-        elif at < len(glob) and glob[at] in ("?", name[place]):
+        elif at < len(glob) and one(glob[at], name[place]):
             at += 1
             place += 1
         elif star >= 0:
@@ -46,7 +51,7 @@ def literal_prefix(glob: str) -> str:
 def covers(wide: str, narrow: str) -> bool:
     """Whether every name that fits ``narrow`` fits ``wide`` too; a glob or a name in either place."""
     # Read as a text, the narrow one's stars fit nothing but stars, and its question marks nothing but wildcards.
-    return matches(wide, narrow)
+    return _fits(wide, narrow, lambda wild, char: wild == char or (wild == "?" and char != "*"))
 
 
 class Entry(NamedTuple):
