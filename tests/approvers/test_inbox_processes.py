@@ -123,7 +123,7 @@ def test_a_human_elsewhere_edits_and_approves_the_edited_call_runs_once_and_the_
         "settled",
     )
     assert heard["approval"]["verdict"] == "edit"
-    assert heard["approval"]["edited"] == ["x"]
+    assert heard["approval"]["edited"] == ["args.x"]
     user, _, host = heard["approval"]["by"].partition("@")
     assert user
     assert host == os.uname().nodename
