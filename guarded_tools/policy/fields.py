@@ -20,7 +20,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from guarded_tools.policy.conditions import is_number
-from guarded_tools.policy.paths import parse_path
+from guarded_tools.policy.paths import PATTERN, parse_path
 
 MINUTE: Final = 60
 HOUR: Final = 3600
@@ -34,8 +34,8 @@ _UNITS: Final = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
 _NAMED: Final = {"minute": MINUTE, "hour": HOUR, "day": DAY}
 _WINDOW_FORM: Final = 'write "minute", "hour", "day", a number of seconds, or a number with s, m, h or d like "10m"'
 _WINDOW_PATTERN: Final = "^(minute|hour|day|[1-9][0-9]{0,8}[smhd])$"
+NAME_PATTERN: Final = r"^[^\[\]]*[^\[\]\s][^\[\]]*$"
 RATE_PATTERN: Final = "^[1-9][0-9]{0,15}/(minute|hour|day|[1-9][0-9]{0,8}[smhd])$"
-_PATH_PATTERN: Final = r"^args([.\[].*)?$"
 
 
 def wrong(message: str, hint: str = "") -> PydanticCustomError:
@@ -139,11 +139,9 @@ Maybe: TypeAlias = Annotated[T | None, _Written()]
 Text: TypeAlias = Annotated[str, AfterValidator(_text)]
 Name: TypeAlias = Annotated[str, AfterValidator(_named), WithJsonSchema({"type": "string", "minLength": 1})]
 ToolName: TypeAlias = Annotated[
-    str, AfterValidator(_tool_name), WithJsonSchema({"type": "string", "pattern": r"^[^\[\]]+$"})
+    str, AfterValidator(_tool_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
 ]
-ArgumentPath: TypeAlias = Annotated[
-    str, AfterValidator(_path), WithJsonSchema({"type": "string", "pattern": _PATH_PATTERN})
-]
+ArgumentPath: TypeAlias = Annotated[str, AfterValidator(_path), WithJsonSchema({"type": "string", "pattern": PATTERN})]
 Window: TypeAlias = Annotated[
     int,
     BeforeValidator(parse_window),
@@ -161,9 +159,7 @@ Max: TypeAlias = Annotated[int, Field(ge=1, le=MOST)]
 Count: TypeAlias = Annotated[
     int | str,
     BeforeValidator(_count),
-    WithJsonSchema(
-        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": _PATH_PATTERN}]}
-    ),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": PATTERN}]}),
 ]
 
 

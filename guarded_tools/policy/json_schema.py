@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from guarded_tools.policy.conditions import LISTS, NUMERIC, TEXTUAL
+from guarded_tools.policy.fields import NAME_PATTERN
 from guarded_tools.policy.intercept import InterceptTool
 from guarded_tools.policy.model import Policy
 
@@ -28,11 +29,12 @@ def generate() -> dict[str, Any]:
     for name in ("Predicate", "Condition"):
         definitions[name]["allOf"] = _values_by_operator(definitions[name])
     entry = {"$ref": "#/$defs/InterceptTool"}
-    first["properties"]["tools"]["additionalProperties"] = {
-        "if": {"required": ["rules"]},
-        "then": entry,
-        "else": {"$ref": "#/$defs/Tool"},
+    first["properties"]["tools"] = {
+        "type": "object",
+        "propertyNames": {"pattern": NAME_PATTERN},
+        "additionalProperties": {"if": {"required": ["rules"]}, "then": entry, "else": {"$ref": "#/$defs/Tool"}},
     }
+    first["properties"]["hide"]["uniqueItems"] = True
     # Only a file that is all in the second dialect may leave default out.
     first["required"].remove("default")
     all_second = {"required": ["tools"], "properties": {"tools": {"minProperties": 1, "additionalProperties": entry}}}

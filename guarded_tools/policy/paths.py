@@ -20,6 +20,8 @@ _STEP = re.compile(
     r"""|\["(?P<double>(?:[^"\\]|\\["\\])+)"\]"""
     r"""|\['(?P<single>(?:[^'\\]|\\['\\])+)'\]"""
 )
+PATTERN: Final = f"^args(?:{re.sub('[(][?]P<[a-z]+>', '(?:', _STEP.pattern)})*$"
+"""The form of a path as a regular expression that editors understand too."""
 _FORM: Final = 'write a path like args.amount, args.events[*].event, args.items[0], args.events.length or args["a.b"]'
 
 
