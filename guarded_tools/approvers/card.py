@@ -19,6 +19,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from guarded_tools.approvers.visible import plain, quoted, remarks, visible
+from guarded_tools.secrets import MASK, mask_json
 from guarded_tools.values import ApprovalRequest, Usage
 
 Style: TypeAlias = Literal["title", "danger", "plain", "quiet", "argument", "note", "removed", "added"]
@@ -45,10 +46,15 @@ class Row(NamedTuple):
 def arguments(args: Mapping[str, Any], *, full: bool = False) -> list[Row]:
     r"""Write arguments as JSON, one row a line; a line break in a string begins a new row after its ``\n``.
 
-    Without ``full``, long strings and long lists are folded in the middle, and a note says how much is folded.
+    Without ``full``, long strings and long lists are folded in the middle, secrets of a known shape are masked, and
+    notes say so.
     """
     writer = _Writer(full=full)
-    writer.value("", dict(args))
+    whole = dict(args)
+    shown = whole if full else mask_json(whole)
+    writer.value("", shown)
+    if shown != whole:
+        writer.rows.append(Row(f"{MASK} stands for what looks like a secret and is MASKED", "note"))
     return writer.rows
 
 
@@ -197,7 +203,7 @@ def rows(request: ApprovalRequest, *, full: bool = False) -> list[Row]:
         Row(who, label="session"),
         *(Row(_usage(usage), "quiet", "limit") for usage in request.usage[:8]),
     ]
-    folded = [Row("some is FOLDED: look at all of it before you decide", "note")]
+    folded = [Row("some is FOLDED or MASKED: look at all of it before you decide", "note")]
     return [
         *(row for row in shown if row.text),
         Row("", label="arguments"),

@@ -195,7 +195,7 @@ def test_long_strings_and_lists_are_folded_in_the_middle_and_said_to_be():
     args = {"long": "a" * 5000 + "z", "many": [{"n": n} for n in range(200)], "lines": "l\n" * 500}
     shown = text_of(args)
     assert shown.count("FOLDED") == 4
-    assert "FOLDED: look at all of it before you decide" in shown
+    assert "FOLDED or MASKED: look at all of it before you decide" in shown
     assert len(shown) < 6000
     assert 'z"' in shown
     full = card.to_text(card.rows(request(args), full=True), width=10_000)
@@ -295,6 +295,22 @@ def test_html_keeps_what_is_folded_reachable():
     assert "<details>" in fragment
     assert fragment.count("MIDDLE") == 1
     assert "<details>" not in card.to_html(request({"s": "short"}))
+
+
+def test_secrets_are_masked_said_so_and_reachable():
+    token = "ghp_" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9v"
+    args = {"note": f"use {token}", "password": "hunter2", "amount": 5}
+    shown = text_of(args)
+    assert token not in shown
+    assert "hunter2" not in shown
+    assert "MASKED: look at all of it before you decide" in shown
+    assert '"amount": 5' in shown
+    everything = card.to_text(card.rows(request(args), full=True))
+    assert token in everything
+    assert "hunter2" in everything
+    assert "<details>" in card.to_html(request(args))
+    assert card.parse_edit(card.editable(args)) == args
+    assert "MASKED" not in text_of({"amount": 5, "note": "***"})
 
 
 # Edits
