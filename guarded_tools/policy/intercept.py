@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema
 from guarded_tools.errors import Problem
 from guarded_tools.policy.conditions import Operator, is_number
 from guarded_tools.policy.fields import ArgumentPath, Maybe, Name, Part, Text, wrong
+from guarded_tools.policy.paths import PATTERN
 from guarded_tools.policy.problems import Reporter, explain_errors
 from guarded_tools.policy.rules import EVERYWHERE, pointer
 
@@ -72,7 +73,7 @@ class Condition(Part):
     """What must hold of an argument, or of the rule's own counter."""
 
     path: Annotated[
-        str, AfterValidator(_condition_path), WithJsonSchema({"type": "string", "pattern": r"^(args|state)\."})
+        str, AfterValidator(_condition_path), WithJsonSchema({"type": "string", "pattern": rf"^state\.|{PATTERN}"})
     ]
     op: Operator
     value: Any = True
@@ -93,9 +94,7 @@ class Rule(Part):
     name: Name
     action: Literal["evaluate", "deny"] = "evaluate"
     conditions: Annotated[tuple[Condition, ...], Field(strict=False)] = ()
-    rate_limit: Maybe[Annotated[str, AfterValidator(_rate), Field(pattern="^[1-9][0-9]{0,15}/(minute|hour|day)$")]] = (
-        None
-    )
+    rate_limit: Maybe[Rate] = None
     state: Maybe[State] = None
     on_deny: Maybe[Text] = None
 

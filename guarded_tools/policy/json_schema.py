@@ -28,6 +28,19 @@ def generate() -> dict[str, Any]:
     definitions = {**second.pop("$defs"), "InterceptTool": second, **first.pop("$defs")}
     for name in ("Predicate", "Condition"):
         definitions[name]["allOf"] = _values_by_operator(definitions[name])
+    none_of = {"conditions": {"maxItems": 0}, "state": False}
+    deny = {"properties": {"action": {"const": "deny"}}, "required": ["action"]}
+    definitions["Rule"]["allOf"] = [
+        {"if": deny, "then": {"properties": {**none_of, "rate_limit": False}}},
+        {"if": {"required": ["rate_limit"]}, "then": {"properties": none_of}},
+        {
+            "anyOf": [
+                deny,
+                {"required": ["rate_limit"]},
+                {"properties": {"conditions": {"minItems": 1}}, "required": ["conditions"]},
+            ]
+        },
+    ]
     entry = {"$ref": "#/$defs/InterceptTool"}
     first["properties"]["tools"] = {
         "type": "object",
