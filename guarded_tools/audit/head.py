@@ -6,6 +6,7 @@ written with every line, and in the store, at most a second later. The file is a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -129,8 +130,10 @@ class Keeper:
         self._awake = True
         self._wake.set()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="guarded-tools-audit", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="guarded-tools-audit", daemon=True)
+            with contextlib.suppress(RuntimeError):  # a program that is ending starts no threads, and its line is out
+                thread.start()
+                self._thread = thread
 
     def finish(self) -> None:
         """Ask for the last look. Does not wait, so that a garbage collector may call it anywhere."""

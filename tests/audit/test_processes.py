@@ -169,3 +169,15 @@ def test_a_log_that_is_dropped_ends_its_thread(path, event, store):
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == before
+
+
+def test_a_line_written_while_the_program_ends_is_out_all_the_same(path, store, event, monkeypatch):
+    def cannot(_):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", cannot)
+    log = AuditLog(path, store=store)
+    log.write(event(1))
+    log.write(event(2))
+    log.close()
+    assert len(list(read(path))) == 2
