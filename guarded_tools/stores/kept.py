@@ -41,7 +41,11 @@ def worse(one: Refusal | None, other: Refusal | None) -> Refusal | None:
 def take(
     load: Callable[[str], Row], charges: Sequence[Charge], clock: Clock
 ) -> tuple[Refusal | None, dict[str, Row], list[int]]:
-    """Take charges from rows that ``load`` makes for this; they may be kept only if nothing was refused."""
+    """Take charges from rows that ``load`` makes for this.
+
+    The rows may be kept only if nothing was refused. Where a clock stepped, they are to be brought to it even so:
+    without boot times, a row that never heard of the step would wait for the wall clock to catch up.
+    """
     rows = {}
     slots = [0] * len(charges)
     refusal: Refusal | None = None

@@ -17,6 +17,8 @@ from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 _GARBAGE_AFTER = 86_400.0
 # Rows of one turn: a millisecond or two of holding others up.
 _PAGE = 100
+# Scopes that are remembered to be at a limit: forgetting them costs only time.
+_CROWDED = 10_000
 
 
 class _Refused(Exception):  # noqa: N818 - carries an answer out of a transaction, which it rolls back
@@ -55,6 +57,7 @@ class Ledger:
             answer = self.peek(charges, now, scopes)
             if answer:
                 return answer
+        alone = len(groups) == 1
         slots = [0] * len(charges)
         refusal: Refusal | None = None
 
@@ -66,15 +69,17 @@ class Ledger:
             row = Row.decode(old) if old else Row()
             refused, taken = row.take(pick(charges, positions), self._read(now))
             refusal = worse(refusal, refused)
-            if not refusal:
-                for position, slot in zip(positions, taken, strict=True):
-                    slots[position] = slot
+            if refusal and alone:
+                # Raised in here, it rolls the transaction of a single incr back.
+                raise _Refused(full(refusal))
+            for position, slot in zip(positions, taken, strict=not refusal):
+                slots[position] = slot
             return row.encode()
 
         cache = self._database.cache()
         try:
-            # incr alone is a transaction of its own, and half the price.
-            with cache.transact() if len(groups) > 1 else contextlib.nullcontext():
+            # A single incr is a transaction already.
+            with contextlib.nullcontext() if alone else cache.transact():
                 for scope, positions in groups.items():
                     cache.incr(_key(scope), _Change(partial(change, positions)))
                 if refusal:
@@ -82,6 +87,8 @@ class Ledger:
         except _Refused as refused:
             if isinstance(refused.answer, Full):
                 # The next one is likely to be refused as well, and reading that takes no lock.
+                if len(self._crowded) >= _CROWDED:
+                    self._crowded.clear()
                 self._crowded.add(refused.answer.charge.scope)
             return refused.answer
         if self._crowded:
@@ -93,7 +100,11 @@ class Ledger:
         halted = self._halted(charges, scopes)
         if halted:
             return halted
-        refusal, _, _ = take(self._row, charges, self._read(now))
+        clock = self._read(now)
+        refusal, rows, _ = take(self._row, charges, clock)
+        for scope, row in rows.items():
+            if row.stepped:
+                self._database.cache().incr(_key(scope), _Change(partial(_advanced, clock)))
         return full(refusal) if refusal else None
 
     def refund(self, reservation: Reservation, now: float | None) -> int:
@@ -245,6 +256,12 @@ class Ledger:
     def _halted(self, charges: Sequence[Charge], scopes: Sequence[str]) -> Halted | None:
         halts = self._database.directory.check()
         return halt_of(halts, (*scopes, *(charge.scope for charge in charges))) if halts else None
+
+
+def _advanced(clock: Clock, old: bytes) -> bytes:
+    row = Row.decode(old) if old else Row()
+    row.advance(clock)
+    return row.encode()
 
 
 def _key(scope: str) -> bytes:

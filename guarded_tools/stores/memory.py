@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from guarded_tools.stores.clock import SECOND, Clock, ReadClock, at, system_clock
 from guarded_tools.stores.kept import (
@@ -40,8 +40,10 @@ class MemoryStore:
             halted = self._halted(charges, scopes)
             if halted:
                 return halted
-            refusal, rows, slots = take(self._row, charges, self._read(now))
+            clock = self._read(now)
+            refusal, rows, slots = take(self._row, charges, clock)
             if refusal:
+                self._hear_of_steps(rows, clock)
                 return full(refusal)
             self._rows.update(rows)
             return reserved(charges, slots)
@@ -54,7 +56,9 @@ class MemoryStore:
             halted = self._halted(charges, scopes)
             if halted:
                 return halted
-            refusal, _, _ = take(self._row, charges, self._read(now))
+            clock = self._read(now)
+            refusal, rows, _ = take(self._row, charges, clock)
+            self._hear_of_steps(rows, clock)
             return full(refusal) if refusal else None
 
     def refund(self, reservation: Reservation, now: float | None = None) -> int:
@@ -156,6 +160,11 @@ class MemoryStore:
     def _row(self, scope: str) -> Row:
         row = self._rows.get(scope)
         return row.copy() if row else Row()
+
+    def _hear_of_steps(self, rows: Mapping[str, Row], clock: Clock) -> None:
+        for scope, row in rows.items():
+            if row.stepped:
+                self._rows[scope].advance(clock)
 
     def _halted(self, charges: Sequence[Charge], scopes: Sequence[str]) -> Halted | None:
         return halt_of(self._halts, (*scopes, *(charge.scope for charge in charges))) if self._halts else None

@@ -32,6 +32,9 @@ _VERSION, _LENGTH, _LAST, _OFFSET, _BOOT, _MOVED, _LIVE_UNTIL, _HEAD = range(8)
 _ID, _SIZE, _MAX, _WINDOW, _USED, _BLOCK = range(6)
 _SLOT = 3
 
+# Sums of amounts stay below this, and so in a word.
+_MOST = 2**62
+
 _FORMAT = 1
 _CHECKSUM = 8
 
@@ -59,9 +62,10 @@ def counter_id(counter: str, window: int, align: str) -> int:
 class Row:
     """Every counter of one scope, as one value that is read and written whole."""
 
-    __slots__ = ("_names", "_words")
+    __slots__ = ("_names", "_words", "stepped")
 
     def __init__(self, words: array[int] | None = None, names: bytes = b"") -> None:
+        self.stepped = False
         self._words = array("q", (_FORMAT, _HEAD, 0, 0, 0, 0, 0)) if words is None else words
         self._names = names
 
@@ -97,24 +101,24 @@ class Row:
     def advance(self, clock: Clock) -> int:
         """Bring the row to ``clock`` and return the time there, which never runs backwards.
 
-        What is held ages by the smaller of wall and boot time. A step of the wall clock moves all slots along with it:
-        a step forward frees nothing, and a step back holds nothing for longer than its window.
+        What is held ages by the time since boot, or by the wall clock where the row was last seen in another boot. A
+        step of the wall clock moves all slots along with it: one forward frees nothing, and one back holds nothing for
+        longer than its window.
         """
         words = self._words
         now, offset, boot = clock
         step = 0
         if boot and words[_BOOT] == boot:
-            drift = offset - words[_OFFSET]
-            if drift > _CLOCK_NOISE:
-                step = drift
-            elif drift >= -_CLOCK_NOISE:
-                offset = words[_OFFSET]
+            step = offset - words[_OFFSET]
+            if -_CLOCK_NOISE <= step <= _CLOCK_NOISE:
+                step, offset = 0, words[_OFFSET]
         last = words[_LAST] + step
         if now < last - _LATE:
             step += now - last
         elif now < last:
             now = last
         if step:
+            self.stepped = True
             self._move(step)
         words[_LAST] = now
         words[_OFFSET] = offset
@@ -140,8 +144,8 @@ class Row:
         slots = []
         for charge in charges:
             _, counter, amount, limit, window, _, _, align, _ = charge
-            if type(amount) is not int or amount < 0 or window < 1:
-                raise StoreError(f"not an amount and a window that can be counted: {charge!r}")
+            if type(amount) is not int or amount < 0 or limit > _MOST or window < 1:
+                raise StoreError(f"not an amount, a limit and a window that can be counted: {charge!r}")
             block = self._find(counter_id(counter, window, align))
             if block < 0:
                 block = self._add(charge)

@@ -57,7 +57,7 @@ class AsyncRoad:
 
     def __getattr__(self, name):
         twin = getattr(self._store, f"a{name}", None)
-        if twin is None or name in {"add", "put"} and not asyncio.iscoroutinefunction(twin):
+        if twin is None:
             return getattr(self._store, name)
         return lambda *args, **kwargs: self._runner.run(twin(*args, **kwargs))
 

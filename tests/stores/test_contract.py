@@ -55,8 +55,8 @@ class TestReserve:
         assert store.reserve([charge(amount=10**30, max=3)], T).retry_after is None
 
     def test_nothing_to_charge_is_admitted(self, store):
-        assert store.reserve([], T) == store.reserve((), T)._replace(refunds=store.reserve([], T).refunds) or True
         assert isinstance(store.reserve([], T), Reservation)
+        assert store.peek([], T) is None
 
     @pytest.mark.parametrize("scopes", [("session:s",) * 4, ("session:s", "grant:g", "global", "session:s")])
     def test_all_or_none(self, store, charge, scopes):
@@ -122,7 +122,9 @@ class TestReserve:
             assert len(fill(store, charge(scope=f"session:{i}"))[0]) == 3
         assert len(store.usage(None, T)) == 50
 
-    @pytest.mark.parametrize("scope", ["session:ünïcödé", "session:\ud800", "session:a\0b", "session:a/b%", "session:" + "x" * 5000])
+    @pytest.mark.parametrize(
+        "scope", ["session:ünïcödé", "session:\ud800", "session:a\0b", "session:a/b%", "session:" + "x" * 5000]
+    )
     def test_any_name_of_a_session_will_do(self, store, charge, scope):
         assert len(fill(store, charge(scope=scope))[0]) == 3
         assert [usage.scope for usage in store.usage(scope, T)] == [scope]
@@ -437,12 +439,12 @@ class TestKept:
         for round_ in range(20):
             store.put("k", b"v")
             got = []
-            threads = [threading.Thread(target=lambda: got.append(store.take("k"))) for _ in range(8)]
+            threads = [threading.Thread(target=lambda got=got: got.append(store.take("k"))) for _ in range(8)]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-            assert sorted(got, key=str) == [None] * 7 + [b"v"] or sorted(map(str, got)) == ["None"] * 7 + ["b'v'"], round_
+            assert (got.count(b"v"), got.count(None)) == (1, 7), round_
 
     def test_of_many_adders_one_is_told_so(self, backend):
         store = backend.open()
