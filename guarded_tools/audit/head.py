@@ -17,8 +17,8 @@ import threading
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from guarded_tools.audit.files import flush
-from guarded_tools.audit.record import GENESIS
+from guarded_tools.audit.files import flush, open_own
+from guarded_tools.audit.record import GENESIS, unseal
 
 log = logging.getLogger("guarded_tools.audit")
 
@@ -77,6 +77,30 @@ def peek(path: Path) -> Head | None:
         return parse(os.pread(descriptor, WIDTH + 1, 0))
     finally:
         os.close(descriptor)
+
+
+def adopt(descriptor: int, head: Head) -> Head:
+    """Follow the chain from ``head`` through the lines that were written after it."""
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        file.seek(head.size)
+        for line in file:
+            record = unseal(line)
+            if record is not None and record.intact and record.prev == head.hash and record.seq == head.seq + 1:
+                head = head._replace(seq=record.seq, hash=record.hash)
+    return head
+
+
+def last_of(path: str) -> Head:
+    """Find the last intact line of a file of which nothing else is known."""
+    last = Head()
+    with os.fdopen(open_own(path, os.O_RDWR), "rb") as file:
+        end = 0
+        for line in file:
+            end += len(line)
+            record = unseal(line)
+            if record is not None and record.intact:
+                last = Head(record.seq, record.hash, end)
+    return last
 
 
 def from_store(store: HeadStore, key: str) -> Head | None:

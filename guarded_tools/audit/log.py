@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 from guarded_tools.audit.files import flush, lock, open_own, rotated, same_file, write_all
-from guarded_tools.audit.head import WIDTH, Head, HeadStore, Keeper, head_path, parse
-from guarded_tools.audit.record import encode, seal, unseal
+from guarded_tools.audit.head import WIDTH, Head, HeadStore, Keeper, adopt, head_path, last_of, parse
+from guarded_tools.audit.record import encode, seal
 from guarded_tools.errors import AuditError
 from guarded_tools.values import AuditEvent
 
@@ -175,7 +175,7 @@ class AuditLog:
         # The file grew by what a killed process wrote before it could note it: that is taken over. It shrank because
         # lines were cut off: the chain goes on from the line that is gone, so that the gap stays visible for ever.
         if size > head.size:
-            head = _adopt(self._file, head)
+            head = adopt(self._file, head)
         return head, size, size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
 
     def _note(self, head: Head) -> None:
@@ -204,8 +204,8 @@ class AuditLog:
         os.ftruncate(self._head, 0)
         full = rotated(self.path)
         turn = full[-1][0] if full else 0
-        before = _last_of(str(full[-1][1]))._replace(size=0) if full else Head()
-        head = max(before, _last_of(self._file_path), key=lambda head: head.seq)
+        before = last_of(str(full[-1][1]))._replace(size=0) if full else Head()
+        head = max(before, last_of(self._file_path), key=lambda head: head.seq)
         if head.seq:
             log.error("%s was gone or damaged; the chain is taken up from record %d", self._head_path, head.seq)
         return head._replace(turn=turn)
@@ -258,30 +258,6 @@ class AuditLog:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-
-def _adopt(descriptor: int, head: Head) -> Head:
-    """Follow the chain from ``head`` through the lines that were written after it."""
-    with os.fdopen(os.dup(descriptor), "rb") as file:
-        file.seek(head.size)
-        for line in file:
-            record = unseal(line)
-            if record is not None and record.intact and record.prev == head.hash and record.seq == head.seq + 1:
-                head = head._replace(seq=record.seq, hash=record.hash)
-    return head
-
-
-def _last_of(path: str) -> Head:
-    """Find the last intact line of a file of which nothing else is known."""
-    last = Head()
-    with os.fdopen(open_own(path, os.O_RDWR), "rb") as file:
-        end = 0
-        for line in file:
-            end += len(line)
-            record = unseal(line)
-            if record is not None and record.intact:
-                last = Head(record.seq, record.hash, end)
-    return last
 
 
 _live: weakref.WeakSet[AuditLog] = weakref.WeakSet()

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -68,6 +69,36 @@ def files(path: str | PathLike[str]) -> list[Path]:
     return [full for _, full in rotated(current)] + ([current] if current.exists() else [])
 
 
+def opened(path: str | PathLike[str]) -> Iterator[tuple[str, BinaryIO]]:
+    """Open the files of the log at ``path``, oldest first, one at a time; one that is rotated meanwhile is not lost."""
+    current = Path(path)
+    behind = 0
+    while True:
+        # Opened before the list is read: if nothing newer is full by then, this is what comes next.
+        with _open_if_there(current) as last:
+            full = [(number, file) for number, file in rotated(current) if number > behind]
+            if not full:
+                if last is not None:
+                    yield current.name, last
+                return
+        for number, file in full:
+            behind = number
+            with _open_if_there(file) as lines:
+                if lines is not None:
+                    yield file.name, lines
+
+
+@contextmanager
+def _open_if_there(path: Path) -> Iterator[BinaryIO | None]:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        yield None
+        return
+    with file:
+        yield file
+
+
 def read(
     path: str | PathLike[str],
     *,
@@ -83,12 +114,11 @@ def read(
     Lines that are no records are passed over; :func:`~guarded_tools.audit.verify` tells of them.
     """
     wanted = Filter(session, tool, outcome, kind, since, shadow)
-    for file in files(path):
-        with file.open("rb") as lines:
-            for line in lines:
-                record = parse(line)
-                if record is not None and wanted.wants(record):
-                    yield record
+    for _, lines in opened(path):
+        for line in lines:
+            record = parse(line)
+            if record is not None and wanted.wants(record):
+                yield record
 
 
 def follow(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from guarded_tools.audit.head import Head, HeadStore, from_store, head_path, peek, store_key
-from guarded_tools.audit.read import files
+from guarded_tools.audit.read import opened
 from guarded_tools.audit.record import GENESIS, Sealed, unseal
 
 Fault: TypeAlias = Literal["edited", "removed", "reordered", "inserted", "cut", "torn", "headless"]
@@ -63,10 +63,9 @@ def verify(path: str | PathLike[str], store: HeadStore | None = None, *, first: 
     if store is not None:
         heads["the store"] = from_store(store, store_key(path))
     chain = _Chain(first, heads)
-    for file in files(path):
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                chain.take(_Place(file.name, number), line)
+    for name, lines in opened(path):
+        for number, line in enumerate(lines, 1):
+            chain.take(_Place(name, number), line)
     chain.end(_Place(path.name, 0))
     return chain.findings()
 

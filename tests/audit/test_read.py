@@ -224,3 +224,26 @@ def test_no_cell_is_a_formula(make_log, path):
 
 def test_every_field_of_an_event_has_a_column():
     assert set(AuditEvent._fields) <= set(FIELDS)
+
+
+def test_a_rotation_while_one_reads_loses_nothing(path, make_log, event):
+    log = make_log(max_bytes=900)
+    for number in range(10):
+        log.write(event(number))
+    reading = read(path)
+    first = [next(reading)["seq"] for _ in range(2)]
+    for number in range(10):
+        log.write(event(number))
+    assert first + [record["seq"] for record in reading] == list(range(1, 21))
+
+
+def test_a_file_that_is_archived_while_one_reads_is_passed_over(path, make_log, event):
+    log = make_log(max_bytes=900)
+    for number in range(10):
+        log.write(event(number))
+    reading = read(path)
+    next(reading)
+    path.with_name("audit.jsonl.2").unlink()
+    numbers = [record["seq"] for record in reading]
+    assert numbers[-1] == 10
+    assert len(numbers) < 9

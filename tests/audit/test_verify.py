@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 
 import pytest
 
@@ -283,3 +284,21 @@ def test_findings_come_in_the_order_of_the_records(written):
         ("edited", 6),
         ("cut", 10),
     ]
+
+
+def test_a_log_that_is_written_meanwhile_is_whole(make_log, event, path, monkeypatch):
+    log = make_log(max_bytes=900)
+    for number in range(10):
+        log.write(event(number))
+    module = sys.modules["guarded_tools.audit.verify"]
+    unseal = module.unseal
+    written = iter(range(100))
+
+    def write_more(line):
+        number = next(written)
+        if number < 12:
+            log.write(event(number))
+        return unseal(line)
+
+    monkeypatch.setattr(module, "unseal", write_more)
+    assert verify(path) == []
