@@ -7,10 +7,11 @@ is :mod:`guarded_tools.policy.engine`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from functools import cached_property
 from pathlib import Path as FilePath
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -40,6 +41,7 @@ from guarded_tools.policy.fields import (
     parse_rate,
     wrong,
 )
+from guarded_tools.policy.names import is_glob
 from guarded_tools.policy.paths import MISSING, read_all
 from guarded_tools.policy.problems import Reporter, placeless
 from guarded_tools.values import Remember, Risk, ToolInfo, digest
@@ -92,7 +94,8 @@ class Predicate(Part):
         problem = value_problem(op, value)
         if problem:
             raise wrong(*problem)
-        return value
+        # Whoever made the value keeps a reference to it.
+        return deepcopy(value)
 
     @field_validator("fold", mode="after")
     @classmethod
@@ -166,6 +169,9 @@ class ApprovalLimits(Part):
     max_rejections: Max = 3
 
 
+_DERIVED: Final = ("fingerprint", "plans")
+
+
 class Policy(Part):
     """An immutable policy. Make one with :meth:`from_file` or :meth:`model_validate`."""
 
@@ -224,11 +230,32 @@ class Policy(Part):
         return super().model_validate(data)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy without what was worked out from the original's content."""
-        copied = super().model_copy(update=update, deep=deep)
-        for derived in ("fingerprint", "plans"):
+        """Copy without what was worked out from the original. Nothing in it can change, so no copy is ``deep``."""
+        del deep
+        copied = super().model_copy(update=update)
+        for derived in _DERIVED:
             copied.__dict__.pop(derived, None)
         return copied
+
+    def __eq__(self, other: object) -> bool:
+        # Where it was read from is no part of what it says; what its rules are called is.
+        return isinstance(other, Policy) and (self.fingerprint, self._origins) == (other.fingerprint, other._origins)
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        content = {name: part for name, part in state["__dict__"].items() if name not in _DERIVED}
+        private = {**state["__pydantic_private__"], "_report": placeless}
+        return {**state, "__dict__": {**content, "tools": dict(self.tools)}, "__pydantic_private__": private}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        content = state["__dict__"]
+        super().__setstate__({**state, "__dict__": {**content, "tools": MappingProxyType(content["tools"])}})
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
@@ -238,7 +265,9 @@ class Policy(Part):
     @cached_property
     def fingerprint(self) -> str:
         """A SHA-256 of what the policy says, whatever file and format it came from."""
-        return digest(self.model_dump(mode="json", by_alias=True, exclude={"schema_ref", "description"}))
+        content = self.model_dump(mode="json", by_alias=True, exclude={"schema_ref", "description"})
+        # Of globs, the first one that fits counts.
+        return digest(content, [key for key in self.tools if is_glob(key)])
 
     @cached_property
     def plans(self) -> Plans:

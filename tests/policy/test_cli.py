@@ -1,0 +1,260 @@
+"""``validate`` and ``explain``: what they say, in words and as JSON, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from guarded_tools.cli.app import main
+from guarded_tools.stores import open_store
+from guarded_tools.values import Charge
+
+POLICY = {
+    "version": "1",
+    "default": "deny",
+    "server": "shop",
+    "hide": ["drop"],
+    "tools": {
+        "pay": {
+            "require": [{"path": "args.to[*].name", "op": "in", "value": ["ann", "bob"]}],
+            "deny_if": [{"path": "args.amount", "op": "gt", "value": 100, "on_deny": "too much"}],
+            "limits": [
+                {"counter": "calls", "window": "minute", "max": 2},
+                {"counter": "spend", "window": "day", "max": 500, "scope": "grant", "count": "args.amount"},
+            ],
+            "approval": {"when": [{"path": "args.amount", "op": "gte", "value": 50}], "message": "it is a lot"},
+        },
+        "try": {"shadow": True, "action": "deny"},
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path, monkeypatch):
+    monkeypatch.setenv("GUARDED_TOOLS_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def policy(tmp_path):
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(POLICY))
+    return str(file)
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as done:
+            main(arguments)
+        out, err = capsys.readouterr()
+        return done.value.code or 0, out, err
+
+    return call
+
+
+def test_a_policy_without_problems_is_fine(run, policy):
+    code, out, err = run("validate", policy)
+    assert (code, err) == (0, "")
+    assert "fine" in out
+
+
+def test_every_problem_of_every_file_is_told(run, policy, tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text('version: "1"\ndefualt: deny\ntools:\n  "e\\e[2Jvil": {limit: []}\n')
+    code, out, err = run("validate", policy, str(bad))
+    assert code == 1
+    assert f"{policy}: fine" in out
+    assert f"{bad}:2:1: /defualt: unknown key 'defualt' (did you mean default?)" in err
+    assert ":4:17: /tools/e\\x1b[2Jvil/limit" in err, "what a terminal would obey is escaped"
+    code, out, _ = run("validate", "--json", policy, str(bad))
+    assert code == 1
+    told = json.loads(out)
+    assert {(one["level"], one["pointer"]) for one in told} >= {("error", "/defualt"), ("error", "/default")}
+    assert told[1] == {
+        "level": "error", "file": str(bad), "line": 2, "column": 1, "pointer": "/defualt",
+        "message": "unknown key 'defualt'", "hint": "did you mean default?",
+    }  # fmt: skip
+
+
+def test_what_cannot_be_read_is_told_apart(run, policy, tmp_path):
+    code, _, err = run("validate", str(tmp_path / "none.json"), policy)
+    assert code == 2
+    assert "cannot be read" in err
+    assert run("explain", str(tmp_path / "none.json"), "pay")[0] == 2
+    (tmp_path / "broken.json").write_text("{")
+    assert run("validate", str(tmp_path / "broken.json"))[0] == 1
+    assert run("explain", str(tmp_path / "broken.json"), "pay")[0] == 1
+
+
+def test_a_missing_default_of_the_second_dialect_is_a_warning(run, tmp_path):
+    file = tmp_path / "p.yaml"
+    file.write_text('version: "1"\ntools: {a: {rules: []}}\n')
+    code, out, err = run("validate", str(file))
+    assert code == 0
+    assert "fine" in out
+    assert "every tool that is not listed is allowed" in err
+    code, out, _ = run("validate", "--json", str(file))
+    assert [(one["level"], one["pointer"]) for one in json.loads(out)] == [("warning", "/tools")]
+
+
+@pytest.mark.parametrize("form", ["list", "answer", "catalogue"])
+def test_names_and_paths_are_checked_against_a_servers_tools(run, policy, tmp_path, form):
+    tools = [
+        {"name": "paid", "inputSchema": {"type": "object", "properties": {}}},
+        {"name": "try", "inputSchema": {"type": "object", "properties": {"amount": {"type": "number"}}}},
+        {"name": "drop"},
+    ]
+    if form == "catalogue":
+        code, _, err = run("validate", "--server", "pictify", policy)
+        assert code == 1
+        assert "'drop' matches no tool of the server" in err
+        return
+    file = tmp_path / "tools.json"
+    file.write_text(json.dumps(tools if form == "list" else {"tools": tools}))
+    code, out, err = run("validate", "--server", str(file), policy)
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "/tools/pay: 'pay' matches no tool of the server (did you mean paid?)" in err
+    assert "fine" not in out
+
+
+@pytest.mark.parametrize(
+    ("server", "message"),
+    [("nobody", "is no server's name"), ("none.json", "cannot be read"), ("wrong.json", "nor a list of tools")],
+)
+def test_a_server_that_cannot_be_asked_is_an_input_that_cannot_be_read(
+    run, policy, tmp_path, monkeypatch, server, message
+):
+    (tmp_path / "wrong.json").write_text('{"tools": [1]}')
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("validate", "--server", server, policy)
+    assert code == 2
+    assert message in err
+
+
+def test_explain_shows_every_predicate_with_what_it_saw_and_every_limit(run, policy):
+    code, out, _ = run("explain", policy, "pay", "--args", '{"to": [{"name": "ann"}, {"name": "eve"}], "amount": 60}')
+    assert code == 0
+    assert out.startswith("deny  pay  by /tools/pay/require/args.to[*].name-in\n")
+    assert 'must: args.to[*].name in ["ann", "bob"]\n  saw "ann", "eve": fails → denies' in out
+    assert "must not: args.amount gt 100\n  saw 60: it is not\n" in out
+    assert "ask if: args.amount gte 50\n  saw 60: it is → asks" in out
+    assert "/tools/pay/limits/calls\n  session:default: 0/2 in 60 s, takes 1, nothing is used\n" in out
+    assert "/tools/pay/limits/spend\n  session:default: 0/500 in 86400 s, takes 60, nothing is used\n" in out
+
+
+def test_explain_says_when_a_human_is_asked(run, policy):
+    _, out, _ = run("explain", policy, "pay", "--args", '{"to": [{"name": "ann"}], "amount": 60}')
+    assert out.startswith("ask  pay  by /tools/pay/approval/when/args.amount-gte\n  it is a lot\n")
+    assert "a human is asked and has 600 s" in out
+
+
+def test_explain_says_what_is_on_trial(run, policy):
+    _, out, _ = run("explain", policy, "try")
+    assert out.startswith("allow  try  by /tools/try\n  on trial: deny by /tools/try/action\n")
+
+
+def test_explain_exits_0_whatever_the_decision(run, policy):
+    for tool, effect in (("drop", "deny"), ("try", "allow"), ("none", "deny")):
+        code, out, _ = run("explain", policy, tool)
+        assert code == 0
+        assert out.startswith(effect)
+
+
+def test_explain_counts_as_the_store_does_and_changes_nothing(run, policy, tmp_path):
+    url = f"disk://{tmp_path / 'state'}"
+    store = open_store(url)
+    charge = Charge("session:s1", "shop/pay/calls", 1, 2, 60, "/tools/pay/limits/calls")
+    store.reserve([charge])
+    store.reserve([charge])
+    before = store.usage()
+    store.close()
+    arguments = ("explain", policy, "pay", "--args", '{"to": [{"name": "ann"}], "amount": 5}')
+    _, out, _ = run(*arguments, "--session", "s1", "--grant", "g1")
+    assert out.startswith("limited  pay")
+    assert "session:s1: 2/2 in 60 s, takes 1, full, fits in " in out
+    assert "grant:g1: 0/500" in out
+    _, out, _ = run(*arguments, "--session", "s1", "--json", "--store", url)
+    told = json.loads(out)
+    assert told["would_run"] is False
+    assert told["decision"]["effect"] == "allow"
+    calls, spend = told["limits"]
+    assert (calls["used"], calls["max"], calls["fits"]) == (2, 2, False)
+    # A rolling window holds a slot of it longer, at most.
+    assert 0 < calls["retry_after"] <= 61
+    assert 0 < calls["frees_in"] <= 61
+    assert (spend["used"], spend["takes"], spend["fits"]) == (0, 5, True)
+    _, out, _ = run(*arguments, "--session", "s2", "--json")
+    assert json.loads(out)["would_run"] is True
+    again = open_store(url)
+    assert [usage[:4] for usage in again.usage()] == [usage[:4] for usage in before]
+    again.close()
+
+
+def test_explain_makes_no_state_where_there_is_none(run, policy, tmp_path):
+    run("explain", policy, "pay", "--args", '{"amount": 5}')
+    assert not (tmp_path / "state").exists()
+
+
+def test_explain_checks_the_arguments_against_the_tools_schema(run, tmp_path):
+    file = tmp_path / "p.json"
+    file.write_text('{"version": "1", "default": "allow", "server": "pictify"}')
+    _, out, _ = run("explain", str(file), "pictify_get_template", "--args", "{}")
+    assert out.startswith("deny  pictify_get_template  by /schema\n")
+
+
+def test_explain_speaks_json(run, policy):
+    _, out, _ = run("explain", policy, "pay", "--json", "--args", '{"to": "ann", "amount": "5"}')
+    told = json.loads(out)
+    assert told["decision"]["rule"] == "/tools/pay/require/args.to[*].name-in"
+    first = told["predicates"][0]
+    assert (first["kind"], first["answer"], first["refuses"], first["saw"]) == ("require", "unjudgeable", True, [])
+    assert "there is a string" in first["reason"]
+    assert told["limits"][1] == {
+        "rule": "/tools/pay/limits/spend",
+        "trial": False,
+        "reason": "args.amount cannot be counted: it is a string; count its .length",
+    }
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "is a JSON object"),
+        ('{"a": 1, "a": 2}', "a key stands there twice"),
+        ("[" * 9999, "not JSON"),
+    ],
+)
+def test_arguments_that_are_no_object_cannot_be_read(run, policy, args, message):
+    code, _, err = run("explain", policy, "pay", "--args", args)
+    assert code == 2
+    assert message in err
+
+
+def test_what_a_terminal_would_obey_is_escaped(run, policy):
+    args = json.dumps({"to": [{"name": "\x1b]0;evil\x07\u202e"}], "amount": 1})
+    for arguments in (("pay", "--args", args), ("\x1b[2Jtool",)):
+        _, out, _ = run("explain", policy, *arguments)
+        assert "\x1b" not in out
+        assert "\u202e" not in out
+
+
+def test_a_command_loads_no_other_and_no_framework():
+    code = "import sys; sys.argv = ['x', 'validate', 'standard']\nfrom guarded_tools.cli.app import main\ntry: main()\nexcept SystemExit: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "guarded_tools.cli.policy" in loaded
+    assert not loaded & {"langchain_core", "mcp", "diskcache", "redis", "guarded_tools.guard", "guarded_tools.cli.demo"}
+
+
+def test_version_help_and_an_unknown_command(run):
+    code, out, _ = run("--version")
+    assert code == 0
+    assert out.startswith("guarded-tools ")
+    code, out, err = run("valdate")
+    assert code == 2
+    assert "validate" in err
