@@ -57,8 +57,7 @@ def table(rows: Iterable[Row]) -> str:
 
 def measure(suite: str, quick: bool) -> list[Row]:
     """Run one suite; called in a process of its own, so that none warms the caches of the next."""
-    rows: list[Row] = import_module(f"benchmarks.{suite}").rows(quick)
-    return rows
+    return list(import_module(f"benchmarks.{suite}").rows(quick))
 
 
 def p50_us(body: Callable[[], object], *, rounds: int = 2000, warmup: int = 200) -> float:
