@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -41,69 +42,71 @@ class Sealed(NamedTuple):
     intact: bool
 
 
-def _as_is(value: Any) -> Any:
-    return value
-
-
 def _text(text: str) -> str:
     surplus = len(text) - _LONG_TEXT
     # Cut first: masking a megabyte that somebody made up costs milliseconds.
-    return mask(text) if surplus <= 0 else f"{mask(text[:_LONG_TEXT])}… ({surplus} characters more)"
+    return _dumps(mask(text) if surplus <= 0 else f"{mask(text[:_LONG_TEXT])}… ({surplus} characters more)")
 
 
-def _names(names: tuple[str, ...]) -> list[str]:
+def _names(names: tuple[str, ...]) -> str:
     surplus = len(names) - _MANY
-    return [_text(name) for name in names[:_MANY]] + ([f"… ({surplus} more)"] if surplus > 0 else [])
+    more = [_dumps(f"… ({surplus} more)")] if surplus > 0 else []
+    return f"[{','.join([_text(name) for name in names[:_MANY]] + more)}]"
 
 
-def _charges(charges: tuple[tuple[str, str, int, int, int], ...]) -> list[tuple[str | int, ...]]:
-    return [(_text(scope), _text(counter), *numbers) for scope, counter, *numbers in charges]
+def _charges(charges: tuple[tuple[str, str, int, int, int], ...]) -> str:
+    each = (f"[{_text(scope)},{_text(counter)},{','.join(map(str, rest))}]" for scope, counter, *rest in charges)
+    return f"[{','.join(each)}]"
 
 
-def _json(value: Mapping[str, Any]) -> Any:
+def _json(value: Mapping[str, Any]) -> str:
     try:
         masked = mask_json(value)
         try:
             text = _dumps(masked)
         except (TypeError, ValueError):
-            return {"cut": _text(_loose(masked))}
+            return f'{{"cut":{_text(_loose(masked))}}}'
     except (TypeError, ValueError, RecursionError):
-        return {"cut": "(not JSON)"}
-    return masked if len(text) <= _LONG else {"cut": _text(text)}
+        return '{"cut":"(not JSON)"}'
+    return text if len(text) <= _LONG else f'{{"cut":{_text(text)}}}'
 
 
-def _rounded(value: float) -> float:
-    return round(value, 3)
+def _number(value: float) -> str:
+    return repr(round(value, 3)) if math.isfinite(value) else "null"
 
 
-_Write: TypeAlias = Callable[[Any], Any]
+def _ids(ids: Mapping[str, str]) -> str:
+    return f"{{{','.join([f'{_dumps(name)}:{_dumps(value)}' for name, value in ids.items()])}}}"
 
-# What an event shares with thousands of others is encoded once; the rest each time. What is taken as it is was made by
-# the guard and holds neither names nor text of others.
+
+_Write: TypeAlias = Callable[[Any], str]
+
+# How each field becomes JSON. What an event shares with thousands of others is encoded once; the rest each time. What
+# is written without a look at it was made by the guard and holds neither names nor text of others.
 _SHARED: dict[str, _Write] = {
-    "kind": _as_is,
+    "kind": _dumps,
     "tool": _text,
     "session": _text,
-    "outcome": _as_is,
+    "outcome": _dumps,
     "rule": _text,
     "grant": _text,
     "server": _text,
     "args": _names,
-    "policy": _as_is,
+    "policy": _dumps,
     "charges": _charges,
 }
 _OWN: dict[str, _Write] = {
-    "key": _as_is,
+    "key": _dumps,
     "message": _text,
     "call_id": _text,
     "values": _json,
-    "refunded": _as_is,
-    "retry_after": _rounded,
+    "refunded": str,
+    "retry_after": _number,
     "approval": _json,
-    "guard_ms": _rounded,
-    "human_ms": _rounded,
-    "tool_ms": _rounded,
-    "trace": dict,
+    "guard_ms": _number,
+    "human_ms": _number,
+    "tool_ms": _number,
+    "trace": _ids,
 }
 _shared_of = itemgetter(*(AuditEvent._fields.index(name) for name in _SHARED))
 _own_of = itemgetter(*(AuditEvent._fields.index(name) for name in _OWN))
@@ -132,12 +135,13 @@ def encode(event: AuditEvent) -> str:
 
 
 def _members(writes: dict[str, _Write], values: tuple[Any, ...]) -> str:
-    members = {
-        name: write(value)
-        for (name, write), value in zip(writes.items(), values, strict=True)
-        if value or type(value) is float
-    }
-    return _dumps(members)[1:-1]
+    return ",".join(
+        [
+            f'"{name}":{write(value)}'
+            for (name, write), value in zip(writes.items(), values, strict=True)
+            if value or type(value) is float
+        ]
+    )
 
 
 def seal(body: str, seq: int, now: float, prev: str) -> tuple[bytes, str]:
