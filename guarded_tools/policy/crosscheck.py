@@ -55,19 +55,18 @@ def problems(data: dict[str, Any], problem: Reporter) -> Iterator[Problem]:
     yield from _repeated(hide, data, problem)
     yield from _entry(everywhere, EVERYWHERE, (), problem)
     if "*" in hide and _ruled(everywhere):
-        yield problem(EVERYWHERE, "these rules can never apply: every tool is hidden", 'take "*" out of hide')
+        yield problem(EVERYWHERE, "this can never apply: every tool is hidden", 'take "*" out of hide')
     shared = tuple(_limits(everywhere, EVERYWHERE))
     for key, entry in tools.items():
         at = pointer("tools", key)
         yield from _entry(entry, at, () if entry.get("shadow") else shared, problem)
-        if not _ruled(entry):
+        allows = entry.get("action") in {"allow", "approve"}
+        if not (_ruled(entry) or allows):
             continue
         if any(covers(hidden, key) for hidden in hide):
-            yield problem(at, "these rules can never apply: the tool is hidden", "take it out of hide, or out of tools")
+            yield problem(at, "this can never apply: the tool is hidden", "take it out of hide, or out of tools")
         elif everywhere.get("action") == "deny":
-            yield problem(
-                at, "these rules can never apply: all_tools denies every call", "take action out of all_tools"
-            )
+            yield problem(at, "this can never apply: all_tools denies every call", "take action out of all_tools")
     yield from _unreachable([key for key in tools if is_glob(key)], problem)
 
 

@@ -141,9 +141,12 @@ def _compile(stand: Standing) -> Judge:  # noqa: C901 - most of it is the closur
     def judge(call: ToolCall, schema: Schema) -> Decision:  # noqa: C901
         args: Any = call.args
         if type(args) is not dict:
-            if not isinstance(args, Mapping):
-                return Decision("deny", rule, f"the arguments are {kind_of(args)}, not an object")
-            args = dict(args)
+            try:
+                args = dict(args) if isinstance(args, Mapping) else None
+            except Exception:  # noqa: BLE001 - whatever a foreign mapping does, it is not an object of JSON
+                args = None
+            if args is None:
+                return Decision("deny", rule, f"the arguments are {kind_of(call.args)}, not an object")
         if strict and schema is not None:
             misfit = _misfit(schema, args)
             if misfit is not None:

@@ -86,7 +86,7 @@ def compile_hosts(patterns: tuple[str, ...]) -> Callable[[str], bool]:
             if "/" in pattern:
                 networks.append(ip_network(pattern))
             elif pattern.startswith("*."):
-                suffixes.append("." + canonical_host(pattern[2:]))
+                suffixes.append("." + _domain(pattern[2:]))
             else:
                 exact.add(canonical_host(f"[{pattern}]" if pattern.count(":") > 1 and pattern[0] != "[" else pattern))
         except (Unjudgeable, ValueError):
@@ -107,6 +107,14 @@ def compile_hosts(patterns: tuple[str, ...]) -> Callable[[str], bool]:
         return any(address in network for network in networks)
 
     return test
+
+
+def _domain(text: str) -> str:
+    """The part below which names are listed; an address has nothing below it."""
+    name = canonical_host(text)
+    if name.rpartition(".")[2].isdigit() or ":" in name:
+        raise ValueError(text)
+    return name
 
 
 def _ipv4(labels: list[str]) -> str:

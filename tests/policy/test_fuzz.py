@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import jsonschema_rs
 import pytest
@@ -236,3 +238,20 @@ def test_deep_and_circular_arguments_are_decided():
     for args in ({"a": deep}, circular):
         for schema in (None, {}, {"properties": {"a": {"$ref": "#/properties/a"}}}):
             sane(decide(policy, ToolCall("t", args), schema))
+
+
+class Hostile(Mapping):
+    def __getitem__(self, key):
+        raise RuntimeError("no")
+
+    def __iter__(self):
+        raise RuntimeError("no")
+
+    def __len__(self):
+        return 1
+
+
+def test_a_mapping_that_fails_is_denied():
+    policy = Policy.model_validate({"version": "1", "default": "allow"})
+    assert decide(policy, ToolCall("t", Hostile())).effect == "deny"
+    assert decide(policy, ToolCall("t", MappingProxyType({"a": 1}))).effect == "allow"
