@@ -1,0 +1,31 @@
+"""Every policy that the page on the language shows is one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from guarded_tools.policy import Policy
+from guarded_tools.policy.source import read_source
+
+PAGE = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(json|yaml)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize(("suffix", "text"), BLOCKS)
+def test_a_policy_of_the_page(tmp_path, suffix, text):
+    file = tmp_path / f"policy.{suffix}"
+    file.write_text(text, encoding="utf-8")
+    assert Policy.from_file(file).tools
+    assert read_source(file).data["version"] == "1"
+
+
+def test_the_page_speaks_of_every_key():
+    from guarded_tools.policy.model import Approval, ApprovalLimits, Limit, Predicate, Tool
+
+    assert len(BLOCKS) == 3
+    for model in (Policy, Tool, Limit, Predicate, Approval, ApprovalLimits):
+        for name, field in model.model_fields.items():
+            assert f"`{field.alias or name}`" in PAGE or f'"{field.alias or name}"' in PAGE, name
