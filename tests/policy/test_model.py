@@ -140,9 +140,14 @@ SCHEMA = {
         "amount": {"type": "number"},
         "open": {"type": "object", "additionalProperties": True, "properties": {"a": {}}},
         "events": {"type": "array", "items": {"$ref": "#/$defs/event"}},
+        "any": True,
+        "loop": {"$ref": "#/$defs/loop"},
         "either": {"anyOf": [{"type": "null"}, {"type": "object", "properties": {"x": {}}}]},
     },
-    "$defs": {"event": {"type": "object", "properties": {"kind": {}, "next": {"$ref": "#/$defs/event"}}}},
+    "$defs": {
+        "loop": {"anyOf": [{"$ref": "#/$defs/loop"}]},
+        "event": {"type": "object", "properties": {"kind": {}, "next": {"$ref": "#/$defs/event"}}},
+    },
 }
 
 
@@ -160,6 +165,8 @@ SCHEMA = {
         ("args.either.x", None),
         ("args.either.yy", "there are x"),
         ("args.amount.deeper", None),
+        ("args.any.thing", None),
+        ("args.loop.x", None),
     ],
 )
 def test_a_path_that_the_schema_does_not_have_is_found(path, hint):
@@ -246,3 +253,21 @@ def test_deciding_leaves_the_arguments_alone():
     decide(policy, ToolCall("t", args), {"type": "object"})
     explain(policy, ToolCall("t", args), {"type": "object"})
     assert args == before
+
+
+def test_values_to_log_are_read_by_path():
+    policy = Policy.model_validate(
+        {**BASE, "log_values": ["args.to", "args.rows[*].id", "args.none", "args.to.deeper"]}
+    )
+    assert policy.logged({"to": "ann", "rows": [{"id": 1}, {}, {"id": 3}]}) == {
+        "args.to": "ann",
+        "args.rows[*].id": [1, 3],
+    }
+    assert Policy.model_validate(BASE).logged({"to": "ann"}) is None
+
+
+def test_the_risk_of_a_tool_is_that_of_the_entry_that_speaks_for_it():
+    policy = Policy.model_validate(
+        {**BASE, "tools": {"pay": {"risk": "financial"}, "get_*": {"risk": "read"}, "x": {}}}
+    )
+    assert [policy.risk(name) for name in ("pay", "get_a", "x", "y", "PAY")] == ["financial", "read", None, None, None]
