@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from guarded_tools._version import __version__
+from guarded_tools.cli.words import printable
 from guarded_tools.errors import GuardError, PolicyError
 
 FINE, PROBLEMS, UNREADABLE = 0, 1, 2
@@ -77,5 +78,6 @@ def _root(
 
 
 def _fail(error: GuardError, code: int) -> None:
-    typer.echo(f"error: {error}", err=True)
+    for line in str(error).splitlines():
+        typer.echo(printable(f"error: {line}"), err=True)
     raise SystemExit(code)

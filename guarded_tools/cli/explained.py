@@ -37,11 +37,9 @@ def counted(
     from guarded_tools.stores import open_store
 
     charges = [quota.charge for quota in explanation.quotas]
-    if url is None:
-        place = state_path(state).absolute()
-        if not (place / "counters").exists():
-            return [charge and Counted(0, 0.0, _too_much(charge)) for charge in charges], None
-        url = f"disk://{place}"
+    url = url or f"disk://{state_path(state).absolute()}"
+    if url.startswith("disk://") and not (Path(url[len("disk://") :].partition("?")[0]) / "counters").exists():
+        return [charge and Counted(0, 0.0, _too_much(charge)) for charge in charges], None
     store = open_store(url)
     try:
         return standing_in(store, explanation, call)

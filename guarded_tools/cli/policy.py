@@ -45,8 +45,8 @@ def validate(
     code = FINE
     for file in files:
         policy, problems, unreadable = _read(file)
-        if policy is not None and tools is not None:
-            problems = policy.check_tools(tools)
+        if tools is not None and not unreadable:
+            problems += policy.check_tools(tools) if policy is not None else _unknown_names(file, tools)
         told += [{"level": "error", **problem._asdict()} for problem in problems]
         told += [{"level": "warning", **problem._asdict()} for problem in (policy.warnings if policy else ())]
         code = max(code, UNREADABLE if unreadable else PROBLEMS if problems else FINE)
@@ -107,6 +107,21 @@ def _read(file: str) -> tuple[Policy | None, tuple[Problem, ...], bool]:
             return load_policy(file), (), False
     except PolicyError as error:
         return None, error.problems, error.unreadable
+
+
+def _unknown_names(file: str, tools: Iterable[ToolInfo]) -> tuple[Problem, ...]:
+    """What a policy with problems of its own names in vain: told with the rest, not after the rest is mended."""
+    from guarded_tools.policy.known_tools import unknown_names
+    from guarded_tools.policy.source import read_source
+
+    try:
+        source = read_source(Path(file))
+    except PolicyError:
+        return ()
+    data = source.data if type(source.data) is dict else {}
+    hide, keys = data.get("hide"), data.get("tools")
+    hidden, listed = hide if type(hide) is list else [], keys if type(keys) is dict else {}
+    return tuple(unknown_names(hidden, listed, tools, source.problem))
 
 
 def _say(file: str, policy: Policy | None, problems: Iterable[Problem]) -> None:

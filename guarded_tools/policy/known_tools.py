@@ -22,15 +22,8 @@ _DEEPEST: Final = 32
 
 def unknown(policy: Policy, tools: Iterable[str | ToolInfo], problem: Reporter) -> Iterator[Problem]:
     """List the keys, globs and ``hide`` entries that match no tool, and the paths that no schema has."""
-    infos = [ToolInfo(tool) if isinstance(tool, str) else tool for tool in tools]
-    known = {info.name: info.schema for info in infos}
-    entries = [(pointer("hide", str(place)), entry) for place, entry in enumerate(policy.hide)]
-    entries += [(pointer("tools", key), key) for key in policy.tools]
-    for at, entry in entries:
-        if entry != "*" and not (any(matches(entry, name) for name in known) if is_glob(entry) else entry in known):
-            near = difflib.get_close_matches(entry, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else ""
-            yield problem(at, f"{entry!r} matches no tool of the server", hint, key=True)
+    known = {info.name: info.schema for info in _infos(tools)}
+    yield from unknown_names(policy.hide, policy.tools, known, problem)
     names = Names(policy)
     spoken_for: dict[str, list[str]] = {key: [] for key in policy.tools}
     for name in known:
@@ -40,6 +33,26 @@ def unknown(policy: Policy, tools: Iterable[str | ToolInfo], problem: Reporter) 
     for key, rules in policy.tools.items():
         yield from _paths(rules, pointer("tools", key), [known[name] for name in spoken_for[key]], problem)
     yield from _paths(policy.all_tools, EVERYWHERE, list(known.values()), problem)
+
+
+def unknown_names(
+    hide: Iterable[object], keys: Iterable[object], tools: Iterable[str | ToolInfo], problem: Reporter
+) -> Iterator[Problem]:
+    """List the keys, globs and ``hide`` entries that match no tool; also of a policy that cannot be used otherwise."""
+    known = [info.name for info in _infos(tools)]
+    entries = [(pointer("hide", str(place)), entry) for place, entry in enumerate(hide)]
+    entries += [(pointer("tools", str(key)), key) for key in keys]
+    for at, entry in entries:
+        if not isinstance(entry, str) or entry == "*":
+            continue
+        if not (any(matches(entry, name) for name in known) if is_glob(entry) else entry in known):
+            near = difflib.get_close_matches(entry, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else ""
+            yield problem(at, f"{entry!r} matches no tool of the server", hint, key=True)
+
+
+def _infos(tools: Iterable[str | ToolInfo]) -> list[ToolInfo]:
+    return [ToolInfo(tool) if isinstance(tool, str) else tool for tool in tools]
 
 
 def _paths(rules: Rules, base: str, schemas: list[Mapping[str, Any] | None], problem: Reporter) -> Iterator[Problem]:

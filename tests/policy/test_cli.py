@@ -197,6 +197,22 @@ def test_explain_counts_as_the_store_does_and_changes_nothing(run, policy, tmp_p
 def test_explain_makes_no_state_where_there_is_none(run, policy, tmp_path):
     run("explain", policy, "pay", "--args", '{"amount": 5}')
     assert not (tmp_path / "state").exists()
+    _, out, _ = run("explain", policy, "pay", "--args", '{"amount": 5}', "--store", f"disk://{tmp_path / 'other'}")
+    assert "0/2 in 60 s" in out
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_names_no_tool_is_told_with_the_other_problems(run, tmp_path):
+    (tmp_path / "tools.json").write_text('[{"name": "pay"}, {"name": "drop_all"}]')
+    bad = tmp_path / "bad.yaml"
+    bad.write_text('version: "1"\ndefualt: deny\nhide: [drop_al, 5]\ntools: {pya: {}, pay: {limit: []}}\n')
+    code, _, err = run("validate", "--server", str(tmp_path / "tools.json"), str(bad))
+    assert code == 1
+    assert "/defualt: unknown key" in err
+    assert ":3:8: /hide/0: 'drop_al' matches no tool of the server (did you mean drop_all?)" in err
+    assert ":4:9: /tools/pya: 'pya' matches no tool of the server (did you mean pay?)" in err
+    assert "/tools/pay/limit: unknown key" in err
+    assert err.count("matches no tool") == 2
 
 
 def test_explain_checks_the_arguments_against_the_tools_schema(run, tmp_path):
@@ -241,6 +257,15 @@ def test_what_a_terminal_would_obey_is_escaped(run, policy):
         _, out, _ = run("explain", policy, *arguments)
         assert "\x1b" not in out
         assert "\u202e" not in out
+
+
+def test_so_is_what_a_broken_file_says(run, tmp_path):
+    file = tmp_path / "p.yaml"
+    file.write_text('version: "1"\ndefault: deny\ntools: {t: {"\\e[2J": 1, b: 2}}\n')
+    code, _, err = run("explain", str(file), "t")
+    assert code == 1
+    assert err.count("error: ") == err.count("\n") == 2
+    assert "\x1b" not in err
 
 
 def test_a_command_loads_no_other_and_no_framework():
