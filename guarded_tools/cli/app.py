@@ -27,6 +27,9 @@ COMMANDS = {
     "approvals": "guarded_tools.cli.approvals:app",
     "audit": "guarded_tools.cli.audit:app",
     "demo": "guarded_tools.cli.demo:demo",
+    "status": "guarded_tools.cli.state:status",
+    "reset": "guarded_tools.cli.state:reset",
+    "prune": "guarded_tools.cli.state:prune",
     "halt": "guarded_tools.cli.halt:halt",
     "resume": "guarded_tools.cli.halt:resume",
 }

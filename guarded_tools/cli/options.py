@@ -1,0 +1,63 @@
+"""Options that commands share: whose state, in which store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guarded_tools.audit import AuditLog, audit_path
+from guarded_tools.state import state_dir
+from guarded_tools.stores import Store, open_store
+from guarded_tools.values import AuditEvent
+
+State = Annotated[Path | None, typer.Option("--state", help="The state directory. Default: yours.", show_default=False)]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        envvar="GUARDED_TOOLS_STORE",
+        help="The store, such as redis://… Default: on disk, in the state directory.",
+        show_default=False,
+    ),
+]
+Session = Annotated[str | None, typer.Option("--session", help="Only this agent session.", show_default=False)]
+Grant = Annotated[str | None, typer.Option("--grant", help="Only who acts for this identity.", show_default=False)]
+
+
+def scope_of(session: str | None, grant: str | None) -> str | None:
+    """Name the scope that was picked, ``None`` where none was.
+
+    Raises:
+        typer.BadParameter: two were.
+    """
+    if session is not None and grant is not None:
+        raise typer.BadParameter("--session and --grant exclude each other: run the command twice")
+    if session is not None:
+        return f"session:{session}"
+    return None if grant is None else f"grant:{grant}"
+
+
+def store_url(url: str | None, state: Path | None) -> str:
+    """Say where the store is."""
+    return url or f"disk://{state_dir(state)}"
+
+
+def opened(url: str | None, state: Path | None) -> Store:
+    """Open the store.
+
+    Raises:
+        StoreError: it cannot be relied on.
+    """
+    return open_store(store_url(url, state))
+
+
+def note(state: Path | None, rule: str, message: str) -> None:
+    """Write down in the audit what a person did to the state.
+
+    Raises:
+        AuditError: it cannot be written.
+    """
+    with AuditLog(audit_path(state_dir(state))) as audit:
+        audit.write(AuditEvent("control", rule=rule, message=message, outcome="ok"))

@@ -1,0 +1,124 @@
+"""``guarded-tools status``, ``reset`` and ``prune``: how full the limits are, and starting them anew."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import groupby
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from guarded_tools.approvers.visible import plain
+from guarded_tools.cli.app import FINE, PROBLEMS
+from guarded_tools.cli.options import Grant, Session, State, Url, note, opened, scope_of, store_url
+from guarded_tools.denial import window
+from guarded_tools.errors import StateLost
+from guarded_tools.stores import Store
+from guarded_tools.values import Halted, Usage
+
+_BAR = 12
+_NEARLY = 0.8
+
+
+def status(
+    *,
+    session: Session = None,
+    grant: Grant = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    most: Annotated[int, typer.Option("--most", min=1, help="How many sessions and grants to show.")] = 20,
+    state: State = None,
+    store: Url = None,
+) -> None:
+    """Show every limit that was touched: used, max, and when it frees; the busiest first."""
+    source = opened(store, state)
+    usage = source.usage(scope_of(session, grant))
+    halts = source.halts()
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {"limits": [one._asdict() for one in usage], "halted": [halted._asdict() for halted in halts]}, indent=1
+            )
+        )
+        return
+    console = Console()
+    for halted in halts:
+        console.print(_halted(halted))
+    if not usage:
+        console.print("No limit is in use.")
+        return
+    scopes = [(scope, list(limits)) for scope, limits in groupby(usage, key=lambda one: one.scope)]
+    for scope, limits in scopes[:most]:
+        console.print(Text(plain(scope), style="bold"))
+        console.print(_table(limits))
+    if len(scopes) > most:
+        console.print(f"… and {len(scopes) - most} more; --most {len(scopes)} shows them all.", style="dim")
+
+
+def reset(
+    *,
+    session: Session = None,
+    grant: Grant = None,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Really do it.")] = False,
+    state: State = None,
+    store: Url = None,
+) -> None:
+    """Start limits at zero: of one session, of one grant, or all. Counters that were lost need this before any call."""
+    scope = scope_of(session, grant)
+    whose = "all counters" if scope is None else f"the counters of {plain(scope)}"
+    source: Store | None
+    try:
+        source, lost = opened(store, state), ""
+    except StateLost as error:
+        source, lost = None, str(error)
+    if lost and scope is not None:
+        typer.echo(f"{lost}\nOnly all counters can start anew: leave out --session and --grant.", err=True)
+        raise typer.Exit(PROBLEMS)
+    if not confirm:
+        typer.echo(f"This would start {whose} at zero: limits that are used up free at once. Add --confirm to do it.")
+        raise typer.Exit(PROBLEMS)
+    if source is None:
+        _start_over(store_url(store, state))
+        note(state, "(reset)", f"started {whose} anew after a loss: {lost}")
+        typer.echo(f"Started {whose} anew; open questions and remembered approvals are gone with the old ones.")
+        raise typer.Exit(FINE)
+    forgotten = source.reset(scope)
+    note(state, "(reset)", f"started {whose} at zero ({forgotten} forgotten)")
+    typer.echo(f"Started {whose} at zero: {forgotten} forgotten.")
+
+
+def prune(*, state: State = None, store: Url = None) -> None:
+    """Forget what changes no answer any more: counters that hold nothing, values that have expired."""
+    typer.echo(f"{opened(store, state).prune()} forgotten.")
+
+
+def _start_over(url: str) -> None:
+    from guarded_tools.stores.disk import start_over
+
+    start_over(url.removeprefix("disk://").partition("?")[0])
+
+
+def _table(limits: list[Usage]) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    for one in limits:
+        share = one.used / one.max if one.max else 1.0
+        colour = "red" if share >= 1 else "yellow" if share >= _NEARLY else "green"
+        filled = min(math.ceil(share * _BAR), _BAR)
+        table.add_row(
+            Text("█" * filled, style=colour) + Text("░" * (_BAR - filled), style="dim"),
+            f"{one.used} of {one.max}",
+            Text(f"{plain(one.counter)} in {window(one.window)}"),
+            f"frees in {one.frees_in:.0f} s" if one.used else "",
+        )
+    return table
+
+
+def _halted(halted: Halted) -> Text:
+    return Text(f"HALTED {plain(halted.scope)}: {plain(halted.reason)}", style="bold red")
