@@ -39,7 +39,8 @@ sys.stdin.readline()
 
 
 def threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("guarded-tools")]
+    names = ("guarded-tools-mcp", "guarded-tools-stderr")
+    return {thread for thread in threading.enumerate() if thread.name in names}
 
 
 def test_closing_ends_the_server_and_the_threads(odd, helpers):
