@@ -59,6 +59,7 @@ class Ledger:
                 return answer
         alone = len(groups) == 1
         slots = [0] * len(charges)
+        stepped: list[str] = []
         refusal: Refusal | None = None
 
         def change(positions: Sequence[int], old: bytes) -> bytes:
@@ -68,6 +69,8 @@ class Ledger:
                 raise _Refused(halted)
             row = Row.decode(old) if old else Row()
             refused, taken = row.take(pick(charges, positions), self._read(now))
+            if row.stepped:
+                stepped.append(charges[positions[0]].scope)
             refusal = worse(refusal, refused)
             if refusal and alone:
                 # Raised in here, it rolls the transaction of a single incr back.
@@ -90,6 +93,7 @@ class Ledger:
                 if len(self._crowded) >= _CROWDED:
                     self._crowded.clear()
                 self._crowded.add(refused.answer.charge.scope)
+                self._hear_of_steps(stepped, now)
             return refused.answer
         if self._crowded:
             self._crowded.difference_update(groups)
@@ -100,11 +104,8 @@ class Ledger:
         halted = self._halted(charges, scopes)
         if halted:
             return halted
-        clock = self._read(now)
-        refusal, rows, _ = take(self._row, charges, clock)
-        for scope, row in rows.items():
-            if row.stepped:
-                self._database.cache().incr(_key(scope), _Change(partial(_advanced, clock)))
+        refusal, rows, _ = take(self._row, charges, self._read(now))
+        self._hear_of_steps([scope for scope, row in rows.items() if row.stepped], now)
         return full(refusal) if refusal else None
 
     def refund(self, reservation: Reservation, now: float | None) -> int:
@@ -245,6 +246,10 @@ class Ledger:
     def _value(self, key: str | bytes) -> bytes | None:
         found = self._database.read("SELECT value FROM Cache WHERE key = ? AND raw = 1", key)
         return _bytes(found[0][0]) if found else None
+
+    def _hear_of_steps(self, scopes: Sequence[str], now: float | None) -> None:
+        for scope in scopes:
+            self._database.cache().incr(_key(scope), _Change(partial(_advanced, self._read(now))))
 
     def _row(self, scope: str) -> Row:
         data = self._value(_key(scope))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
@@ -66,7 +67,12 @@ class Row:
 
     def __init__(self, words: array[int] | None = None, names: bytes = b"") -> None:
         self.stepped = False
-        self._words = array("q", (_FORMAT, _HEAD, 0, 0, 0, 0, 0)) if words is None else words
+        if words is None:
+            # Slots are told by when they free less this. It differs from row to row: what was charged before a reset
+            # must not be given back after it.
+            moved = random.getrandbits(60)
+            words = array("q", (_FORMAT, _HEAD, 0, 0, 0, moved, 0))
+        self._words = words
         self._names = names
 
     @classmethod

@@ -104,3 +104,14 @@ def charge():
         return Charge(scope, counter, amount, max, window, rest.pop("rule", f"/limits/{counter}"), **rest)
 
     return make
+
+
+@pytest.fixture
+def report(request, capsys):
+    """Say what was counted, so that a run shows it: one line on the terminal, pytest's capturing aside."""
+
+    def say(**counts):
+        with capsys.disabled():
+            print(f"\n  {request.node.name}: " + ", ".join(f"{name} {count}" for name, count in counts.items()), end="")
+
+    return say

@@ -1,0 +1,230 @@
+"""Every backend against a dictionary: random calls, refunds, resets and clocks, and the answers have to be the same."""
+
+import math
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
+
+from guarded_tools.values import Charge, Full, Reservation
+
+T0 = 1_800_000_000_000_000
+SECOND = 1_000_000
+
+
+class Model:
+    """The promise in the plainest words: a counter is a list of [frees at, amount, given back]."""
+
+    def __init__(self):
+        self.counters = {}
+        self.last = {}
+
+    def _advance(self, scope, wall):
+        """Late readings count as the last one; a clock set back moves everything back with it."""
+        last = self.last.get(scope, 0)
+        if wall < last - 10 * SECOND:
+            for (of, *_), entries in self.counters.items():
+                if of == scope:
+                    for entry in entries:
+                        entry[0] += wall - last
+            self.last[scope] = wall
+        return max(wall, self.last.get(scope, 0))
+
+    @staticmethod
+    def _key(charge):
+        return charge.scope, charge.counter, charge.window, charge.align
+
+    def _frees_at(self, charge, now):
+        window = charge.window * SECOND
+        if charge.align == "utc":
+            return (now // window + 1) * window
+        slot = window // 64
+        return math.ceil(now / slot) * slot + window
+
+    def used(self, charge, now):
+        return sum(amount for frees_at, amount, _ in self.counters.get(self._key(charge), []) if frees_at > now)
+
+    def reserve(self, charges, wall, *, keep=True):
+        """The entries taken, or (used, wait) of the refusal that waits longest."""
+        times = {charge.scope: self._advance(charge.scope, wall) for charge in charges}
+        taken, worst = [], None
+        # Scope by scope, in the order they appear: it decides which of two equal waits is told.
+        for charge in sorted(charges, key=lambda charge: list(times).index(charge.scope)):
+            now = times[charge.scope]
+            used = self.used(charge, now)
+            if used + charge.amount <= charge.max:
+                entry = [self._frees_at(charge, now), charge.amount, 0]
+                if charge.amount:
+                    self.counters.setdefault(self._key(charge), []).append(entry)
+                taken.append((charge, entry))
+                continue
+            wait = math.inf
+            if charge.amount <= charge.max:
+                missing = used + charge.amount - charge.max
+                for frees_at, amount, _ in sorted(e for e in self.counters[self._key(charge)] if e[0] > now):
+                    missing -= amount
+                    if missing <= 0:
+                        wait = frees_at - wall
+                        break
+            if worst is None or wait > worst[1]:
+                worst = (used, wait)
+        if worst or not keep:
+            for charge, entry in taken:
+                entries = self.counters.get(self._key(charge), [])
+                entries[:] = [e for e in entries if e is not entry]
+        else:
+            self.last.update(times)
+        return worst or taken
+
+    def refund(self, taken, wall):
+        given = 0
+        times = {charge.scope: self._advance(charge.scope, wall) for charge, _ in taken}
+        self.last.update({scope: now for scope, now in times.items() if scope in self.last})
+        for charge, entry in taken:
+            now = times[charge.scope]
+            live = [e for e in self.counters.get(self._key(charge), []) if e[0] > now]
+            if not charge.refundable or not charge.amount or not any(e is entry for e in live):
+                continue
+            if sum(back for _, _, back in live) + charge.amount > charge.max:
+                continue
+            entry[1], entry[2] = 0, charge.amount
+            given += 1
+        return given
+
+    def usage(self, scope, wall):
+        now = max(wall, self.last.get(scope, 0))
+        held = {}
+        for (of, counter, window, align), entries in self.counters.items():
+            if of == scope:
+                used = sum(amount for frees_at, amount, _ in entries if frees_at > now)
+                if used:
+                    held[counter, window, align] = used
+        return sorted((counter, window, used) for (counter, window, _), used in held.items())
+
+    def reset(self, scope):
+        self.counters = {key: entries for key, entries in self.counters.items() if key[0] != scope}
+        self.last.pop(scope, None)
+
+    def prune(self, wall):
+        for scope in list(self.last):
+            now = max(wall, self.last[scope])
+            if not any(e[0] > now for key, entries in self.counters.items() if key[0] == scope for e in entries):
+                self.reset(scope)
+
+
+SCOPES = ("session:a", "session:b", "grant:g", "global")
+charges = st.lists(
+    st.builds(
+        Charge,
+        scope=st.sampled_from(SCOPES),
+        counter=st.sampled_from(("x", "y")),
+        amount=st.integers(0, 4),
+        max=st.integers(0, 8),
+        window=st.sampled_from((1, 60, 90, 3600)),
+        rule=st.just("/limits/0"),
+        align=st.sampled_from(("rolling", "utc")),
+        refundable=st.sampled_from((True, True, True, False)),
+    ),
+    max_size=4,
+)
+
+
+def machine(open_store, reset):
+    class Calls(RuleBasedStateMachine):
+        reservations = Bundle("reservations")
+
+        @initialize()
+        def begin(self):
+            reset()
+            self.store = open_store()
+            self.model = Model()
+            self.wall = T0
+
+        @property
+        def now(self):
+            return self.wall / SECOND
+
+        @rule(
+            seconds=st.one_of(
+                st.floats(0, 3), st.floats(0, 5000), st.floats(-5000, 0), st.sampled_from((-0.5, -3600, 60))
+            )
+        )
+        def time_goes_by(self, seconds):
+            self.wall += round(seconds * SECOND)
+
+        @rule(target=reservations, charges=charges)
+        def reserve(self, charges):
+            real = self.store.reserve(charges, self.now)
+            expected = self.model.reserve(charges, self.wall)
+            if isinstance(real, Reservation):
+                assert isinstance(expected, list), expected
+                return real, expected
+            self.same_refusal(real, expected)
+            return multiple()
+
+        @rule(charges=charges)
+        def peek(self, charges):
+            real = self.store.peek(charges, self.now)
+            expected = self.model.reserve(charges, self.wall, keep=False)
+            if real is None:
+                assert isinstance(expected, list), expected
+            else:
+                self.same_refusal(real, expected)
+
+        def same_refusal(self, real, expected):
+            assert isinstance(real, Full)
+            assert isinstance(expected, tuple), (real, expected)
+            used, wait = expected
+            assert real.used == used
+            assert (math.inf if real.retry_after is None else real.retry_after) == pytest.approx(
+                wait / SECOND, abs=2e-6
+            )
+
+        @rule(reservation=reservations)
+        def refund(self, reservation):
+            real, taken = reservation
+            first = real.refunds.__reduce__()[1] == (0,)
+            given = self.store.refund(real, self.now)
+            assert given == (self.model.refund(taken, self.wall) if first else 0)
+
+        @rule(scope=st.sampled_from(SCOPES))
+        def reset(self, scope):
+            self.store.reset(scope)
+            self.model.reset(scope)
+
+        @rule(scope=st.sampled_from(SCOPES))
+        def usage(self, scope):
+            real = sorted((u.counter, u.window, u.used) for u in self.store.usage(scope, self.now) if u.used)
+            assert real == self.model.usage(scope, self.wall)
+
+        @rule()
+        def prune(self):
+            self.store.prune(self.now)
+            self.model.prune(self.wall)
+
+        @rule()
+        def open_anew(self):
+            self.store.close()
+            self.store = open_store()
+
+    return Calls
+
+
+def test_any_sequence_of_calls_is_answered_as_by_a_dictionary(backend):
+    store = backend.open()
+
+    def fresh():
+        for scope in SCOPES:
+            store.reset(scope)
+
+    run_state_machine_as_test(
+        machine(backend.open, fresh),
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        ),
+    )
