@@ -1,0 +1,184 @@
+"""Counters on disk under threads, tasks, processes and forks at once: exactly the limit, nobody stuck."""
+
+import asyncio
+import gc
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from guarded_tools.errors import StoreError
+from guarded_tools.stores.disk import DiskStore
+from guarded_tools.values import Charge, Full, Reservation
+
+HAMMER = Path(__file__).with_name("hammer.py")
+LIMIT = 2000
+
+
+def start(kind, path, limit, *more):
+    words = [sys.executable, HAMMER, kind, path, limit, *more]
+    return subprocess.Popen([str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def told(process, seconds=60):
+    out, _ = process.communicate(timeout=seconds)
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def one():
+    return [Charge("session:s", "calls", 1, LIMIT, 3600, "/limits"), Charge("global", "calls", 1, LIMIT, 3600, "/l")]
+
+
+def used(path):
+    store = DiskStore(path)
+    counts = {usage.scope: usage.used for usage in store.usage()}
+    store.close()
+    return counts
+
+
+def test_eight_processes_of_threads_and_tasks_admit_exactly_the_limit(path):
+    processes = [start("together", path, LIMIT, 8) for _ in range(8)]
+    for process in processes:
+        process.stdout.readline()
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [told(process) for process in processes]
+    admitted = sum(answer.get("admitted", 0) for answer in answers)
+    refused = sum(answer["refused"] for answer in answers)
+    assert sum("admitted" in answer for answer in answers) > 4, "they did not run at the same time"
+    print(f"8 processes of 8 threads and 4 tasks: admitted {admitted}, limit {LIMIT}, refused {refused}, faults 0")
+    assert admitted == LIMIT
+    assert refused == 8 * 12
+    assert used(path) == {"session:s": LIMIT, "global": LIMIT}
+
+
+def test_a_process_that_forks_while_its_threads_write(path):
+    answer = told(start("forks", path, LIMIT, 20))
+    print(f"forks: admitted {answer['admitted']}, limit {LIMIT}, children {answer['children']}, hung 0")
+    assert answer == {"admitted": LIMIT, "refused": 4, "children": 20}
+    assert used(path) == {"session:s": LIMIT, "global": LIMIT}
+
+
+def test_exactly_one_taker_and_one_adder_among_many(path):
+    stores = [DiskStore(path) for _ in range(4)]
+    won = []
+
+    def race(store, start_line):
+        start_line.wait()
+        won.append(store.take("ask") is not None)
+        won.append(store.add("grant", b"mine", 60))
+
+    for round_ in range(10):
+        won.clear()
+        stores[0].put("ask", b"x", 60)
+        stores[0].take("grant")
+        line = threading.Barrier(8)
+        threads = [threading.Thread(target=race, args=(stores[i % 4], line)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(won) == 2, round_
+    for store in stores:
+        store.close()
+
+
+async def _longest_pause(work):
+    """The longest time the loop did not turn while ``work`` ran."""
+    longest = 0.0
+    done = asyncio.ensure_future(work)
+    gc.collect()
+    gc.disable()
+    try:
+        last = time.perf_counter()
+        while not done.done():
+            await asyncio.sleep(0.0005)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last - 0.0005), now
+    finally:
+        gc.enable()
+    await done
+    return longest
+
+
+def test_the_event_loop_turns_while_another_process_holds_the_lock(path, one):
+    """A blocking wait would show as 500 ms every time; a busy machine's hiccup does not come back every time."""
+    store = DiskStore(path)
+
+    async def attempt():
+        await store.areserve(one)
+        holder = await asyncio.to_thread(start, "hold", path, 0, 0.5)
+        await asyncio.to_thread(holder.stdout.readline)
+        sync = threading.Thread(target=store.reserve, args=(one,))
+        began = time.perf_counter()
+        sync.start()
+        longest = await _longest_pause(asyncio.gather(*(store.areserve(one) for _ in range(4)), store.aget("k")))
+        waited = time.perf_counter() - began
+        await asyncio.to_thread(sync.join)
+        await asyncio.to_thread(holder.communicate)
+        return longest, waited
+
+    pauses = []
+    for _ in range(12):
+        longest, waited = asyncio.run(attempt())
+        assert waited > 0.3, "nobody had to wait; the test shows nothing"
+        pauses.append(longest)
+        if longest < 0.005:
+            break
+    print(f"longest pauses of the loop: {', '.join(f'{pause * 1000:.1f} ms' for pause in pauses)}")
+    assert pauses[-1] < 0.005
+    store.close()
+
+
+def test_after_the_deadline_the_call_is_refused(path, one):
+    store = DiskStore(path, timeout=0.3)
+    holder = start("hold", path, 0, 2)
+    holder.stdout.readline()
+    for work in (lambda: store.reserve(one), lambda: asyncio.run(store.areserve(one)), lambda: store.put("k", b"v")):
+        began = time.monotonic()
+        with pytest.raises(StoreError, match="stayed locked"):
+            work()
+        assert 0.25 < time.monotonic() - began < 1.2
+    with pytest.raises(StoreError):
+        DiskStore(path, timeout=0.1)
+    holder.communicate()
+    assert isinstance(store.reserve(one), Reservation)
+    store.close()
+
+
+def test_a_task_that_is_cancelled_while_it_waits_takes_nothing(path, one):
+    store = DiskStore(path)
+
+    async def attempt():
+        holder = await asyncio.to_thread(start, "hold", path, 0, 0.5)
+        await asyncio.to_thread(holder.stdout.readline)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(store.areserve(one), 0.1)
+        await asyncio.to_thread(holder.communicate)
+
+    asyncio.run(attempt())
+    assert store.usage() == []
+    store.close()
+
+
+def test_raising_inside_incr_rolls_back_across_rows(path, one):
+    """What the packing of rows rests on: ``Cache.incr`` with a delta that refuses, inside ``transact``."""
+    store = DiskStore(path)
+    assert isinstance(store.reserve(one), Reservation)
+    tight = [one[0], one[1]._replace(max=1)]
+    assert isinstance(store.reserve(tight), Full)
+    store._ledger._crowded.clear()
+    assert isinstance(store.reserve(tight), Full)
+    assert used(path) == {"session:s": 1, "global": 1}
+    store.close()
