@@ -60,7 +60,14 @@ def guard_of(folder: Path, *tools: str) -> Guard:
     policy = Policy.model_validate(
         {"version": "1", "default": "deny", "tools": {tool: {"limits": limits} for tool in tools}}
     )
-    return Guard(policy, store=open_store(f"disk://{folder / 'counters'}"), audit=folder / "audit.jsonl")
+    guard = Guard(policy, store=open_store(f"disk://{folder / 'counters'}"), audit=folder / "audit.jsonl")
+    # A store that was opened within the last two seconds looks at its directory at every call, since the file system's
+    # clock cannot tell two changes apart that fast. An agent lives longer than that.
+    time.sleep(SETTLES)
+    return guard
+
+
+SETTLES = 2.2
 
 
 def noop(n: int, word: str = "w") -> str:
