@@ -24,7 +24,7 @@ _SYNCHRONOUS = {"process": 1, "power": 2}
 # Counter rows have keys of bytes; kept values, of text. A row of counters can only be deleted after it was emptied,
 # which we do and no eviction does.
 _CREATE = """
-CREATE TABLE IF NOT EXISTS guarded_tools (store TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS guarded_tools (store TEXT NOT NULL, entry INTEGER NOT NULL);
 CREATE TRIGGER IF NOT EXISTS counters_are_not_evicted BEFORE DELETE ON Cache
 WHEN typeof(OLD.key) = 'blob' AND length(OLD.value) > 0
 BEGIN SELECT RAISE(ABORT, 'counters are not evicted'); END;
@@ -88,7 +88,11 @@ class OneConnection(Cache):  # type: ignore[misc]
         """Close the connection; a transaction that was begun is rolled back."""
         own, self._own = self._own, None
         if own is not None:
-            own.close()
+            try:
+                # A statement that an error still refers to would keep a closed connection's lock.
+                own.rollback()
+            finally:
+                own.close()
 
 
 class Database:
@@ -155,27 +159,43 @@ class Database:
                     self.directory.abandon()
                     raise
         else:
-            self._open_cache()
+            try:
+                self._open_cache()
+                self._check_cache()
+            except sqlite3.Error as error:
+                self._drop()
+                self.directory.abandon()
+                if is_busy(error):
+                    raise
+                self.open()
         self._pid = os.getpid()
 
     def _enter(self) -> None:
-        store = self.directory.enter()
+        known = self.directory.enter()
         path = self.directory.path / DATABASE
         self._reader = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         self._reader.execute("PRAGMA journal_mode = wal")
         self._wait_for_lock()
-        found = self._identify()
-        if store and found != store:
-            self.directory.lose(store, "the database is empty or another one")
+        store, entry = self._identify()
+        if known.store and store != known.store:
+            self.directory.lose(known.store, "the database is empty or another one")
+        if entry < known.entry:
+            self.directory.lose(known.store, "the database is older than its last use, or its write-ahead log is gone")
         self._open_cache()
-        if not found:
-            found = secrets.token_hex(16)
+        if not store:
+            store = secrets.token_hex(16)
             self._reader.executescript(_CREATE)
             self._reader.execute(f"PRAGMA user_version = {_SCHEMA}")
-            self._reader.execute("INSERT INTO guarded_tools VALUES (?)", (found,))
-        self.directory.entered(found)
+            self._reader.execute("INSERT INTO guarded_tools VALUES (?, 0)", (store,))
+        if known.first:
+            # First in the database and flushed, then in the marker: a database that is behind the marker lost it.
+            entry += 1
+            self._reader.execute("PRAGMA synchronous = FULL")
+            self._reader.execute("UPDATE guarded_tools SET entry = ?", (entry,))
+        self._check_cache()
+        self.directory.entered(store, entry)
 
-    def _identify(self) -> str:
+    def _identify(self) -> tuple[str, int]:
         assert self._reader is not None
         tables = {name for (name,) in self._reader.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         (version,) = self._reader.execute("PRAGMA user_version").fetchone()
@@ -184,12 +204,12 @@ class Database:
                 f"{self.directory.path} has schema {version}; this version of guarded_tools knows {_SCHEMA}"
             )
         if "guarded_tools" in tables:
-            row = self._reader.execute("SELECT store FROM guarded_tools").fetchone()
+            row = self._reader.execute("SELECT store, entry FROM guarded_tools").fetchone()
             if row:
-                return str(row[0])
+                return str(row[0]), int(row[1])
         if "Cache" in tables and self._reader.execute("SELECT 1 FROM Cache").fetchone():
             raise StoreError(f"{self.directory.path} holds a diskcache that is not ours")
-        return ""
+        return "", 0
 
     def _wait_for_lock(self) -> None:
         """Wait within our own deadline: diskcache, opening, would wait for a minute."""
@@ -208,6 +228,13 @@ class Database:
 
     def _open_cache(self) -> None:
         self._cache = OneConnection(self.directory.path, **self._settings)
+
+    def _check_cache(self) -> None:
+        """Make sure that both connections are to one file: diskcache makes a new one where it finds none."""
+        assert self._reader is not None
+        query = "SELECT store, entry FROM guarded_tools"
+        if self._cache._con.execute(query).fetchall() != self._reader.execute(query).fetchall():  # noqa: SLF001
+            raise sqlite3.DatabaseError("the database was replaced while it was opened")
 
     def drop_cache(self) -> None:
         """Close the connection that writes; whatever it had begun is rolled back."""

@@ -36,12 +36,25 @@ class Replaced(Exception):  # noqa: N818 - not an error: somebody reset the stat
 class Marker(NamedTuple):
     """What a file beside the database says of it, so that a database that vanished is missed.
 
-    ``open`` means that its write-ahead log has to be there unless somebody is in the directory to keep it.
+    ``open`` means that its write-ahead log has to be there unless somebody is in the directory to keep it. ``entry``
+    counts how often an empty directory was entered; the database counts along and is never behind.
     """
 
     store: str
     state: Literal["open", "closed", "lost"]
+    entry: int = 0
     reason: str = ""
+
+
+class Known(NamedTuple):
+    """What is known of a directory before its database is opened: of a new one, nothing.
+
+    ``first`` is true where nobody else is in it.
+    """
+
+    store: str
+    entry: int
+    first: bool
 
 
 class StateDirectory:
@@ -53,6 +66,7 @@ class StateDirectory:
         self._timeout = timeout
         self._presence: int | None = None
         self._store = ""
+        self._entry = 0
         self._files: tuple[int, ...] = ()
         self._settled = -1
 
@@ -90,8 +104,8 @@ class StateDirectory:
         finally:
             os.close(handle)
 
-    def enter(self) -> str:
-        """Say which store this is, "" for a new one. Call it under :meth:`alone`, and :meth:`entered` after.
+    def enter(self) -> Known:
+        """Say which store this is. Call it under :meth:`alone`, and :meth:`entered` after.
 
         Raises:
             StateLost: counters that were here are gone.
@@ -103,18 +117,18 @@ class StateDirectory:
         if marker and marker.state == "lost":
             raise StateLost(_lost(self.path, marker.reason))
         if marker is None or not marker.store:
-            return ""
+            return Known("", 0, nobody_else)
         if not _size(self.path / DATABASE):
             self.lose(marker.store, "the database is gone")
         if marker.state == "open" and nobody_else and not (self.path / LOG).exists():
             self.lose(marker.store, "the database's write-ahead log is gone")
-        return marker.store
+        return Known(marker.store, marker.entry, nobody_else)
 
-    def entered(self, store: str) -> None:
+    def entered(self, store: str, entry: int) -> None:
         """Remember what was entered, and that it is in use."""
-        self._store = store
-        if self._marker() != Marker(store, "open"):
-            self._mark(Marker(store, "open"))
+        self._store, self._entry = store, entry
+        if self._marker() != self._in_use():
+            self._mark(self._in_use())
         self._files = self._identities()
         self._settled = -1
 
@@ -123,8 +137,8 @@ class StateDirectory:
         if self._presence is None:
             return
         last = _flock(self._presence, fcntl.LOCK_EX)
-        if last and self._store and not (self.path / LOG).exists() and self._marker() == Marker(self._store, "open"):
-            self._mark(Marker(self._store, "closed"))
+        if last and self._store and not (self.path / LOG).exists() and self._marker() == self._in_use():
+            self._mark(self._in_use()._replace(state="closed"))
         self.abandon()
 
     def abandon(self) -> None:
@@ -151,7 +165,7 @@ class StateDirectory:
 
     def lose(self, store: str, reason: str) -> None:
         """Make everyone refuse until an explicit reset."""
-        self._mark(Marker(store, "lost", reason))
+        self._mark(Marker(store, "lost", reason=reason))
         raise StateLost(_lost(self.path, reason))
 
     def clear(self) -> None:
@@ -207,7 +221,7 @@ class StateDirectory:
             if files[:2] != self._files[:2]:
                 self.lose(self._store, "the database or its write-ahead log was deleted or replaced while in use")
             if marker is None:
-                self._mark(Marker(self._store, "open"))
+                self._mark(self._in_use())
             self._files = self._identities()
 
     def _flush(self) -> None:
@@ -220,14 +234,17 @@ class StateDirectory:
     def _identities(self) -> tuple[int, ...]:
         return tuple(_inode(self.path / name) for name in (DATABASE, LOG, _MARKER))
 
+    def _in_use(self) -> Marker:
+        return Marker(self._store, "open", self._entry)
+
     def _marker(self) -> Marker | None:
         try:
             read = json.loads((self.path / _MARKER).read_bytes())
-            return Marker(read["store"], read["state"], read["reason"])
+            return Marker(read["store"], read["state"], int(read["entry"]), read["reason"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):
-            return Marker("", "lost", f"{_MARKER} cannot be read")
+            return Marker("", "lost", reason=f"{_MARKER} cannot be read")
 
     def _mark(self, marker: Marker) -> None:
         self._replace(_MARKER, marker._asdict())
