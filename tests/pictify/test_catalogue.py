@@ -1,5 +1,6 @@
 """The catalogue of tools, and the presets that are built on it."""
 
+import json
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 from guarded_tools import Policy
 from guarded_tools.errors import PolicyError
 from guarded_tools.pictify.catalogue import catalogue, risk_of
-from guarded_tools.pictify.presets import PRESETS, preset_text
+from guarded_tools.pictify.presets import PRESETS, cases_of, preset_text
 from guarded_tools.values import ToolCall
 
 BY_RISK = {
@@ -109,6 +110,16 @@ def test_the_command_prints_a_preset_that_validates(name, tmp_path):
     assert printed == preset_text(name)
     (tmp_path / "policy.json").write_text(printed)
     subprocess.run([*command, "validate", "policy.json"], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_names_the_schema_of_its_format(name):
+
+    file = cases_of(name).with_name(f"{name}.json")
+    policy = json.loads(file.read_text())
+    schema = json.loads((file.parent / policy["$schema"]).read_text())
+    jsonschema_rs.validate(schema, policy)
+    assert json.loads(preset_text(name))["$schema"] == "./policy.schema.json"
 
 
 def test_a_preset_that_there_is_not():

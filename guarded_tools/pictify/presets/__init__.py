@@ -12,16 +12,20 @@ from pathlib import Path
 
 from guarded_tools.errors import PolicyError, Problem
 
+_OUR_SCHEMA = "../../policy/schema.json"
+
 PRESETS = ("standard", "supervised", "read_only")
 
 
 def preset_text(name: str) -> str:
     """The text of a preset, as a user would put it in a file.
 
+    Its ``$schema`` is the file beside it that ``guarded-tools schema > policy.schema.json`` makes.
+
     Raises:
         PolicyError: there is no preset of this name.
     """
-    return _beside(name, ".json").read_text(encoding="utf-8")
+    return _beside(name, ".json").read_text(encoding="utf-8").replace(_OUR_SCHEMA, "./policy.schema.json", 1)
 
 
 def cases_of(name: str) -> Path:
