@@ -1,0 +1,331 @@
+"""What counting costs: reserve, peek and refuse on disk, one process and eight, a thousand sessions and a million."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import multiprocessing
+import random
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.common import RATIO, Row, table
+from guarded_tools.stores.disk import DiskStore
+from guarded_tools.values import Charge, Full, Reservation
+
+PROCESSES = 8
+LIVE = 30
+LIMIT = 300
+NO_LIMIT = 10**9
+THINK_S = 0.01
+
+Body = Callable[[], object]
+
+
+def _charges(scopes: Sequence[str], limit: int = NO_LIMIT) -> list[Charge]:
+    return [Charge(scope, f"pictify/t/c{n}", 1, limit, 3600, "/limits") for n, scope in enumerate(scopes)]
+
+
+CALLS = {
+    "1 charge": _charges(["session:s"]),
+    "2 charges": _charges(["session:s"] * 2),
+    "4 charges": _charges(["session:s"] * 4),
+    "4 charges over three scopes": _charges(["session:s", "session:s", "grant:g", "global"]),
+}
+REFUSED = _charges(["session:full"], 1)
+
+
+def _filled(path: Path, *, durability: str = "process") -> DiskStore:
+    """A store whose counters hold thirty live entries each, as in the middle of a busy hour."""
+    store = DiskStore(path, durability="power" if durability == "power" else "process")
+    now = time.time()
+    for entry in range(LIVE):
+        for charges in CALLS.values():
+            store.reserve(charges, now - 3000 + entry * 100)
+    store.reserve(REFUSED)
+    return store
+
+
+class _Raw:
+    """The floor: SQLite without anything in between, in the same mode."""
+
+    def __init__(self, path: Path, timeout: float = 5.0) -> None:
+        self.connection = sqlite3.connect(path, isolation_level=None, timeout=timeout)
+        self.connection.execute("PRAGMA journal_mode = wal")
+        self.connection.execute("PRAGMA synchronous = NORMAL")
+        self.connection.execute("CREATE TABLE IF NOT EXISTS c (key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID")
+
+    def upserts(self, count: int) -> Body:
+        execute = self.connection.execute
+        keys = [(f"key{n}",) for n in range(count)]
+
+        def body() -> None:
+            execute("BEGIN IMMEDIATE")
+            for key in keys:
+                execute("INSERT INTO c VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET value = value + 1", key)
+            execute("COMMIT")
+
+        return body
+
+
+def _interleaved(bodies: dict[str, Body], blocks: int, size: int = 50) -> dict[str, tuple[float, float]]:
+    """The p50 and p99 of each in microseconds, in blocks that take turns, so that all see the same machine."""
+    clock = time.perf_counter_ns
+    samples: dict[str, list[int]] = {name: [] for name in bodies}
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(blocks):
+            for name, body in bodies.items():
+                for _ in range(5):
+                    body()
+                for _ in range(size):
+                    start = clock()
+                    body()
+                    samples[name].append(clock() - start)
+    finally:
+        gc.enable()
+    return {
+        name: (statistics.median(taken) / 1000, statistics.quantiles(taken, n=100)[98] / 1000)
+        for name, taken in samples.items()
+    }
+
+
+def rows(quick: bool = False) -> list[Row]:
+    """Measure; ``quick`` takes a tenth of the samples and a tenth of the sessions."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        return [
+            *_one_process(folder, 10 if quick else 100),
+            *_saturated(folder, 1.0 if quick else 4.0),
+            *_many_sessions(folder, 100_000 if quick else 1_000_000, 10 if quick else 60),
+            *_admitted(folder),
+        ]
+
+
+def _one_process(folder: Path, blocks: int) -> Iterator[Row]:
+    store, raw = _filled(folder / "one"), _Raw(folder / "raw.db")
+    time.sleep(2.1)  # a directory that was changed just now is looked at more closely
+    row = sqlite3.connect(folder / "one" / "counters" / "cache.db", isolation_level=None)
+    bodies: dict[str, Body] = {f"raw {count}": raw.upserts(count) for count in (1, 2, 4)}
+    bodies |= {name: lambda charges=charges: store.reserve(charges) for name, charges in CALLS.items()}  # type: ignore[misc]
+    bodies |= {
+        f"raw read of {key}": lambda key=key: row.execute(  # type: ignore[misc]
+            "SELECT value FROM Cache WHERE key = ? AND raw = 1", (key.encode(),)
+        ).fetchone()
+        for key in ("session:s", "session:full")
+    }
+    bodies["peek"] = lambda: store.peek(CALLS["1 charge"])
+    bodies["refusal"] = lambda: store.reserve(REFUSED)
+    bodies |= _others(folder)
+    took = _interleaved(bodies, blocks)
+
+    def row_of(label: str, body: str, floor: str, bound: float) -> Row:
+        (p50, p99), (least, _) = took[body], took[floor]
+        note = f"p50 {p50:.1f} µs, p99 {p99:.0f} µs; floor p50 {least:.1f} µs"
+        return Row(label, p50 / least, RATIO, bound, note)
+
+    for name, charges in CALLS.items():
+        yield row_of(
+            f"reserve {name}, over as many raw upserts",
+            name,
+            f"raw {len(charges)}",
+            4.5 if "scopes" in name else 3,
+        )
+    yield row_of("peek, over a raw read of the row", "peek", "raw read of session:s", 3)
+    yield row_of("refusal, over a raw read of the row", "refusal", "raw read of session:full", 3)
+    for name in _NAMES:
+        p50, p99 = took[name]
+        yield Row(f"{name}, one charge", p50, "µs", None, f"p99 {p99:.0f} µs")
+    flushed = _filled(folder / "power", durability="power")
+    p50, p99 = _interleaved({"full": lambda: flushed.reserve(CALLS["4 charges"])}, max(blocks // 20, 2))["full"]
+    yield Row("reserve 4 charges, durability=power", p50, "µs", None, f"p99 {p99:.0f} µs; the disk's latency")
+    flushed.close()
+    store.close()
+    row.close()
+
+
+_NAMES = ("limits, moving window in memory", "pyrate-limiter on SQLite", "diskcache, get and set")
+
+
+def _others(folder: Path) -> dict[str, Body]:
+    return {name: _other(name, folder, NO_LIMIT) for name in _NAMES}
+
+
+def _other(name: str, folder: Path, limit: int) -> Callable[[], bool]:
+    """One call of another library; whether it was admitted."""
+    if name == _NAMES[0]:
+        from limits import RateLimitItemPerHour
+        from limits.storage import MemoryStorage
+        from limits.strategies import MovingWindowRateLimiter
+
+        # It searches its list entry by entry, so an unlimited one would be timed for its length.
+        item, limiter = RateLimitItemPerHour(min(limit, 10_000)), MovingWindowRateLimiter(MemoryStorage())
+        return lambda: limiter.hit(item, "session:s")
+    if name == _NAMES[1]:
+        from pyrate_limiter import Rate, RateItem, SQLiteBucket
+
+        bucket = SQLiteBucket.init_from_file([Rate(limit, 3_600_000)], db_path=str(folder / "pyrate.db"))
+        return lambda: bool(bucket.put(RateItem("session:s", time.time_ns() // 1_000_000)))
+    import diskcache
+
+    cache = diskcache.Cache(str(folder / "naive"))
+
+    def naive() -> bool:
+        used = cache.get("session:s", 0)
+        if used >= limit:
+            return False
+        cache.set("session:s", used + 1)
+        return True
+
+    return naive
+
+
+# What eight processes do. Each waits for the common start, and writes what it saw to a file.
+
+
+def _worker(kind: str, folder: str, start: float, *, seconds: float, think: float, out: str) -> None:
+    body = _body(kind, Path(folder))
+    body()
+    count, worst, admitted = 0, 0, 0
+    time.sleep(max(0.0, start - time.time()))
+    end = time.perf_counter() + seconds
+    while (began := time.perf_counter()) < end:
+        admitted += isinstance(body(), Reservation)
+        took = time.perf_counter() - began
+        count += 1
+        worst = max(worst, round(took * 1e6))
+        if think:
+            time.sleep(think)
+    Path(out).write_text(json.dumps([count, worst, admitted]), encoding="utf-8")
+
+
+def _body(kind: str, folder: Path) -> Body:
+    if kind == "raw":
+        return _Raw(folder / "many.db").upserts(1)
+    store = DiskStore(folder / "many")
+    charges = _charges(["session:s"]) if kind == "admitted" else REFUSED
+    return lambda: store.reserve(charges)
+
+
+def _together(folder: Path, kind: str, seconds: float, think: float = 0.0) -> tuple[float, float]:
+    """Calls a second of eight processes together, and the longest that one call took, in milliseconds."""
+    context = multiprocessing.get_context("spawn")
+    outs = [folder / f"out{n}" for n in range(PROCESSES)]
+    start = time.time() + 4
+    processes = [
+        context.Process(
+            target=_worker,
+            args=(kind, str(folder), start),
+            kwargs={"seconds": seconds, "think": think, "out": str(out)},
+        )
+        for out in outs
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    told = [json.loads(out.read_text(encoding="utf-8")) for out in outs]
+    return sum(count for count, _, _ in told) / seconds, max(worst for _, worst, _ in told) / 1000
+
+
+def _saturated(folder: Path, seconds: float) -> Iterator[Row]:
+    store = DiskStore(folder / "many")
+    store.reserve(REFUSED)
+    raw, raw_worst = _together(folder, "raw", seconds)
+    admitted, worst = _together(folder, "admitted", seconds)
+    refused, refused_worst = _together(folder, "refused", seconds)
+    beside = f"raw SQLite: {raw:,.0f}/s, worst wait {raw_worst:,.0f} ms"
+    yield Row(f"admitted of {PROCESSES} saturated processes", admitted / raw, RATIO, 0.2, f"{admitted:,.0f}/s", True)
+    yield Row(f"refused of {PROCESSES} saturated processes", refused / raw, RATIO, 0.5, f"{refused:,.0f}/s", True)
+    yield Row(f"worst wait of {PROCESSES} saturated processes", worst, "ms", 100, beside)
+    yield Row("worst wait of a refusal", refused_worst, "ms", 100)
+    raw, _ = _together(folder, "raw", seconds, THINK_S)
+    calm, calm_worst = _together(folder, "admitted", seconds, THINK_S)
+    note = f"{calm:,.0f}/s, worst wait {calm_worst:.1f} ms; raw {raw:,.0f}/s"
+    yield Row(f"admitted of {PROCESSES} processes that think for 10 ms", calm / raw, RATIO, 0.95, note, True)
+    store.close()
+
+
+def _many_sessions(folder: Path, many: int, blocks: int) -> Iterator[Row]:
+    few = 1000
+    stores = {count: _sessions(folder / f"s{count}", count) for count in (few, many)}
+    dice = random.Random(1)
+
+    def visit(count: int) -> Body:
+        store = stores[count]
+        return lambda: store.reserve(_charges([f"session:{dice.randrange(count)}"]))
+
+    took = _interleaved({"few": visit(few), "many": visit(many)}, blocks)
+    (small, _), (large, p99) = took["few"], took["many"]
+    note = f"p50 {large:.1f} µs, p99 {p99:.0f} µs; {few:,} sessions p50 {small:.1f} µs"
+    yield Row(f"reserve 1 charge of one of {many:,} sessions, over one of {few:,}", large / small, RATIO, 1.5, note)
+    for store in stores.values():
+        store.close()
+
+
+def _sessions(path: Path, count: int) -> DiskStore:
+    """A store of many sessions, each as if it had made one call; copied row by row, to be quick about it."""
+    store = DiskStore(path)
+    store.reserve(_charges(["session:0"]))
+    store.close()
+    database = sqlite3.connect(path / "counters" / "cache.db", isolation_level=None)
+    database.execute("BEGIN")
+    database.executemany(
+        "INSERT INTO Cache SELECT NULL, ?, raw, store_time, expire_time, access_time, access_count, tag, size, mode, "
+        "filename, value FROM Cache WHERE key = ?",
+        ((f"session:{n}".encode(), b"session:0") for n in range(1, count)),
+    )
+    database.execute("COMMIT")
+    database.close()
+    store.reserve(_charges(["session:0"]))
+    return store
+
+
+def _admitter(name: str, folder: str, start: float, out: str) -> None:
+    ours = DiskStore(Path(folder) / "counted") if name == "guarded_tools" else None
+    charges = _charges(["session:s"], LIMIT)
+    other = None if ours else _other(name, Path(folder), LIMIT)
+
+    def call() -> bool:
+        return other() if other else not isinstance(ours.reserve(charges), Full)  # type: ignore[union-attr]
+
+    admitted = failed = 0
+    time.sleep(max(0.0, start - time.time()))
+    for _ in range(LIMIT * 2):
+        try:
+            admitted += bool(call())
+        except Exception:  # noqa: BLE001 - whatever it raises, the call was not admitted
+            failed += 1
+    Path(out).write_text(json.dumps([admitted, failed]), encoding="utf-8")
+
+
+def _admitted(folder: Path) -> Iterator[Row]:
+    """How many of a limit each lets through, under eight processes that do not stop asking."""
+    context = multiprocessing.get_context("spawn")
+    for name in ("guarded_tools", *_NAMES):
+        fresh = Path(tempfile.mkdtemp(dir=folder))
+        outs = [fresh / f"out{n}" for n in range(PROCESSES)]
+        start = time.time() + 4
+        processes = [context.Process(target=_admitter, args=(name, str(fresh), start, str(out))) for out in outs]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        told = []
+        for out in outs:
+            with contextlib.suppress(FileNotFoundError):
+                told.append(json.loads(out.read_text(encoding="utf-8")))
+        admitted, failed = (sum(part) for part in zip(*told, strict=True))
+        note = f"{failed} calls failed, {PROCESSES - len(told)} processes died" if failed or len(told) < 8 else ""
+        bound = LIMIT if name == "guarded_tools" else None
+        yield Row(f"{name}: admitted of {LIMIT} under {PROCESSES} processes", admitted, "calls", bound, note)
+
+
+if __name__ == "__main__":
+    print(table(rows()))
