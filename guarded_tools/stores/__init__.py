@@ -136,4 +136,16 @@ def open_store(url: str) -> Store:
         if query not in {"", "durability=process", "durability=power"}:
             raise StoreError(f"{url!r}: the only option is durability=process or durability=power")
         return DiskStore(path, durability="power" if query.endswith("power") else "process")
+    if scheme in {"redis", "rediss"}:
+        return _open_redis(url)
     raise StoreError(f"{url!r} is not a store; use disk:///path, memory:// or redis://host")
+
+
+def _open_redis(url: str) -> Store:
+    try:
+        from guarded_tools.stores.redis import RedisStore
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        raise StoreError("a store on Redis needs the redis package: pip install 'guarded-tools[redis]'") from None
+    return RedisStore(url)

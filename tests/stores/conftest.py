@@ -1,6 +1,11 @@
 """The backends of the store contract, and what its tests hold in their hands."""
 
 import asyncio
+import shutil
+import socket
+import subprocess
+import threading
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +67,7 @@ class AsyncRoad:
         return lambda *args, **kwargs: self._runner.run(twin(*args, **kwargs))
 
 
-def memory(tmp_path):
+def memory(request):
     store = None
 
     def make(clock):
@@ -73,16 +78,82 @@ def memory(tmp_path):
     return make
 
 
-def disk(tmp_path):
-    return lambda clock: DiskStore(tmp_path / "state", clock=clock)
+def disk(request):
+    path = request.getfixturevalue("tmp_path") / "state"
+    return lambda clock: DiskStore(path, clock=clock)
 
 
-BACKENDS = {"memory": memory, "disk": disk}
+class RedisServer:
+    """A server of our own, on a free port of this machine."""
+
+    def __init__(self, directory, *options):
+        self.directory = directory
+        self.options = options
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self):
+        words = ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", self.directory, "--save", ""]
+        self.process = subprocess.Popen(
+            [str(word) for word in (*words, *self.options)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for line in self.process.stdout:
+            if "Ready to accept connections" in line:
+                # Nobody reads on: a full pipe would stop the server.
+                threading.Thread(target=self.process.stdout.read, daemon=True).start()
+                return
+        raise RuntimeError(f"redis-server ended with {self.process.wait()}")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def start_redis(directory, *options):
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
+    return RedisServer(directory, *options)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory):
+    server = start_redis(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    """Start servers that a test may do anything to."""
+    servers = []
+
+    def start(*options):
+        directory = tmp_path / f"redis{len(servers)}"
+        directory.mkdir()
+        servers.append(start_redis(directory, *options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+def redis(request):
+    from guarded_tools.stores.redis import RedisStore
+
+    url = f"{request.getfixturevalue('redis_server').url}?namespace={uuid.uuid4().hex}"
+    return lambda clock: RedisStore(url, clock=clock)
+
+
+BACKENDS = {"memory": memory, "disk": disk, "redis": redis}
 
 
 @pytest.fixture(params=BACKENDS)
-def backend(request, tmp_path):
-    backend = Backend(request.param, BACKENDS[request.param](tmp_path))
+def backend(request):
+    backend = Backend(request.param, BACKENDS[request.param](request))
     yield backend
     for store in backend.opened:
         store.close()
@@ -96,6 +167,8 @@ def store(request, backend):
     else:
         with asyncio.Runner() as runner:
             yield AsyncRoad(opened, runner)
+            if hasattr(opened, "aclose"):
+                runner.run(opened.aclose())
 
 
 @pytest.fixture

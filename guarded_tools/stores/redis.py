@@ -1,0 +1,290 @@
+"""Counters of a fleet, on a Redis or Valkey server: exact across machines, one round trip a call."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+import weakref
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
+
+from guarded_tools.errors import StoreError
+from guarded_tools.stores.address import Address
+from guarded_tools.stores.clock import ReadClock
+from guarded_tools.stores.kept import busiest_first, check_scope
+from guarded_tools.stores.wire import Request, Wire, names_range, to_bytes, to_halted, to_text
+from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
+
+R = TypeVar("R")
+
+log = logging.getLogger("guarded_tools")
+
+_SCRIPT = files("guarded_tools.stores").joinpath("counters.lua").read_text(encoding="utf-8")
+_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_PAGE = 500
+# Of one process, or of one event loop; callers beyond that wait for one to be free.
+_CONNECTIONS = 50
+
+
+class RedisStore:
+    """A store on a Redis server, version 6.2 or newer, or on Valkey.
+
+    Args:
+        url: ``redis://[[user]:password@]host[:port][/db]``, or ``rediss://`` for TLS; see
+            :class:`~guarded_tools.stores.address.Address` for its options.
+        clock: Where the time comes from when a call hands in none. Default: the server's own.
+
+    Raises:
+        StoreError: the server cannot be reached, or might forget counters by itself.
+    """
+
+    def __init__(self, url: str, *, clock: ReadClock | None = None) -> None:
+        self._address = Address.parse(url)
+        self._wire = Wire(self._address.namespace, clock)
+        self._checked = False
+        self._client = self._connect(redis)
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
+        self._run(self._client.ping)
+
+    def reserve(
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Reservation | Full | Halted:
+        """Take all charges or none, in one round trip."""
+        return self._ask(self._wire.reserve(charges, now, scopes))
+
+    def peek(
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Full | Halted | None:
+        """Say what :meth:`reserve` would refuse, and change nothing."""
+        return _refusal(self._ask(self._wire.peek(charges, now, scopes)))
+
+    def refund(self, reservation: Reservation, now: float | None = None) -> int:
+        """Give back the refundable charges of a reservation, once, each in the slot it was taken from."""
+        return 0 if next(reservation.refunds, 1) else self._ask(self._wire.refund(reservation, now))
+
+    def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
+        """List the counters of one scope, or of all scopes that hold something, busiest first."""
+        if scope is not None:
+            listed = self._ask(self._wire.usage(scope, now, idle_too=True))
+            return busiest_first(listed)
+        return busiest_first(
+            usage for name in self._scopes() for usage in self._ask(self._wire.usage(name, now, idle_too=False))
+        )
+
+    def reset(self, scope: str | None = None) -> int:
+        """Forget the counters of one scope, or of all."""
+        names = self._scopes() if scope is None else [scope]
+        return sum(self._run(self._client.delete, self._wire.scope(name)) for name in names)
+
+    def prune(self, now: float | None = None) -> int:
+        """Forget scopes that hold nothing and values that have expired, before the server does. Returns how many."""
+        idle = sum(self._ask(self._wire.prune(name, now)) for name in self._scopes())
+        names = self._run(self._client.zrangebylex, self._wire.names, *names_range(""))
+        return idle + len(names) - len(self._sift(names))
+
+    def halt(self, scope: str, reason: str) -> None:
+        """Admit no call of ``scope`` any more, on any machine."""
+        self._ask(self._wire.halt(scope, reason))
+
+    def resume(self, scope: str) -> bool:
+        """Admit calls of ``scope`` again."""
+        return bool(self._run(self._client.hdel, self._wire.halts, to_bytes(check_scope(scope))))
+
+    def halts(self) -> list[Halted]:
+        """List what is halted, oldest first."""
+        found = self._run(self._client.hgetall, self._wire.halts)
+        return sorted((to_halted(*halt) for halt in found.items()), key=lambda halted: halted.since)
+
+    def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        """Keep ``value`` for ``ttl`` seconds, replacing what was there."""
+        self._ask(self._wire.keep(key, value, ttl, only_new=False))
+
+    def add(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        """Keep ``value`` unless the key is held; of many adders exactly one is told ``True``."""
+        return self._ask(self._wire.keep(key, value, ttl, only_new=True))
+
+    def get(self, key: str) -> bytes | None:
+        """Read what :meth:`put` kept, or ``None``."""
+        return self._ask(self._wire.get(key))
+
+    def take(self, key: str) -> bytes | None:
+        """Read and remove; of many takers exactly one gets the value."""
+        return self._ask(self._wire.take(key))
+
+    def scan(self, prefix: str) -> list[tuple[str, bytes]]:
+        """List the live entries whose key begins with ``prefix``, in the order of their keys."""
+        return self._sift(self._run(self._client.zrangebylex, self._wire.names, *names_range(prefix)))
+
+    def close(self) -> None:
+        """Let go of the connections of synchronous callers. The store may be used again afterwards."""
+        self._client.close()
+
+    async def areserve(
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Reservation | Full | Halted:
+        """:meth:`reserve`, for asyncio."""
+        return await self._aask(self._wire.reserve(charges, now, scopes))
+
+    async def apeek(
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Full | Halted | None:
+        """:meth:`peek`, for asyncio."""
+        return _refusal(await self._aask(self._wire.peek(charges, now, scopes)))
+
+    async def arefund(self, reservation: Reservation, now: float | None = None) -> int:
+        """:meth:`refund`, for asyncio."""
+        return 0 if next(reservation.refunds, 1) else await self._aask(self._wire.refund(reservation, now))
+
+    async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        """:meth:`put`, for asyncio."""
+        await self._aask(self._wire.keep(key, value, ttl, only_new=False))
+
+    async def aadd(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        """:meth:`add`, for asyncio."""
+        return await self._aask(self._wire.keep(key, value, ttl, only_new=True))
+
+    async def aget(self, key: str) -> bytes | None:
+        """:meth:`get`, for asyncio."""
+        return await self._aask(self._wire.get(key))
+
+    async def atake(self, key: str) -> bytes | None:
+        """:meth:`take`, for asyncio."""
+        return await self._aask(self._wire.take(key))
+
+    async def ascan(self, prefix: str) -> list[tuple[str, bytes]]:
+        """:meth:`scan`, for asyncio."""
+        client = self._aclient()
+        names = await self._arun(client.zrangebylex, self._wire.names, *names_range(prefix))
+        return [entry for page in _pages(names) for entry in await self._aask(self._wire.sift(page))]
+
+    async def aclose(self) -> None:
+        """Let go of the connections of the running event loop."""
+        client = self._loops.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    def _sift(self, names: Sequence[bytes]) -> list[tuple[str, bytes]]:
+        return [entry for page in _pages(names) for entry in self._ask(self._wire.sift(page))]
+
+    def _scopes(self) -> list[str]:
+        prefix = self._wire.scopes
+        found = self._run(lambda: set(self._client.scan_iter(_literal(prefix) + b"*", count=_PAGE)))
+        return [to_text(key[len(prefix) :]) for key in found]
+
+    # The two drivers. Each request is one round trip, but for the first after the server forgot the script.
+
+    def _ask(self, request: Request[R]) -> R:
+        keys, words, meaning = request
+        try:
+            answer = self._run(self._client.evalsha, _SHA, len(keys), *keys, *words)
+        except NoScriptError:
+            answer = self._run(self._client.eval, _SCRIPT, len(keys), *keys, *words)
+        return meaning(answer)
+
+    async def _aask(self, request: Request[R]) -> R:
+        keys, words, meaning = request
+        client = self._aclient()
+        try:
+            answer = await self._arun(client.evalsha, _SHA, len(keys), *keys, *words)
+        except NoScriptError:
+            answer = await self._arun(client.eval, _SCRIPT, len(keys), *keys, *words)
+        return meaning(answer)
+
+    def _run(self, command: Callable[..., Any], *words: Any) -> Any:
+        try:
+            if not self._checked:
+                self._check()
+            return command(*words)
+        except NoScriptError:
+            raise
+        except (RedisError, OSError) as error:
+            raise self._failed(error) from error
+
+    async def _arun(self, command: Callable[..., Awaitable[Any]], *words: Any) -> Any:
+        try:
+            if not self._checked:
+                await asyncio.to_thread(self._check)
+            return await command(*words)
+        except NoScriptError:
+            raise
+        except (RedisError, OSError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> StoreError:
+        # Whatever comes back may be another server, or the same with other settings.
+        self._checked = False
+        return StoreError(f"the counters on {self._address.name} cannot be used: {error or type(error).__name__}")
+
+    def _check(self) -> None:
+        """Refuse a server that would evict counters; warn of one that forgets them when it restarts."""
+        for info in self._infos():
+            policy = info.get("maxmemory_policy")
+            if policy != "noeviction":
+                raise StoreError(
+                    f"{self._address.name} may evict counters: set maxmemory-policy noeviction, not {policy}"
+                )
+            if not info.get("aof_enabled") and not self._snapshots():
+                log.warning(
+                    "%s keeps nothing on disk (appendonly no, save ''): a restart sets all counters to zero",
+                    self._address.name,
+                )
+        self._checked = True
+
+    def _infos(self) -> list[dict[str, Any]]:
+        if not self._address.cluster:
+            return [self._client.info()]
+        return list(self._client.info(target_nodes=redis.RedisCluster.PRIMARIES).values())
+
+    def _snapshots(self) -> bool:
+        try:
+            return bool(self._client.config_get("save").get("save"))
+        except RedisError:
+            # Managed servers keep their configuration to themselves.
+            return True
+
+    def _connect(self, library: Any) -> Any:
+        address = self._address
+        options = {
+            "socket_timeout": address.timeout,
+            "socket_connect_timeout": address.timeout,
+            # What was sent may have been counted: sent again it would be counted twice.
+            "retry": Retry(NoBackoff(), 0),
+            "max_connections": _CONNECTIONS,
+        }
+        try:
+            if address.cluster:
+                return library.RedisCluster.from_url(address.url, **options)
+            pool = library.BlockingConnectionPool.from_url(address.url, timeout=address.timeout, **options)
+            return library.Redis.from_pool(pool)
+        except (RedisError, OSError, ValueError, TypeError) as error:
+            raise self._failed(error) from error
+
+    def _aclient(self) -> Any:
+        loop = asyncio.get_running_loop()
+        client = self._loops.get(loop)
+        if client is None:
+            for ended in [other for other in self._loops if other.is_closed()]:
+                del self._loops[ended]
+            client = self._loops[loop] = self._connect(redis.asyncio)
+        return client
+
+
+def _refusal(answer: Reservation | Full | Halted) -> Full | Halted | None:
+    return None if isinstance(answer, Reservation) else answer
+
+
+def _pages(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    return (names[first : first + _PAGE] for first in range(0, len(names), _PAGE))
+
+
+def _literal(pattern: bytes) -> bytes:
+    return re.sub(rb"([\[\]*?^\\])", rb"\\\1", pattern)

@@ -1,0 +1,191 @@
+"""What is said to the script in ``counters.lua``, and what its answers mean."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from guarded_tools.errors import StoreError
+from guarded_tools.stores.clock import SECOND, ReadClock
+from guarded_tools.stores.kept import check_scope, reserved
+from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
+
+R = TypeVar("R")
+
+# Lua counts in doubles: beyond this they skip whole numbers.
+_MOST = 2**53
+
+
+class Request(NamedTuple, Generic[R]):
+    """One run of the script."""
+
+    keys: Sequence[bytes]
+    words: Sequence[object]
+    meaning: Callable[[Any], R]
+
+
+class Wire:
+    """Puts operations into words. All keys of a namespace share one hash tag, so a cluster keeps them on one node."""
+
+    def __init__(self, namespace: str, clock: ReadClock | None) -> None:
+        self._tag = b"{%b}:" % to_bytes(namespace)
+        self._clock = clock
+        self.halts = self._tag + b"halts"
+        self.names = self._tag + b"names"
+        self.scopes = self._tag + b"scope:"
+
+    def reserve(
+        self, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
+    ) -> Request[Reservation | Full | Halted]:
+        """Take all charges or none."""
+        return self._take(b"reserve", charges, now, scopes)
+
+    def peek(
+        self, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
+    ) -> Request[Reservation | Full | Halted]:
+        """Say what :meth:`reserve` would."""
+        return self._take(b"peek", charges, now, scopes)
+
+    def _take(
+        self, operation: bytes, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
+    ) -> Request[Reservation | Full | Halted]:
+        places: dict[str, int] = {}
+        keys = [self.halts]
+        said: list[object] = []
+        for charge in charges:
+            scope, _, amount, limit, _, _, _, align, _ = charge
+            if type(amount) is not int or amount < 0 or limit >= _MOST or charge.window < 1:
+                raise StoreError(f"not an amount, a limit and a window that can be counted: {charge!r}")
+            if scope not in places:
+                keys.append(self.scope(scope))
+                places[scope] = len(keys)
+            said += (
+                places[scope],
+                _field(charge),
+                min(amount, _MOST),
+                limit,
+                charge.window * SECOND,
+                int(align == "utc"),
+            )
+        # One salt a call is enough: it only has to differ between two lives of a scope.
+        stops = dict.fromkeys(("global", *scopes, *places))
+        words = [operation, self._now(now), random.getrandbits(50), len(stops), *map(to_bytes, stops), *said]
+
+        def meaning(answer: Any) -> Reservation | Full | Halted:
+            kind, *rest = answer
+            if kind == 0:
+                return reserved(charges, rest)
+            if kind == 1:
+                which, used, wait = rest
+                return Full(charges[which], used, None if wait < 0 else wait / SECOND)
+            return to_halted(*rest)
+
+        return Request(keys, words, meaning)
+
+    def refund(self, reservation: Reservation, now: float | None) -> Request[int]:
+        """Give back what may be given back."""
+        keys = [self.halts]
+        places: dict[str, int] = {}
+        words: list[object] = [b"refund", self._now(now)]
+        for charge, slot in zip(reservation.charges, reservation.slots, strict=True):
+            if charge.refundable and charge.amount:
+                if charge.scope not in places:
+                    keys.append(self.scope(charge.scope))
+                    places[charge.scope] = len(keys)
+                words += (places[charge.scope], _field(charge), charge.amount, charge.max, slot)
+        return Request(keys, words, int)
+
+    def usage(self, scope: str, now: float | None, *, idle_too: bool) -> Request[list[Usage]]:
+        """List the counters of a scope."""
+
+        def meaning(answer: Any) -> list[Usage]:
+            listed = []
+            for field, used, limit, frees in zip(*[iter(answer)] * 4, strict=True):
+                window, _, counter = to_text(field).split(":", 2)
+                listed.append(Usage(scope, counter, used, limit, int(window), frees / SECOND))
+            return listed
+
+        return Request([self.halts, self.scope(scope)], [b"usage", self._now(now), int(not idle_too)], meaning)
+
+    def prune(self, scope: str, now: float | None) -> Request[int]:
+        """Forget a scope that holds nothing."""
+        return Request([self.halts, self.scope(scope)], [b"prune", self._now(now)], int)
+
+    def halt(self, scope: str, reason: str) -> Request[int]:
+        """Write down that a scope is halted."""
+        return Request([self.halts], [b"halt", self._now(None), to_bytes(check_scope(scope)), to_bytes(reason)], int)
+
+    def keep(self, key: str, value: bytes, ttl: float | None, *, only_new: bool) -> Request[bool]:
+        """Keep a value."""
+        words = [
+            b"keep",
+            self._now(None),
+            to_bytes(key),
+            value,
+            "" if ttl is None else round(ttl * SECOND),
+            int(only_new),
+        ]
+        return Request([self.halts, self.names, self._value(to_bytes(key))], words, bool)
+
+    def get(self, key: str) -> Request[bytes | None]:
+        """Read a value."""
+        return self._kept(b"get", key)
+
+    def take(self, key: str) -> Request[bytes | None]:
+        """Read and remove a value."""
+        return self._kept(b"take", key)
+
+    def _kept(self, operation: bytes, key: str) -> Request[bytes | None]:
+        name = to_bytes(key)
+        return Request([self.halts, self.names, self._value(name)], [operation, self._now(None), name], _same)
+
+    def sift(self, names: Sequence[bytes]) -> Request[list[tuple[str, bytes]]]:
+        """Read the values of those names that live, and drop the others."""
+
+        def meaning(answer: Any) -> list[tuple[str, bytes]]:
+            return [(to_text(name), value) for name, value in zip(names, answer, strict=True) if value is not None]
+
+        return Request([self.halts, self.names, *map(self._value, names)], [b"sift", self._now(None), *names], meaning)
+
+    def scope(self, scope: str) -> bytes:
+        """Name the key of a scope's counters."""
+        return self.scopes + to_bytes(scope)
+
+    def _value(self, name: bytes) -> bytes:
+        return self._tag + b"value:" + name
+
+    def _now(self, now: float | None) -> object:
+        if now is not None:
+            return round(now * SECOND)
+        return b"" if self._clock is None else self._clock().wall
+
+
+def names_range(prefix: str) -> tuple[bytes, bytes]:
+    """Give the ends of all names that begin with a prefix, as ZRANGEBYLEX wants them."""
+    start = to_bytes(prefix)
+    return (b"[" + start, b"(" + start + b"\xff") if start else (b"-", b"+")
+
+
+def to_halted(scope: bytes, halt: bytes) -> Halted:
+    """Read a halt."""
+    since, _, reason = halt.partition(b":")
+    return Halted(to_text(scope), to_text(reason), int(since) / SECOND)
+
+
+def to_bytes(text: str) -> bytes:
+    """Write text so that any string survives."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def to_text(data: bytes) -> str:
+    """Read what :func:`to_bytes` wrote."""
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _field(charge: Charge) -> bytes:
+    return to_bytes(f"{charge.window}:{charge.align}:{charge.counter}")
+
+
+def _same(answer: Any) -> Any:
+    return answer
