@@ -207,6 +207,11 @@ class Guard:
         """The same object for a guard and all its views, so that adapters can tell one guard from two."""
         return self._force
 
+    @property
+    def named_session(self) -> str | None:
+        """The session this guard or view was given; ``None`` where the run says whose session it is."""
+        return self._session
+
     def wrap(self, tools: Sequence[BaseTool]) -> list[BaseTool]:
         """Return the same tools, guarded; hidden ones are left out."""
         from guarded_tools.adapters.tools import wrap

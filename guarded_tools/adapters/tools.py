@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import types
+import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,7 +29,9 @@ _OUTER = ("invoke", "ainvoke", "run", "arun", "batch", "abatch", "stream", "astr
 
 
 def wrap(guard: Guard, tools: Iterable[BaseTool]) -> list[BaseTool]:
-    """Return the tools guarded, without those that are hidden. A tool that this guard has wrapped stays as it is.
+    """Return the tools guarded, without those that are hidden.
+
+    A tool that this guard has wrapped stays as it is, unless a view for another session asks: it counts there then.
 
     Raises:
         TypeError: something is not a ``BaseTool``, or runs in a way that a guard cannot see.
@@ -80,19 +83,23 @@ def clone(guard: Guard, tool: BaseTool) -> BaseTool:
     """
     if not isinstance(tool, BaseTool):
         raise TypeError(f"only LangChain tools can be wrapped, not {type(tool).__name__}; make one with @tool")
-    if is_guarded(tool, guard):
-        return tool
-    kind = type(tool)
-    for name in _OUTER:
-        if not getattr(getattr(kind, name), "__module__", "").startswith("langchain_core."):
-            raise TypeError(f"{kind.__name__} overrides {name}(), which runs outside the guard; override _run/_arun")
     info = identity(tool)
+    if is_guarded(tool, guard):
+        outermost = guards(tool)[-1]
+        if outermost.family is not guard.family or guard.named_session in (None, outermost.named_session):
+            return tool
+        # Left as it is, it would count, and be approved, in the session of whoever wrapped it first.
+        tool = _unwrapped(tool)
+    kind = type(tool)
+    _check_reach(tool)
     guard.register(info)
     mcp = _mcp(tool)
     judge = judge_mcp(mcp.server, policy_server(guard)) if mcp else judge_plain
     body = functools.partial(Body, guard, tool, info, judge)
     copied = tool.model_copy()
-    object.__setattr__(copied, "__class__", _subclass(guard, tool, info, body))
+    guarded = _subclass(guard, tool, info, body)
+    _originals[guarded] = tool
+    object.__setattr__(copied, "__class__", guarded)
     if "func" in kind.model_fields or "coroutine" in kind.model_fields:
         if (function := getattr(tool, "func", None)) is not None:
             copied.__dict__["func"] = body(function, filled_in="callbacks").function()
@@ -103,6 +110,34 @@ def clone(guard: Guard, tool: BaseTool) -> BaseTool:
         object.__setattr__(copied, "__dict__", tool.__dict__)
         object.__setattr__(copied, "__pydantic_private__", tool.__pydantic_private__)
     return copied
+
+
+def _check_reach(tool: BaseTool) -> None:
+    """Make sure that nothing of a tool runs where its guard cannot see it.
+
+    Raises:
+        TypeError: something does.
+    """
+    kind = type(tool)
+    for name in _OUTER:
+        if not getattr(getattr(kind, name), "__module__", "").startswith("langchain_core."):
+            raise TypeError(f"{kind.__name__} overrides {name}(), which runs outside the guard; override _run/_arun")
+    for name in vars(tool):
+        # An attribute of the tool itself would come before the guarded method of its class.
+        if name not in kind.model_fields and inspect.isfunction(inspect.getattr_static(kind, name, None)):
+            raise TypeError(f"{name}() was replaced on this one {kind.__name__}, out of the guard's reach; subclass it")
+
+
+# Not on the class, where whoever looks at a guarded tool would find what is behind the guard.
+_originals: weakref.WeakKeyDictionary[type[BaseTool], BaseTool] = weakref.WeakKeyDictionary()
+
+
+def _unwrapped(tool: BaseTool) -> BaseTool:
+    """Return the tool behind the outermost guard, with what was changed on the guarded one since."""
+    original = _originals[type(tool)]
+    if vars(original) is vars(tool):
+        return original
+    return original.model_copy(update={k: v for k, v in vars(tool).items() if k not in ("func", "coroutine")})
 
 
 def _subclass(guard: Guard, tool: BaseTool, info: ToolInfo, body: Callable[..., Body]) -> type[BaseTool]:
