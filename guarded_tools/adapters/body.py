@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 from langchain_core.tools import BaseTool
@@ -15,9 +16,9 @@ from guarded_tools.adapters import answers
 from guarded_tools.adapters.arguments import json_view, snapshot
 from guarded_tools.adapters.outcome import Judge
 from guarded_tools.adapters.ticket import admitted
-from guarded_tools.errors import ToolDenied
+from guarded_tools.errors import GuardError, ToolDenied
 from guarded_tools.steps import is_suspension
-from guarded_tools.values import ToolCall, ToolInfo
+from guarded_tools.values import ToolCall, ToolInfo, canonical
 
 if TYPE_CHECKING:
     from guarded_tools.guard import Guard
@@ -192,53 +193,80 @@ def _dress(stand_in: Any, original: Any, signature: inspect.Signature) -> None:
             setattr(stand_in, name, value)
 
 
+class _Taken(NamedTuple):
+    """Arguments as they are judged, and the copy of them that the body receives."""
+
+    view: dict[str, Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
 class _Entry:
     """One call on its way into a body."""
 
-    __slots__ = ("_args", "_body", "_call_id", "_error", "_injected", "_kwargs", "call")
+    __slots__ = ("_body", "_call_id", "_edits", "_error", "_injected", "_own", "call")
 
     def __init__(self, body: Body, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._body = body
         self._error: BaseException | None = None
         self._call_id: str | None = kwargs.pop(CALL_ID, None)
         self._injected = {name: kwargs.pop(name) for name in body.injected if name in kwargs}
-        view = self._take(args, kwargs)
+        self._own: _Taken = self._taken(args, kwargs)
+        self._edits: list[_Taken] = []
         guard, config = body.guard, var_child_runnable_config.get()
-        self.call = ToolCall(body.info.name, view, guard.session_for(config), guard.grant_for(config), self._call_id)
+        self.call = ToolCall(
+            body.info.name, self._own.view, guard.session_for(config), guard.grant_for(config), self._call_id
+        )
 
-    def _take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Keep a copy of the arguments for the body, and return them as they are judged."""
+    def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Taken:
+        """Copy arguments for the body, and say how they are judged."""
         try:
             odd: list[type] = []
-            self._args = tuple(snapshot(value, odd) for value in args)
-            self._kwargs = snapshot(kwargs, odd)
-            named = self._body.named(self._args, self._kwargs)
+            copied = tuple(snapshot(value, odd) for value in args)
+            copied_by_name = snapshot(kwargs, odd)
+            named = self._body.named(copied, copied_by_name)
             view: dict[str, Any] = json_view(named) if odd else named  # the guard makes a copy of its own
         except Exception as error:  # noqa: BLE001 - copying runs code of the values
             # An exception is not JSON, so the guard refuses the call, records it, and says what was wrong.
-            return {**dict.fromkeys(kwargs), "": error}
-        return view
+            return _Taken({**dict.fromkeys(kwargs), "": error}, (), {})
+        return _Taken(view, copied, copied_by_name)
 
     def read(self, edited: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the body would receive for arguments that a human wrote.
+        """Return what the body would receive for arguments that a human wrote. They run only if they are judged.
 
         Raises:
             ValueError: the tool's own schema refuses them.
         """
-        return self._take(*self._body.parsed(edited, self._injected, self._call_id))
+        taken = self._taken(*self._body.parsed(edited, self._injected, self._call_id))
+        self._edits.append(taken)
+        return taken.view
+
+    def _judged(self, judged: dict[str, Any]) -> _Taken:
+        """Find the arguments whose view was judged: a human may have tried several edits and decided for none."""
+        if not self._edits:
+            return self._own
+        wanted = canonical(judged)
+        candidates: list[_Taken] = [*reversed(self._edits), self._own]
+        for taken in candidates:
+            with contextlib.suppress(ValueError):
+                if canonical(taken.view) == wanted:
+                    return taken
+        raise GuardError("what was judged is not what the tool would have received; nothing ran")
 
     def run(self, judged: dict[str, Any]) -> Any:
+        taken = self._judged(judged)
         with admitted(self._body.guard, self._body.info.name, judged):
             try:
-                return self._body.target(*self._args, **self._kwargs, **self._handed_on())
+                return self._body.target(*taken.args, **taken.kwargs, **self._handed_on())
             except BaseException as error:
                 self._failed(error)
                 raise
 
     async def arun(self, judged: dict[str, Any]) -> Any:
+        taken = self._judged(judged)
         with admitted(self._body.guard, self._body.info.name, judged):
             try:
-                return await self._body.target(*self._args, **self._kwargs, **self._handed_on())
+                return await self._body.target(*taken.args, **taken.kwargs, **self._handed_on())
             except BaseException as error:
                 self._failed(error)
                 raise
