@@ -138,6 +138,11 @@ class Database:
         assert self._reader is not None
         return self._reader.execute(query, values).fetchall()
 
+    def row(self, key: str | bytes) -> Any:
+        """Read one value without a transaction: a row of it alone, ``None`` where there is none."""
+        assert self._reader is not None
+        return self._reader.execute("SELECT value FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchone()
+
     def cache(self) -> Any:
         """Hand out the cache."""
         return self._cache

@@ -62,6 +62,7 @@ class StateDirectory:
 
     def __init__(self, path: Path, timeout: float) -> None:
         self.path = path
+        self._name = str(path)
         self.halts: Mapping[str, Halted] = {}
         self._timeout = timeout
         self._presence: int | None = None
@@ -156,7 +157,7 @@ class StateDirectory:
             Replaced: somebody reset the store; it has to be entered anew.
         """
         try:
-            changed = os.stat(self.path).st_mtime_ns  # noqa: PTH116 - on every call's path
+            changed = os.stat(self._name).st_mtime_ns  # noqa: PTH116 - on every call's path
         except OSError:
             raise StateLost(_lost(self.path, "the directory is gone")) from None
         if changed != self._settled:

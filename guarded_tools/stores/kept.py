@@ -46,6 +46,11 @@ def take(
     The rows may be kept only if nothing was refused. Where a clock stepped, they are to be brought to it even so:
     without boot times, a row that never heard of the step would wait for the wall clock to catch up.
     """
+    if len(charges) == 1:
+        scope = charges[0].scope
+        row = load(scope)
+        refused, taken = row.take(charges, clock)
+        return refused, {scope: row}, taken
     rows = {}
     slots = [0] * len(charges)
     refusal: Refusal | None = None

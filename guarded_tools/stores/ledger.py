@@ -105,7 +105,9 @@ class Ledger:
         if halted:
             return halted
         refusal, rows, _ = take(self._row, charges, self._read(now))
-        self._hear_of_steps([scope for scope, row in rows.items() if row.stepped], now)
+        for scope, row in rows.items():
+            if row.stepped:
+                self._hear_of_steps([scope], now)
         return full(refusal) if refusal else None
 
     def refund(self, reservation: Reservation, now: float | None) -> int:
@@ -244,8 +246,8 @@ class Ledger:
         self._database.cache().set(key, seal(value, ttl, self._clock()), expire=expire)
 
     def _value(self, key: str | bytes) -> bytes | None:
-        found = self._database.read("SELECT value FROM Cache WHERE key = ? AND raw = 1", key)
-        return _bytes(found[0][0]) if found else None
+        found = self._database.row(key)
+        return None if found is None else _bytes(found[0])
 
     def _hear_of_steps(self, scopes: Sequence[str], now: float | None) -> None:
         for scope in scopes:

@@ -54,7 +54,7 @@ class Turns:
         """
         deadline = time.monotonic() + self._timeout
         while True:
-            if self._lock.acquire(timeout=self._timeout):
+            if self._lock.acquire(blocking=False) or self._lock.acquire(timeout=self._timeout):
                 try:
                     return self._try(work, *args, **kwargs)
                 except _Busy:

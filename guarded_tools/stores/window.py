@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import struct
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,7 @@ _MOST = 2**62
 
 _FORMAT = 1
 _CHECKSUM = 8
+_START = struct.Struct("<Qqq")
 
 
 class Refusal(NamedTuple):
@@ -82,16 +84,19 @@ class Row:
         Raises:
             StoreError: it is not that, or not any more.
         """
+        if len(data) < _START.size:
+            raise StoreError("a counter row is damaged (it is too short); see `guarded-tools reset --confirm`")
+        checksum, version, length = _START.unpack_from(data)
         body = memoryview(data)[_CHECKSUM:]
-        if len(body) < _HEAD * 8 or int.from_bytes(data[:_CHECKSUM], "little") != zlib.crc32(body):
+        if zlib.crc32(body) != checksum:
             raise StoreError(
                 "a counter row is damaged (its checksum does not match); see `guarded-tools reset --confirm`"
             )
-        length = int.from_bytes(body[8:16], "little")
-        words = array("q", bytes(body[: length * 8]))
-        if words[_VERSION] != _FORMAT or len(words) != length or length < _HEAD:
-            raise StoreError(f"a counter row has format {words[_VERSION]}; this version reads format {_FORMAT}")
-        return cls(words, bytes(body[length * 8 :]))
+        words = array("q")
+        words.frombytes(body[: length * 8])
+        if version != _FORMAT or len(words) != length or length < _HEAD:
+            raise StoreError(f"a counter row has format {version}; this version reads format {_FORMAT}")
+        return cls(words, data[_CHECKSUM + length * 8 :])
 
     def encode(self) -> bytes:
         """Write the row as bytes, with a checksum over all of them."""
