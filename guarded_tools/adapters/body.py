@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 from langchain_core.tools import BaseTool
 from langchain_core.tools.base import _is_injected_arg_type, get_all_basemodel_annotations
+from pydantic import ValidationError
 
 from guarded_tools.adapters import answers
 from guarded_tools.adapters.arguments import json_view, snapshot
@@ -96,8 +97,8 @@ class Body:
         known = {name: value for name, value in injected.items() if name in self._injected}
         try:
             args, kwargs = self.tool._to_args_and_kwargs({**edited, **known}, call_id)  # noqa: SLF001
-        except Exception as error:
-            raise ValueError(f"{self.tool.name} does not take these arguments: {error}") from error
+        except Exception as error:  # noqa: BLE001 - a schema runs code of its own
+            raise ValueError(f"{self.tool.name} does not take these arguments: {_without_values(error)}") from None
         return args, {name: value for name, value in kwargs.items() if name not in self.injected and name != CALL_ID}
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -289,6 +290,14 @@ class _Entry:
             raise denied
         content = str(denied) if self._call_id is None else answers.message(denied, tool.name, self._call_id)
         return (content, answers.artifact(denied)) if tool.response_format == "content_and_artifact" else content
+
+
+def _without_values(error: Exception) -> str:
+    """Say what is wrong with arguments, but not what they are: this is recorded, and told to a model."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
 
 
 def _resolved(body: Callable[..., Any]) -> inspect.Signature:

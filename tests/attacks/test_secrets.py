@@ -1,0 +1,26 @@
+"""Values of arguments do not leave by way of errors: neither into the audit nor to the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from langchain_core.tools import tool
+
+from guarded_tools.values import Verdict
+
+
+@tool
+def pay(amount: int) -> str:
+    """Pay."""
+    return "ran"
+
+
+def test_an_edit_that_the_tool_refuses_is_not_quoted(make_guard: Any, tmp_path: Path) -> None:
+    policy = {"version": "1", "default": "deny", "tools": {"pay": {"approval": {}}}}
+    guard = make_guard(policy, approver=lambda _: Verdict.edit({"amount": "born on 1 May 1970"}))
+    (guarded,) = guard.wrap([pay])
+    said = guarded.invoke({"amount": 1})
+    assert "DENIED" in said
+    assert "amount: Input should be a valid integer" in said
+    assert "1970" not in said + (tmp_path / "audit.jsonl").read_text()
