@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -89,7 +90,7 @@ async def _demo(*, scripted_yes: bool, model: str, state: Path | None) -> int:
     audit = guard.audit.path
     console.print(f"Audit file: {audit}", soft_wrap=True, highlight=False)
     option = f" --state {state}" if state else ""
-    console.print(f"Look at it:  guarded-tools audit --session {session}{option}", soft_wrap=True, highlight=False)
+    console.print(f"Look at it:  {_command()} audit --session {session}{option}", soft_wrap=True, highlight=False)
     expectations = _invariants(report, arrived)
     if not model and human.as_scripted:
         expectations |= _expectations(report, arrived, second)
@@ -163,6 +164,12 @@ class _Human:
             answer: Any = await asyncio.to_thread(self._terminal, request)
         self.as_scripted &= answer.kind == "approve" and (request.tool != TRACK or answer.remember == "tool")
         return answer  # type: ignore[no-any-return]
+
+
+def _command() -> str:
+    """Name our command so that it can be pasted: as it was called where it is not on the path."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "guarded-tools" and shutil.which("guarded-tools") is None else "guarded-tools"
 
 
 def _arrived(log: Path) -> Counter[str]:
