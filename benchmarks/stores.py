@@ -216,6 +216,8 @@ def _worker(kind: str, folder: str, start: float, *, seconds: float, think: floa
 
 
 def _body(kind: str, folder: Path) -> Body:
+    if kind == "nothing":
+        return lambda: sum(range(500))
     if kind == "raw":
         return _Raw(folder / "many.db").upserts(1)
     store = DiskStore(folder / "many")
@@ -247,6 +249,7 @@ def _together(folder: Path, kind: str, seconds: float, think: float = 0.0) -> tu
 def _saturated(folder: Path, seconds: float) -> Iterator[Row]:
     store = DiskStore(folder / "many")
     store.reserve(REFUSED)
+    _, pause = _together(folder, "nothing", seconds / 2)
     raw, raw_worst = _together(folder, "raw", seconds)
     admitted, worst = _together(folder, "admitted", seconds)
     refused, refused_worst = _together(folder, "refused", seconds)
@@ -255,6 +258,7 @@ def _saturated(folder: Path, seconds: float) -> Iterator[Row]:
     yield Row(f"refused of {PROCESSES} saturated processes", refused / raw, RATIO, 0.5, f"{refused:,.0f}/s", True)
     yield Row(f"worst wait of {PROCESSES} saturated processes", worst, "ms", 100, beside)
     yield Row("worst wait of a refusal", refused_worst, "ms", 100)
+    yield Row("worst pause of as many that only add numbers", pause, "ms", None, "the machine's own share of a wait")
     raw, _ = _together(folder, "raw", seconds, THINK_S)
     calm, calm_worst = _together(folder, "admitted", seconds, THINK_S)
     note = f"{calm:,.0f}/s, worst wait {calm_worst:.1f} ms; raw {raw:,.0f}/s"

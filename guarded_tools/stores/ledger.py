@@ -61,14 +61,18 @@ class Ledger:
         slots = [0] * len(charges)
         stepped: list[str] = []
         refusal: Refusal | None = None
+        clock: Clock | None = None
 
         def change(positions: Sequence[int], old: bytes) -> bytes:
-            nonlocal refusal
-            halted = self._halted(charges, scopes)
-            if halted:
-                raise _Refused(halted)
+            nonlocal refusal, clock
+            if clock is None:
+                # In the transaction, once for all of its rows.
+                halted = self._halted(charges, scopes)
+                if halted:
+                    raise _Refused(halted)
+                clock = self._read(now)
             row = Row.decode(old) if old else Row()
-            refused, taken = row.take(pick(charges, positions), self._read(now))
+            refused, taken = row.take(pick(charges, positions), clock)
             if row.stepped:
                 stepped.append(charges[positions[0]].scope)
             refusal = worse(refusal, refused)
@@ -254,8 +258,8 @@ class Ledger:
             self._database.cache().incr(_key(scope), _Change(partial(_advanced, self._read(now))))
 
     def _row(self, scope: str) -> Row:
-        data = self._value(_key(scope))
-        return Row.decode(data) if data else Row()
+        found = self._database.row(_key(scope))
+        return Row.decode(_bytes(found[0])) if found else Row()
 
     def _read(self, now: float | None) -> Clock:
         return self._clock() if now is None else at(now)
