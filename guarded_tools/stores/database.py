@@ -122,16 +122,8 @@ class Database:
 
     @property
     def is_open(self) -> bool:
-        """Whether :meth:`cache` and :meth:`read` answer without opening anything.
-
-        Raises:
-            StoreError: it was opened before a fork that Python did not see; SQLite cannot be carried across.
-        """
-        if self._reader is None or self._cache is None:
-            return False
-        if self._pid != os.getpid():
-            raise StoreError("the process was forked without Python knowing; open the store after the fork")
-        return True
+        """Whether :meth:`cache` and :meth:`read` answer without opening anything."""
+        return self._reader is not None and self._cache is not None
 
     def read(self, query: str, *values: object) -> list[Any]:
         """Read without a transaction."""
@@ -144,7 +136,13 @@ class Database:
         return self._reader.execute("SELECT value FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchone()
 
     def cache(self) -> Any:
-        """Hand out the cache."""
+        """Hand out the cache, which is for whoever means to write.
+
+        Raises:
+            StoreError: it was opened before a fork that Python did not see; SQLite cannot be carried across.
+        """
+        if self._pid != os.getpid():
+            raise StoreError("the process was forked without Python knowing; open the store after the fork")
         return self._cache
 
     def open(self) -> None:

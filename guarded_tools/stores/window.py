@@ -160,7 +160,8 @@ class Row:
             block = self._find(counter_id(counter, window, align))
             if block < 0:
                 block = self._add(charge)
-            self._expire(block, now)
+            if words[block + _SIZE] > _BLOCK and words[block + _BLOCK] <= now:
+                self._expire(block, now)
             used = words[block + _USED]
             if used + amount > limit:
                 refusal = Refusal(charge, used, self._wait(block, amount, limit, clock.wall))

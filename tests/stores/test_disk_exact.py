@@ -70,6 +70,20 @@ def test_a_process_that_forks_while_its_threads_write(path):
     assert used(path) == {"session:s": LIMIT, "global": LIMIT}
 
 
+def test_a_fork_that_python_does_not_see_takes_nothing(path, one, monkeypatch):
+    """SQLite's locks do not come along; a library in C that forks tells nobody."""
+    store = DiskStore(path)
+    store.reserve(one)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.getpid", lambda: 1)
+        for work in (lambda: store.reserve(one), lambda: store.put("k", b"v"), lambda: store.take("k"), store.reset):
+            with pytest.raises(StoreError, match="forked"):
+                work()
+    assert isinstance(store.reserve(one), Reservation)
+    assert used(path) == {"session:s": 2, "global": 2}
+    store.close()
+
+
 def test_exactly_one_taker_and_one_adder_among_many(path):
     stores = [DiskStore(path) for _ in range(4)]
     won = []
