@@ -138,7 +138,8 @@ def open_store(url: str) -> Store:
         return DiskStore(path, durability="power" if query.endswith("power") else "process")
     if scheme in {"redis", "rediss"}:
         return _open_redis(url)
-    raise StoreError(f"{url!r} is not a store; use disk:///path, memory:// or redis://host")
+    # Only the scheme: the rest may hold a password.
+    raise StoreError(f"{scheme!r} is not a kind of store; use disk:///path, memory:// or redis://host")
 
 
 def _open_redis(url: str) -> Store:

@@ -34,11 +34,17 @@ class Address(NamedTuple):
         Raises:
             StoreError: it says something that is not understood.
         """
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             name = f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path}"
-        except ValueError as error:
-            raise StoreError(f"not an address of a Redis server: {error}") from None
+        except ValueError:
+            # What it could not read, and would repeat, may be a part of the password.
+            raise StoreError(
+                "not an address of a Redis server: redis://[[user]:password@]host[:port][/db];"
+                " percent-encode special characters of the password"
+            ) from None
+        if "@" in parts.path + parts.query + parts.fragment:
+            raise StoreError("not an address of a Redis server: percent-encode special characters of the password")
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         namespace = options.pop("namespace", _NAMESPACE)
         timeout = options.pop("timeout", str(_TIMEOUT))
