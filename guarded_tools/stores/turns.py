@@ -54,14 +54,13 @@ class Turns:
         """
         deadline = time.monotonic() + self._timeout
         while True:
-            if self._lock.acquire(blocking=False) or self._lock.acquire(timeout=self._timeout):
+            # Only `with` lets go whatever Ctrl-C interrupts. It knows no timeout, but nobody stays inside for long.
+            with self._lock:
+                self._check(deadline)
                 try:
                     return self._try(work, *args, **kwargs)
                 except _Busy:
                     pass
-                finally:
-                    self._lock.release()
-            self._check(deadline)
             time.sleep(random.uniform(*_PAUSE))  # noqa: S311 - keeps waiters out of step, hides nothing
 
     async def arun(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -70,13 +69,12 @@ class Turns:
             await asyncio.to_thread(self.run, _nothing)
         deadline = time.monotonic() + self._timeout
         while True:
-            if self._lock.acquire(blocking=False):
-                try:
-                    return self._try(work, *args, **kwargs)
-                except _Busy:
-                    pass
-                finally:
-                    self._lock.release()
+            if not self._lock.locked():
+                with self._lock:  # as above; who came first between these two lines is out again at once
+                    try:
+                        return self._try(work, *args, **kwargs)
+                    except _Busy:
+                        pass
             self._check(deadline)
             await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311
 
