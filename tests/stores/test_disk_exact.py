@@ -29,6 +29,15 @@ def told(process, seconds=60):
     return json.loads(out.splitlines()[-1])
 
 
+@pytest.fixture(autouse=True)
+def shown(capsys):
+    """What was counted shows in a run's output, pytest's capturing aside."""
+    yield
+    if counted := capsys.readouterr().out.strip():
+        with capsys.disabled():
+            print(f"\n  {counted}", end="")
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "state"

@@ -39,6 +39,15 @@ def charge(limit=LIMIT, scope="session:s"):
     return Charge(scope, "calls", 1, limit, 3600, "/limits")
 
 
+@pytest.fixture(autouse=True)
+def shown(capsys):
+    """What was counted shows in a run's output, pytest's capturing aside."""
+    yield
+    if counted := capsys.readouterr().out.strip():
+        with capsys.disabled():
+            print(f"\n  {counted}", end="")
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "state"
