@@ -404,12 +404,12 @@ class Guard:
     ) -> ApprovalRequest:
         call, info, decision = case.call, case.info, case.decision
         terms = decision.ask or Ask()
-        risk = self.risk_of(case.info, case.call.grant)
+        risk, schema = self.risk_of(case.info, case.call.grant), digest(info.schema)
         return ApprovalRequest(
             tool=call.tool,
             args=call.args,
             session=call.session,
-            digest=digest(info.server, call.tool, digest(info.schema), call.session, call.grant, call.args),
+            digest=digest(info.server, call.tool, schema, call.session, call.grant, call.args),
             rule=decision.rule,
             reason=decision.message,
             grant=call.grant,
@@ -422,6 +422,7 @@ class Guard:
             remember="never" if risk in ("destructive", "financial") else terms.remember,
             remember_for=terms.remember_for,
             call_id=call.id,
+            definition=digest(info.description, schema),
             check_edit=check_edit,
         )
 

@@ -1,7 +1,8 @@
 """Approvals that outlast the question: kept, found again, listed and revoked, by lines of :mod:`guarded_tools.steps`.
 
-An entry is bound to server, tool, session and grant, and to the digest of the call unless it covers the whole tool.
-Destructive and financial tools are never covered. Entries of the unnamed session end with the process.
+An entry is bound to server, tool, session and grant; to the digest of the call or, where it covers the whole tool, to what
+the tool says of itself. Destructive and financial tools are never covered. Entries of the unnamed session end with the
+process.
 """
 
 from __future__ import annotations
@@ -110,7 +111,9 @@ def revoke(store: Store, entry_id: str) -> Line[bool]:
 
 
 def _key(request: ApprovalRequest, covers: Literal["same", "tool"]) -> str:
-    bound = [request.digest] if covers == "same" else [request.server, request.tool, request.grant]
+    # ANY arguments, but of the tool as it was: a server may give the name to something else.
+    of_tool = [request.server, request.tool, request.grant, request.definition]
+    bound = [request.digest] if covers == "same" else of_tool
     return f"{_PREFIX}{of_session(request.session)}/{covers}/{digest(*bound)}"
 
 

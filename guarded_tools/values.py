@@ -172,9 +172,10 @@ class ApprovalRequest:
     """What a human is asked: exactly what will run.
 
     ``args`` is a copy of its own: changing it changes nothing that runs. ``digest`` binds server, tool, schema,
-    session, grant and arguments. ``expires_at`` is in seconds since the epoch. ``remember`` is the widest answer to
-    "for how long?" that the policy permits. ``check_edit`` says why edited arguments would be refused, or ``""``; it is
-    there so that a human can be told while they edit, and the guard judges the edit all the same.
+    session, grant and arguments, ``definition`` the tool's description and schema. ``expires_at`` is in seconds since
+    the epoch. ``remember`` is the widest answer to "for how long?" that the policy permits. ``check_edit`` says why
+    edited arguments would be refused, or ``""``; it is there so that a human can be told while they edit, and the guard
+    judges the edit all the same.
     """
 
     tool: str
@@ -193,6 +194,7 @@ class ApprovalRequest:
     remember: Remember = "never"
     remember_for: float = 3600.0
     call_id: str | None = None
+    definition: str = ""
     check_edit: Callable[[Mapping[str, Any]], str] | None = field(default=None, compare=False, repr=False)
 
 

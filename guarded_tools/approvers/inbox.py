@@ -147,7 +147,7 @@ def _is_sound(question: Question) -> bool:
     """Whether every field is of its type, so that showing it cannot fail."""
     request, usage = question.request, question.request.usage
     texts: list[object] = [question.id, question.asker, request.tool, request.session, request.digest, request.rule]
-    texts += [request.reason, request.server, request.description, request.risk, request.remember]
+    texts += [request.reason, request.server, request.description, request.risk, request.remember, request.definition]
     texts += [text for each in usage for text in (each.scope, each.counter)]
     numbers: list[object] = [question.pid, question.asked_at, question.closes_at, request.timeout]
     numbers += [request.expires_at, request.remember_for]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
@@ -25,6 +26,13 @@ LISTS: Final = frozenset({"in", "not_in", "url_host"})
 NUMERIC: Final = frozenset({"lt", "lte", "gt", "gte"})
 TEXTUAL: Final = frozenset({"eq", "neq", "in", "not_in", "regex", "contains"})
 """Operators that ``fold`` may change."""
+
+# What draws nothing and is of another category than Cf: controls that are no blanks (a NUL ends a text for many
+# programs), half surrogates, fillers, variation selectors.
+_UNSEEN: Final = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\ud800-\udfff\U000e0100-\U000e01ef]"
+)
 
 # Deeper than any argument a tool takes; far from Python's own limit.
 _DEEPEST: Final = 64
@@ -121,9 +129,9 @@ def compile_regex(pattern: str, fold_case: bool) -> Any:
 
 def _flatten(text: str) -> str:
     if text.isascii():
-        return text.casefold()
+        return text.casefold() if text.isprintable() else _UNSEEN.sub("", text.casefold())
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return "".join(char for char in folded if unicodedata.category(char) != "Cf")
+    return _UNSEEN.sub("", "".join(char for char in folded if unicodedata.category(char) != "Cf"))
 
 
 def _said(value: object) -> str:
