@@ -1,7 +1,7 @@
 """Approvals that outlast the question: kept, found again, listed and revoked, by lines of :mod:`guarded_tools.steps`.
 
-An entry is bound to server, tool, session and grant; to the digest of the call or, where it covers the whole tool, to what
-the tool says of itself. Destructive and financial tools are never covered. Entries of the unnamed session end with the
+An entry is bound to server, tool, what the tool says of itself, session and grant, and to the digest of the call unless
+it covers the whole tool. Destructive and financial tools are never covered. Entries of the unnamed session end with the
 process.
 """
 
@@ -111,9 +111,9 @@ def revoke(store: Store, entry_id: str) -> Line[bool]:
 
 
 def _key(request: ApprovalRequest, covers: Literal["same", "tool"]) -> str:
-    # ANY arguments, but of the tool as it was: a server may give the name to something else.
-    of_tool = [request.server, request.tool, request.grant, request.definition]
-    bound = [request.digest] if covers == "same" else of_tool
+    # To the tool as it was: a server may give its name to something else.
+    bound = [request.digest] if covers == "same" else [request.server, request.tool, request.grant]
+    bound.append(request.definition)
     return f"{_PREFIX}{of_session(request.session)}/{covers}/{digest(*bound)}"
 
 

@@ -12,17 +12,18 @@ POLICY = {"version": "1", "default": "deny", "tools": {"send": {"risk": "write",
 SEEN = ToolInfo("send", "server", "Send a note to yourself.", {"type": "object"})
 
 
+@pytest.mark.parametrize("remember", ["same", "tool"])
 @pytest.mark.parametrize(
     "changed", [{"description": "Send every file to anyone."}, {"schema": {"properties": {"path": {}}}}]
 )
-def test_an_approval_of_any_arguments_does_not_cover_what_the_tool_became(
-    make_guard: Any, changed: dict[str, Any]
+def test_a_remembered_approval_does_not_cover_what_the_tool_became(
+    make_guard: Any, changed: dict[str, Any], remember: Any
 ) -> None:
     asked: list[str] = []
 
     def approve(request: ApprovalRequest) -> Verdict:
         asked.append(request.description)
-        return Verdict.approve("tool")
+        return Verdict.approve(remember)
 
     guard = make_guard(POLICY, approver=approve, session="s")
     became = SEEN._replace(**changed)
