@@ -1,7 +1,10 @@
 -- The books of a Redis store: one call of this script is one whole operation.
 --
--- KEYS[1] holds what is halted, KEYS[2...] the scopes' counters or the kept values; all share one hash tag.
--- ARGV[1] names the operation, ARGV[2] is the time in microseconds, or '' for the server's own.
+-- KEYS[1] is the state of the namespace, KEYS[2...] the scopes' counters or the kept values; all share one hash tag.
+-- ARGV[1] names the operation, ARGV[2] is the time in microseconds, or '' for the server's own, ARGV[3] the id that the
+-- state has as far as the caller knows, or ''. Where it has another one, nothing is done, and the answer is {-1, id, reset}.
+--
+-- The state is a hash: 'id', 'reset' where a person put all counters to zero under that id, and 'halt:<scope>'.
 --
 -- A scope is a hash. Its field '' is {last, moved, live_until}; every other field is a counter, {max, used, slots...},
 -- a slot being when it frees, how much, and how much of it was given back, oldest first. Times of slots, and last, are
@@ -95,10 +98,10 @@ end
 local function halted(first, count)
   if count == 0 then return nil end
   local names = {}
-  for i = 1, count do names[i] = ARGV[first + i - 1] end
+  for i = 1, count do names[i] = 'halt:' .. ARGV[first + i - 1] end
   local found = redis.call('HMGET', KEYS[1], unpack(names))
   for i = 1, count do
-    if found[i] then return {2, names[i], found[i]} end
+    if found[i] then return {2, ARGV[first + i - 1], found[i]} end
   end
 end
 
@@ -124,11 +127,11 @@ end
 -- ARGV: salt, how many names to look up among the halts, these; then the charges: which of KEYS, field, amount, max,
 -- window, 1 if aligned. Answers {0, slot...}, {1, which charge, used, wait} or {2, scope, halt}.
 local function reserve(keep)
-  local names = tonumber(ARGV[4])
-  local stop = halted(5, names)
+  local names = tonumber(ARGV[5])
+  local stop = halted(6, names)
   if stop then return stop end
-  local first = 5 + names
-  local scopes = open_all(first, 6, tonumber(ARGV[3]))
+  local first = 6 + names
+  local scopes = open_all(first, 6, tonumber(ARGV[4]))
   local answer, worst = {0}, nil
   for i = first, #ARGV, 6 do
     local scope, field = scopes[tonumber(ARGV[i])], ARGV[i + 1]
@@ -162,8 +165,8 @@ function operations.peek() return reserve(false) end
 
 -- ARGV: the charges: which of KEYS, field, amount, max, slot. Answers how many were given back.
 function operations.refund()
-  local scopes, given = open_all(3, 5, 0), 0
-  for i = 3, #ARGV, 5 do
+  local scopes, given = open_all(4, 5, 0), 0
+  for i = 4, #ARGV, 5 do
     local scope, field = scopes[tonumber(ARGV[i])], ARGV[i + 1]
     local amount, max, frees = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
     local counter = scope.counters[field]
@@ -188,12 +191,12 @@ function operations.refund()
   return given
 end
 
--- Answers for each counter of KEYS[2]: field, used, max, microseconds until something of it frees; nothing where ARGV[3]
+-- Answers for each counter of KEYS[2]: field, used, max, microseconds until something of it frees; nothing where ARGV[4]
 -- asks only for scopes that hold something and this one holds nothing.
 function operations.usage()
   local wall = clock()
   local scope = open(KEYS[2], wall, {}, 0)
-  if not scope.known or (ARGV[3] == '1' and scope.live <= scope.now) then return {} end
+  if not scope.known or (ARGV[4] == '1' and scope.live <= scope.now) then return {} end
   local all = redis.call('HGETALL', KEYS[2])
   local answer = {}
   for i = 1, #all, 2 do
@@ -217,10 +220,16 @@ function operations.prune()
 end
 
 function operations.halt()
-  local known = redis.call('HGET', KEYS[1], ARGV[3])
+  local known = redis.call('HGET', KEYS[1], 'halt:' .. ARGV[4])
   local since = known and string.match(known, '^(%d+):') or string.format('%.0f', clock())
-  redis.call('HSET', KEYS[1], ARGV[3], since .. ':' .. ARGV[4])
+  redis.call('HSET', KEYS[1], 'halt:' .. ARGV[4], since .. ':' .. ARGV[5])
   return 1
+end
+
+-- Gives the state an id, ARGV[4], unless it has one; answers which it has.
+function operations.hello()
+  redis.call('HSETNX', KEYS[1], 'id', ARGV[4])
+  return redis.call('HGET', KEYS[1], 'id')
 end
 
 -- Kept values are 'when it expires:value', 0 for never. KEYS[2] lists their names, KEYS[3] is the value.
@@ -235,15 +244,15 @@ end
 -- ARGV: name, value, time to live in microseconds or '', 1 to keep only where nothing is held.
 function operations.keep()
   local now = clock()
-  if ARGV[6] == '1' and live(redis.call('GET', KEYS[3]), now) then return 0 end
-  if ARGV[5] == '' then
-    redis.call('SET', KEYS[3], '0:' .. ARGV[4])
+  if ARGV[7] == '1' and live(redis.call('GET', KEYS[3]), now) then return 0 end
+  if ARGV[6] == '' then
+    redis.call('SET', KEYS[3], '0:' .. ARGV[5])
   else
-    local ttl = tonumber(ARGV[5])
-    local kept = string.format('%.0f:', now + ttl) .. ARGV[4]
+    local ttl = tonumber(ARGV[6])
+    local kept = string.format('%.0f:', now + ttl) .. ARGV[5]
     redis.call('SET', KEYS[3], kept, 'PX', string.format('%.0f', math.ceil(ttl / 1000) + GARBAGE_AFTER))
   end
-  redis.call('ZADD', KEYS[2], 0, ARGV[3])
+  redis.call('ZADD', KEYS[2], 0, ARGV[4])
   return 1
 end
 
@@ -254,23 +263,25 @@ end
 function operations.take()
   local value = live(redis.call('GET', KEYS[3]), clock())
   redis.call('DEL', KEYS[3])
-  redis.call('ZREM', KEYS[2], ARGV[3])
+  redis.call('ZREM', KEYS[2], ARGV[4])
   return value
 end
 
--- KEYS[3...] are the values of the names in ARGV[3...]: answers those that live, and drops the names of the others.
+-- KEYS[3...] are the values of the names in ARGV[4...]: answers those that live, and drops the names of the others.
 function operations.sift()
   local now = clock()
   local answer = {}
-  for i = 3, #ARGV do
-    local value = live(redis.call('GET', KEYS[i]), now)
+  for i = 4, #ARGV do
+    local value = live(redis.call('GET', KEYS[i - 1]), now)
     answer[#answer + 1] = value
     if not value then
-      redis.call('DEL', KEYS[i])
+      redis.call('DEL', KEYS[i - 1])
       redis.call('ZREM', KEYS[2], ARGV[i])
     end
   end
   return answer
 end
 
+local state = redis.call('HMGET', KEYS[1], 'id', 'reset')
+if ARGV[3] ~= '' and state[1] ~= ARGV[3] then return {-1, state[1] or '', state[2] or ''} end
 return operations[ARGV[1]]()

@@ -17,11 +17,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
-from guarded_tools.errors import StoreError
+from guarded_tools.errors import StateLost, StoreError
 from guarded_tools.stores.address import Address
 from guarded_tools.stores.clock import ReadClock
 from guarded_tools.stores.kept import busiest_first, check_scope
-from guarded_tools.stores.wire import Request, Wire, names_range, to_bytes, to_halted, to_text
+from guarded_tools.stores.wire import HALT, RESET, Request, Wire, halts_in, names_range, to_bytes, to_text
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 R = TypeVar("R")
@@ -51,6 +51,8 @@ class RedisStore:
         self._address = Address.parse(url)
         self._wire = Wire(self._address.namespace, clock)
         self._checked = False
+        self._durable = False
+        self._id = b""
         self._client = self._connect(redis)
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
         self._run(self._client.ping)
@@ -83,7 +85,11 @@ class RedisStore:
     def reset(self, scope: str | None = None) -> int:
         """Forget the counters of one scope, or of all."""
         names = self._scopes() if scope is None else [scope]
-        return sum(self._run(self._client.delete, self._wire.scope(name)) for name in names)
+        forgotten: int = sum(self._run(self._client.delete, self._wire.scope(name)) for name in names)
+        if scope is None:
+            # Whoever missed the state that was before may go on with this one.
+            self._run(self._client.hset, self._wire.state, RESET, 1)
+        return forgotten
 
     def prune(self, now: float | None = None) -> int:
         """Forget scopes that hold nothing and values that have expired, before the server does. Returns how many."""
@@ -97,12 +103,11 @@ class RedisStore:
 
     def resume(self, scope: str) -> bool:
         """Admit calls of ``scope`` again."""
-        return bool(self._run(self._client.hdel, self._wire.halts, to_bytes(check_scope(scope))))
+        return bool(self._run(self._client.hdel, self._wire.state, HALT + to_bytes(check_scope(scope))))
 
     def halts(self) -> list[Halted]:
         """List what is halted, oldest first."""
-        found = self._run(self._client.hgetall, self._wire.halts)
-        return sorted((to_halted(*halt) for halt in found.items()), key=lambda halted: halted.since)
+        return halts_in(self._run(self._client.hgetall, self._wire.state))
 
     def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
         """Keep ``value`` for ``ttl`` seconds, replacing what was there."""
@@ -183,21 +188,43 @@ class RedisStore:
     # The two drivers. Each request is one round trip, but for the first after the server forgot the script.
 
     def _ask(self, request: Request[R]) -> R:
-        keys, words, meaning = request
-        try:
-            answer = self._run(self._client.evalsha, _SHA, len(keys), *keys, *words)
-        except NoScriptError:
-            answer = self._run(self._client.eval, _SCRIPT, len(keys), *keys, *words)
-        return meaning(answer)
+        while True:
+            words = self._said(request)
+            try:
+                answer = self._run(self._client.evalsha, _SHA, *words)
+            except NoScriptError:
+                answer = self._run(self._client.eval, _SCRIPT, *words)
+            if not self._moved_on(answer):
+                return request.meaning(answer)
 
     async def _aask(self, request: Request[R]) -> R:
-        keys, words, meaning = request
         client = self._aclient()
-        try:
-            answer = await self._arun(client.evalsha, _SHA, len(keys), *keys, *words)
-        except NoScriptError:
-            answer = await self._arun(client.eval, _SCRIPT, len(keys), *keys, *words)
-        return meaning(answer)
+        while True:
+            words = self._said(request)
+            try:
+                answer = await self._arun(client.evalsha, _SHA, *words)
+            except NoScriptError:
+                answer = await self._arun(client.eval, _SCRIPT, *words)
+            if not self._moved_on(answer):
+                return request.meaning(answer)
+
+    def _said(self, request: Request[Any]) -> Sequence[Any]:
+        operation, now, keys, words, _ = request
+        return (len(keys), *keys, operation, now, self._id, *words)
+
+    def _moved_on(self, answer: object) -> bool:
+        """Whether the state is another one by now that may be used; the request has to be sent again then."""
+        if not (isinstance(answer, list) and answer and answer[0] == -1):
+            return False
+        _, self_id, reset = answer
+        lost = f"counters on {self._address.name} were lost: the server does not know the state any more"
+        if self._durable and not reset:
+            raise StateLost(f"{lost}. Every call is refused until `guarded-tools reset --confirm`")
+        if not reset:
+            log.error("%s, and keeps none on disk: they start at zero", lost)
+        self._id = self_id
+        self._checked = bool(self_id)
+        return True
 
     def _run(self, command: Callable[..., Any], *words: Any) -> Any:
         try:
@@ -226,7 +253,9 @@ class RedisStore:
 
     def _check(self) -> None:
         """Refuse a server that would evict counters; warn of one that forgets them when it restarts."""
-        for info in self._infos():
+        infos = self._infos()
+        self._durable = all(info.get("aof_enabled") for info in infos)
+        for info in infos:
             policy = info.get("maxmemory_policy")
             if policy != "noeviction":
                 raise StoreError(
@@ -238,6 +267,8 @@ class RedisStore:
                     self._address.name,
                 )
         self._checked = True
+        if not self._id:
+            self._id = self._ask(self._wire.hello())
 
     def _infos(self) -> list[dict[str, Any]]:
         if not self._address.cluster:

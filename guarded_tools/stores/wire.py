@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from guarded_tools.errors import StoreError
@@ -16,10 +17,15 @@ R = TypeVar("R")
 # Lua counts in doubles: beyond this they skip whole numbers.
 _MOST = 2**53
 
+HALT = b"halt:"
+RESET = b"reset"
+
 
 class Request(NamedTuple, Generic[R]):
-    """One run of the script."""
+    """One run of the script: an operation, at what time, on which keys, with what words, and what its answer means."""
 
+    operation: bytes
+    now: object
     keys: Sequence[bytes]
     words: Sequence[object]
     meaning: Callable[[Any], R]
@@ -31,7 +37,7 @@ class Wire:
     def __init__(self, namespace: str, clock: ReadClock | None) -> None:
         self._tag = b"{%b}:" % to_bytes(namespace)
         self._clock = clock
-        self.halts = self._tag + b"halts"
+        self.state = self._tag + b"state"
         self.names = self._tag + b"names"
         self.scopes = self._tag + b"scope:"
 
@@ -51,7 +57,7 @@ class Wire:
         self, operation: bytes, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
     ) -> Request[Reservation | Full | Halted]:
         places: dict[str, int] = {}
-        keys = [self.halts]
+        keys = [self.state]
         said: list[object] = []
         for charge in charges:
             scope, _, amount, limit, _, _, _, align, _ = charge
@@ -70,7 +76,7 @@ class Wire:
             )
         # One salt a call is enough: it only has to differ between two lives of a scope.
         stops = dict.fromkeys(("global", *scopes, *places))
-        words = [operation, self._now(now), random.getrandbits(50), len(stops), *map(to_bytes, stops), *said]
+        words = [random.getrandbits(50), len(stops), *map(to_bytes, stops), *said]
 
         def meaning(answer: Any) -> Reservation | Full | Halted:
             kind, *rest = answer
@@ -81,20 +87,20 @@ class Wire:
                 return Full(charges[which], used, None if wait < 0 else wait / SECOND)
             return to_halted(*rest)
 
-        return Request(keys, words, meaning)
+        return Request(operation, self._now(now), keys, words, meaning)
 
     def refund(self, reservation: Reservation, now: float | None) -> Request[int]:
         """Give back what may be given back."""
-        keys = [self.halts]
+        keys = [self.state]
         places: dict[str, int] = {}
-        words: list[object] = [b"refund", self._now(now)]
+        words: list[object] = []
         for charge, slot in zip(reservation.charges, reservation.slots, strict=True):
             if charge.refundable and charge.amount:
                 if charge.scope not in places:
                     keys.append(self.scope(charge.scope))
                     places[charge.scope] = len(keys)
                 words += (places[charge.scope], _field(charge), charge.amount, charge.max, slot)
-        return Request(keys, words, int)
+        return Request(b"refund", self._now(now), keys, words, int)
 
     def usage(self, scope: str, now: float | None, *, idle_too: bool) -> Request[list[Usage]]:
         """List the counters of a scope."""
@@ -106,27 +112,25 @@ class Wire:
                 listed.append(Usage(scope, counter, used, limit, int(window), frees / SECOND))
             return listed
 
-        return Request([self.halts, self.scope(scope)], [b"usage", self._now(now), int(not idle_too)], meaning)
+        return Request(b"usage", self._now(now), [self.state, self.scope(scope)], [int(not idle_too)], meaning)
 
     def prune(self, scope: str, now: float | None) -> Request[int]:
         """Forget a scope that holds nothing."""
-        return Request([self.halts, self.scope(scope)], [b"prune", self._now(now)], int)
+        return Request(b"prune", self._now(now), [self.state, self.scope(scope)], [], int)
+
+    def hello(self) -> Request[bytes]:
+        """Learn the id of the state; a new one is given one."""
+        return Request(b"hello", b"", [self.state], [secrets.token_hex(16)], _same)
 
     def halt(self, scope: str, reason: str) -> Request[int]:
         """Write down that a scope is halted."""
-        return Request([self.halts], [b"halt", self._now(None), to_bytes(check_scope(scope)), to_bytes(reason)], int)
+        return Request(b"halt", self._now(None), [self.state], [to_bytes(check_scope(scope)), to_bytes(reason)], int)
 
     def keep(self, key: str, value: bytes, ttl: float | None, *, only_new: bool) -> Request[bool]:
         """Keep a value."""
-        words = [
-            b"keep",
-            self._now(None),
-            to_bytes(key),
-            value,
-            "" if ttl is None else round(ttl * SECOND),
-            int(only_new),
-        ]
-        return Request([self.halts, self.names, self._value(to_bytes(key))], words, bool)
+        name = to_bytes(key)
+        words = [name, value, "" if ttl is None else round(ttl * SECOND), int(only_new)]
+        return Request(b"keep", self._now(None), [self.state, self.names, self._value(name)], words, bool)
 
     def get(self, key: str) -> Request[bytes | None]:
         """Read a value."""
@@ -138,7 +142,7 @@ class Wire:
 
     def _kept(self, operation: bytes, key: str) -> Request[bytes | None]:
         name = to_bytes(key)
-        return Request([self.halts, self.names, self._value(name)], [operation, self._now(None), name], _same)
+        return Request(operation, self._now(None), [self.state, self.names, self._value(name)], [name], _same)
 
     def sift(self, names: Sequence[bytes]) -> Request[list[tuple[str, bytes]]]:
         """Read the values of those names that live, and drop the others."""
@@ -146,7 +150,8 @@ class Wire:
         def meaning(answer: Any) -> list[tuple[str, bytes]]:
             return [(to_text(name), value) for name, value in zip(names, answer, strict=True) if value is not None]
 
-        return Request([self.halts, self.names, *map(self._value, names)], [b"sift", self._now(None), *names], meaning)
+        keys = [self.state, self.names, *map(self._value, names)]
+        return Request(b"sift", self._now(None), keys, names, meaning)
 
     def scope(self, scope: str) -> bytes:
         """Name the key of a scope's counters."""
@@ -171,6 +176,12 @@ def to_halted(scope: bytes, halt: bytes) -> Halted:
     """Read a halt."""
     since, _, reason = halt.partition(b":")
     return Halted(to_text(scope), to_text(reason), int(since) / SECOND)
+
+
+def halts_in(state: Mapping[bytes, bytes]) -> list[Halted]:
+    """List the halts in the state of a namespace, oldest first."""
+    halts = (to_halted(field[len(HALT) :], halt) for field, halt in state.items() if field.startswith(HALT))
+    return sorted(halts, key=lambda halted: halted.since)
 
 
 def to_bytes(text: str) -> bytes:

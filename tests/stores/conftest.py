@@ -53,6 +53,12 @@ class Backend:
         return store
 
 
+async def leave_loop(store):
+    """Close what belongs to the running loop, where a store has such."""
+    if hasattr(store, "aclose"):
+        await store.aclose()
+
+
 class AsyncRoad:
     """Calls the asyncio twin of a method where there is one."""
 
@@ -167,8 +173,20 @@ def store(request, backend):
     else:
         with asyncio.Runner() as runner:
             yield AsyncRoad(opened, runner)
-            if hasattr(opened, "aclose"):
-                runner.run(opened.aclose())
+            runner.run(leave_loop(opened))
+
+
+@pytest.fixture
+def at_once():
+    """Run many calls of a store as tasks of one loop."""
+
+    async def gather(store, calls):
+        try:
+            return await asyncio.gather(*calls)
+        finally:
+            await leave_loop(store)
+
+    return lambda store, calls: asyncio.run(gather(store, calls))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What every store promises, each promise once, on every backend and on both roads."""
 
-import asyncio
 import threading
 
 import pytest
@@ -447,13 +446,9 @@ class TestKept:
                 thread.join()
             assert (got.count(b"v"), got.count(None)) == (1, 7), round_
 
-    def test_of_many_adders_one_is_told_so(self, backend):
+    def test_of_many_adders_one_is_told_so(self, backend, at_once):
         store = backend.open()
-
-        async def race():
-            return await asyncio.gather(*(store.aadd("k", str(i).encode(), 60) for i in range(30)))
-
-        assert sum(asyncio.run(race())) == 1
+        assert sum(at_once(store, [store.aadd("k", str(i).encode(), 60) for i in range(30)])) == 1
 
     def test_prune_keeps_what_lives(self, store, backend):
         store.put("short", b"v", 60)
@@ -481,13 +476,10 @@ class TestTogether:
             thread.join()
         assert len(admitted) == 50
 
-    def test_exact_under_tasks(self, backend, charge):
+    def test_exact_under_tasks(self, backend, charge, at_once):
         store = backend.open()
-
-        async def race():
-            return await asyncio.gather(*(store.areserve([charge(max=50)]) for _ in range(300)))
-
-        assert sum(isinstance(answer, Reservation) for answer in asyncio.run(race())) == 50
+        answers = at_once(store, [store.areserve([charge(max=50)]) for _ in range(300)])
+        assert sum(isinstance(answer, Reservation) for answer in answers) == 50
 
     def test_closing_loses_nothing(self, backend, charge):
         store = backend.open()
