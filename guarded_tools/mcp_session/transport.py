@@ -76,7 +76,7 @@ class StdioServer:
 class HttpServer:
     """A server behind an address, spoken to over streamable HTTP. ``headers`` go with every request."""
 
-    url: str
+    url: str = field(repr=False)  # many carry a key
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 
 from langchain_core.tools import tool
 
+from guarded_tools.mcp_session import HttpServer, StdioServer
 from guarded_tools.values import Verdict
 
 
@@ -24,3 +25,9 @@ def test_an_edit_that_the_tool_refuses_is_not_quoted(make_guard: Any, tmp_path: 
     assert "DENIED" in said
     assert "amount: Input should be a valid integer" in said
     assert "1970" not in said + (tmp_path / "audit.jsonl").read_text()
+
+
+def test_a_server_shows_no_key_in_whatever_prints_it() -> None:
+    over_http = HttpServer("https://user:hunter2@example.com/mcp?api_key=hunter2", {"Authorization": "Bearer hunter2"})
+    started = StdioServer("npx", ("server", "--token", "hunter2"), {"KEY": "hunter2"})
+    assert "hunter2" not in f"{over_http!r} {started!r}"
