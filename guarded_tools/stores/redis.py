@@ -273,7 +273,9 @@ class RedisStore:
     def _infos(self) -> list[dict[str, Any]]:
         if not self._address.cluster:
             return [self._client.info()]
-        return list(self._client.info(target_nodes=redis.RedisCluster.PRIMARIES).values())
+        told = self._client.info(target_nodes=redis.RedisCluster.PRIMARIES)
+        # Of a single node it is that node's answer, of several, theirs by name.
+        return [told] if "maxmemory_policy" in told else list(told.values())
 
     def _snapshots(self) -> bool:
         try:

@@ -92,9 +92,10 @@ def disk(request):
 class RedisServer:
     """A server of our own, on a free port of this machine."""
 
-    def __init__(self, directory, *options):
+    def __init__(self, directory, *options, tls=False):
         self.directory = directory
         self.options = options
+        self.tls = tls
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -102,7 +103,8 @@ class RedisServer:
         self.start()
 
     def start(self):
-        words = ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", self.directory, "--save", ""]
+        ports = ("--port", 0, "--tls-port", self.port) if self.tls else ("--port", self.port)
+        words = ["redis-server", *ports, "--bind", "127.0.0.1", "--dir", self.directory, "--save", ""]
         self.process = subprocess.Popen(
             [str(word) for word in (*words, *self.options)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -118,10 +120,10 @@ class RedisServer:
         self.process.wait()
 
 
-def start_redis(directory, *options):
+def start_redis(directory, *options, tls=False):
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
-    return RedisServer(directory, *options)
+    return RedisServer(directory, *options, tls=tls)
 
 
 @pytest.fixture(scope="session")
@@ -136,10 +138,10 @@ def own_redis(tmp_path):
     """Start servers that a test may do anything to."""
     servers = []
 
-    def start(*options):
+    def start(*options, tls=False):
         directory = tmp_path / f"redis{len(servers)}"
         directory.mkdir()
-        servers.append(start_redis(directory, *options))
+        servers.append(start_redis(directory, *options, tls=tls))
         return servers[-1]
 
     yield start
