@@ -1,4 +1,4 @@
--- The books of a Redis store: one call of this script is one whole operation.
+-- The books of a Redis store: one run of this script is one whole operation.
 --
 -- KEYS[1] is the state of the namespace, KEYS[2...] the scopes' counters or the kept values; all share one hash tag.
 -- ARGV[1] names the operation, ARGV[2] is the time in microseconds, or '' for the server's own, ARGV[3] the id that the
@@ -6,148 +6,148 @@
 --
 -- The state is a hash: 'id', 'reset' where a person put all counters to zero under that id, and 'halt:<scope>'.
 --
--- A scope is a hash. Its field '' is {last, moved, live_until}; every other field is a counter, {max, used, slots...},
--- a slot being when it frees, how much, and how much of it was given back, oldest first. Times of slots, and last, are
--- less `moved`: a step of the clock changes that one number instead of them all, and no two lives of a scope share it.
+-- A scope is a hash. Its field '' holds when it was last seen, `moved`, until when something is held, and until when the
+-- server keeps it. Every other field is a counter: used, max, then its slots, oldest first, each of them when it frees,
+-- how much, and how much of it was given back. All are doubles, which hold whole numbers below 2^53 exactly. Times in a
+-- scope are less `moved`: a step of the clock changes that one number, and no two lives of a scope share it.
 
-local SLOTS = 64
-local LATE = 10 * 1000000             -- a reading that is older than the last by no more came late
-local GARBAGE_AFTER = 86400 * 1000    -- expiry, in milliseconds past the last need: it follows the server's wall clock
+local LATE = 10 * 1000000         -- a reading that is older than the last by no more came late
+local DAY = 86400 * 1000000
+local HEAD, SLOT = 16, 24         -- bytes
 
-local function clock()
-  if ARGV[2] ~= '' then return tonumber(ARGV[2]) end
+local function server_time()
   local time = redis.call('TIME')
   return time[1] * 1000000 + time[2]
 end
 
-local function head(last, moved, live) return cmsgpack.pack({last, moved, live}) end
+local function clock() return ARGV[2] ~= '' and tonumber(ARGV[2]) or server_time() end
 
-local function open(key, wall, fields, salt)
+local function open(key, wall, fields)
   local found = redis.call('HMGET', key, '', unpack(fields))
   local scope = {key = key, wall = wall, known = found[1] and true, counters = {}, changed = {}}
-  local last, moved, live = wall - salt, salt, 0
-  if found[1] then last, moved, live = unpack(cmsgpack.unpack(found[1])) end
+  local last, moved, live, kept
+  if found[1] then
+    last, moved, live, kept = struct.unpack('<dddd', found[1])
+  else
+    moved = server_time()
+    last, live, kept = wall - moved, 0, 0
+  end
   if wall - moved < last - LATE then
     moved = wall - last
-    scope.stepped = head(last, moved, live)
+    scope.stepped = struct.pack('<dddd', last, moved, live, kept)
   end
-  scope.now, scope.moved, scope.live = math.max(wall - moved, last), moved, live
-  for i, field in ipairs(fields) do
-    if found[i + 1] then scope.counters[field] = cmsgpack.unpack(found[i + 1]) end
-  end
+  scope.now, scope.moved, scope.live, scope.kept = math.max(wall - moved, last), moved, live, kept
+  for i, field in ipairs(fields) do scope.counters[field] = found[i + 1] end
   return scope
 end
 
-local function save(scope)
-  local values = {'', head(scope.now, scope.moved, scope.live)}
-  for field in pairs(scope.changed) do
-    values[#values + 1] = field
-    values[#values + 1] = cmsgpack.pack(scope.counters[field])
+-- What a counter holds now: used, all of it as it is kept, and where in there its first live slot begins.
+local function held(scope, field)
+  local raw = scope.counters[field]
+  if not raw then return 0, '', 1 end
+  local used, first = struct.unpack('<d', raw), HEAD + 1
+  while first < #raw do
+    local frees, amount = struct.unpack('<dd', raw, first)
+    if frees > scope.now then break end
+    used = used - amount
+    first = first + SLOT
   end
-  redis.call('HSET', scope.key, unpack(values))
-  local left = math.max(scope.live - scope.now, 0) / 1000
-  redis.call('PEXPIRE', scope.key, string.format('%.0f', math.ceil(left) + GARBAGE_AFTER))
+  return used, raw, first
 end
 
-local function expire(counter, now)
-  local first = 3
-  while counter[first] and counter[first] <= now do
-    counter[2] = counter[2] - counter[first + 1]
-    first = first + 3
+-- Strings of this size are what an operation costs, so a changed one is made in one go.
+local function change(scope, field, used, max, before, slot, after)
+  scope.counters[field] = struct.pack('<dd', used, max) .. before .. slot .. after
+  scope.changed[field] = true
+end
+
+local function save(scope)
+  -- Expiry follows the server's wall clock, so it comes a day after the last need at the earliest; and seldom.
+  local renew = scope.kept < math.max(scope.live, scope.now) + DAY
+  if renew then scope.kept = math.max(scope.live, scope.now) + 2 * DAY end
+  local values = {'', struct.pack('<dddd', scope.now, scope.moved, scope.live, scope.kept)}
+  for field in pairs(scope.changed) do
+    values[#values + 1] = field
+    values[#values + 1] = scope.counters[field]
   end
-  if first == 3 then return counter end
-  local kept = {counter[1], counter[2]}
-  for i = first, #counter do kept[i - first + 3] = counter[i] end
-  return kept
+  redis.call('HSET', scope.key, unpack(values))
+  if renew then redis.call('PEXPIRE', scope.key, string.format('%.0f', (scope.kept - scope.now) / 1000)) end
 end
 
 -- How long until `amount` fits, from the caller's own reading of the clock; -1 where it never will.
-local function wait(scope, counter, amount, max)
+local function wait(scope, used, raw, first, amount, max)
   if amount > max then return -1 end
-  local missing = counter[2] + amount - max
-  for i = 3, #counter, 3 do
-    missing = missing - counter[i + 1]
-    if missing <= 0 then return counter[i] + scope.moved - scope.wall end
+  local missing = used + amount - max
+  for at = first, #raw, SLOT do
+    local frees, taken = struct.unpack('<dd', raw, at)
+    missing = missing - taken
+    if missing <= 0 then return frees + scope.moved - scope.wall end
   end
   error('a counter does not add up')
 end
 
-local function put(scope, counter, amount, window, aligned)
-  local now = scope.now + scope.moved
-  local frees
+-- Puts an amount into its slot; answers when that frees.
+local function put(scope, field, used, raw, first, amount, max, window, aligned)
+  local now, frees = scope.now + scope.moved
   if aligned then
     frees = (math.floor(now / window) + 1) * window
   else
-    local width = math.max(math.floor(window / SLOTS), 1)
+    local width = math.max(math.floor(window / 64), 1)
     frees = math.ceil(now / width) * width + window
   end
   frees = frees - scope.moved
-  counter[2] = counter[2] + amount
-  local slot = #counter - 2
-  while slot >= 3 and counter[slot] > frees do slot = slot - 3 end
-  if slot >= 3 and counter[slot] == frees then
-    counter[slot + 1] = counter[slot + 1] + amount
-  else
-    for i = #counter, slot + 3, -1 do counter[i + 3] = counter[i] end
-    counter[slot + 3], counter[slot + 4], counter[slot + 5] = frees, amount, 0
-    scope.live = math.max(scope.live, frees)
+  scope.live = math.max(scope.live, frees)
+  local taken, given, from, to = 0, 0, #raw + 1, #raw + 1
+  -- Only a step of the clock leaves slots that free later than a new one.
+  while from > first do
+    local when, already, back = struct.unpack('<ddd', raw, from - SLOT)
+    if when < frees then break end
+    from = from - SLOT
+    if when == frees then
+      taken, given = already, back
+      break
+    end
+    to = from
   end
+  local slot = struct.pack('<ddd', frees, taken + amount, given)
+  change(scope, field, used + amount, max, string.sub(raw, first, from - 1), slot, string.sub(raw, to))
   return frees
 end
 
-local function halted(first, count)
-  if count == 0 then return nil end
-  local names = {}
-  for i = 1, count do names[i] = 'halt:' .. ARGV[first + i - 1] end
-  local found = redis.call('HMGET', KEYS[1], unpack(names))
-  for i = 1, count do
-    if found[i] then return {2, ARGV[first + i - 1], found[i]} end
-  end
-end
-
-local operations = {}
-
--- Opens the scopes of charges, which are `stride` words each from ARGV[first] on: which of KEYS, field, ...
-local function open_all(first, stride, salt)
+-- Opens the scopes of charges, which name a key and a field first.
+local function open_all(charges)
   local wall, fields, scopes = clock(), {}, {}
-  for i = first, #ARGV, stride do
-    local key = tonumber(ARGV[i])
-    fields[key] = fields[key] or {}
-    table.insert(fields[key], ARGV[i + 1])
+  for _, charge in ipairs(charges) do
+    local key = charge[1]
+    if not fields[key] then fields[key] = {} end
+    table.insert(fields[key], charge[2])
   end
-  for key, wanted in pairs(fields) do scopes[key] = open(KEYS[key], wall, wanted, salt) end
+  for key, wanted in pairs(fields) do scopes[key] = open(KEYS[key], wall, wanted) end
   return scopes
 end
 
-local function change(scope, field, counter)
-  scope.counters[field] = counter
-  scope.changed[field] = true
-end
-
--- ARGV: salt, how many names to look up among the halts, these; then the charges: which of KEYS, field, amount, max,
--- window, 1 if aligned. Answers {0, slot...}, {1, which charge, used, wait} or {2, scope, halt}.
+-- ARGV: a JSON of the scopes to look up among the halts, and of charges: key, field, amount, max, window, aligned.
+-- Answers the slots as packed doubles, or {1, which charge, used, wait}, or {2, scope, halt}.
 local function reserve(keep)
-  local names = tonumber(ARGV[5])
-  local stop = halted(6, names)
-  if stop then return stop end
-  local first = 6 + names
-  local scopes = open_all(first, 6, tonumber(ARGV[4]))
-  local answer, worst = {0}, nil
-  for i = first, #ARGV, 6 do
-    local scope, field = scopes[tonumber(ARGV[i])], ARGV[i + 1]
-    local amount, max, window = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
-    local counter = expire(scope.counters[field] or {max, 0}, scope.now)
-    if counter[2] + amount > max then
-      local left = wait(scope, counter, amount, max)
-      if not worst or worst ~= -1 and (left == -1 or left > worst) then
-        worst = left
-        answer = {1, (i - first) / 6, counter[2], left}
-      end
+  local names, charges = unpack(cjson.decode(ARGV[4]))
+  local state = redis.call('HMGET', KEYS[1], 'id', 'reset', unpack(names))
+  if ARGV[3] ~= '' and state[1] ~= ARGV[3] then return {-1, state[1] or '', state[2] or ''} end
+  for i, name in ipairs(names) do
+    if state[i + 2] then return {2, name, state[i + 2]} end
+  end
+  local scopes, slots, worst = open_all(charges), {}, nil
+  for i, charge in ipairs(charges) do
+    local key, field, amount, max, window, aligned = unpack(charge)
+    local scope = scopes[key]
+    local used, raw, first = held(scope, field)
+    if used + amount > max then
+      local left = wait(scope, used, raw, first, amount, max)
+      if not worst or worst[4] ~= -1 and (left == -1 or left > worst[4]) then worst = {1, i - 1, used, left} end
+    elseif amount > 0 then
+      slots[i] = put(scope, field, used, raw, first, amount, max, window, aligned)
     else
-      counter[1] = max
-      local slot = amount > 0 and put(scope, counter, amount, window, ARGV[i + 5] == '1') or 0
-      if not worst then answer[#answer + 1] = slot end
-      change(scope, field, counter)
+      slots[i] = 0
+      change(scope, field, used, max, string.sub(raw, first), '', '')
     end
   end
   for _, scope in pairs(scopes) do
@@ -157,56 +157,68 @@ local function reserve(keep)
       redis.call('HSET', scope.key, '', scope.stepped)
     end
   end
-  return answer
+  return worst or struct.pack('<' .. string.rep('d', #charges), unpack(slots))
 end
 
-function operations.reserve() return reserve(true) end
-function operations.peek() return reserve(false) end
+if ARGV[1] == 'reserve' then return reserve(true) end
+if ARGV[1] == 'peek' then return reserve(false) end
 
--- ARGV: the charges: which of KEYS, field, amount, max, slot. Answers how many were given back.
+local state = redis.call('HMGET', KEYS[1], 'id', 'reset')
+if ARGV[3] ~= '' and state[1] ~= ARGV[3] then return {-1, state[1] or '', state[2] or ''} end
+
+local operations = {}
+
+-- ARGV: a JSON of the charges: key, field, amount, max, slot. Answers how many were given back.
 function operations.refund()
-  local scopes, given = open_all(4, 5, 0), 0
-  for i = 4, #ARGV, 5 do
-    local scope, field = scopes[tonumber(ARGV[i])], ARGV[i + 1]
-    local amount, max, frees = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
-    local counter = scope.counters[field]
-    if scope.known and counter and frees > scope.now then
-      counter = expire(counter, scope.now)
-      local before = 0
-      for slot = 3, #counter, 3 do before = before + counter[slot + 2] end
-      for slot = 3, #counter, 3 do
-        if counter[slot] == frees and counter[slot + 1] >= amount and before + amount <= max then
-          counter[2] = counter[2] - amount
-          counter[slot + 1] = counter[slot + 1] - amount
-          counter[slot + 2] = counter[slot + 2] + amount
-          given = given + 1
-        end
+  local charges = cjson.decode(ARGV[4])
+  local scopes, count = open_all(charges), 0
+  for _, charge in ipairs(charges) do
+    local key, field, amount, max, frees = unpack(charge)
+    local scope = scopes[key]
+    local raw = scope.counters[field]
+    if raw and frees > scope.now then
+      local _, limit = struct.unpack('<dd', raw)
+      local used, _, first = held(scope, field)
+      local given, at = 0, nil
+      for slot = first, #raw, SLOT do
+        local when, taken, back = struct.unpack('<ddd', raw, slot)
+        given = given + back
+        if when == frees and taken >= amount then at = slot end
       end
-      change(scope, field, counter)
+      if at and given + amount <= max then
+        local _, taken, back = struct.unpack('<ddd', raw, at)
+        local slot = struct.pack('<ddd', frees, taken - amount, back + amount)
+        change(scope, field, used - amount, limit, string.sub(raw, first, at - 1), slot, string.sub(raw, at + SLOT))
+        count = count + 1
+      end
     end
   end
   for _, scope in pairs(scopes) do
     if scope.known then save(scope) end
   end
-  return given
+  return count
 end
 
 -- Answers for each counter of KEYS[2]: field, used, max, microseconds until something of it frees; nothing where ARGV[4]
 -- asks only for scopes that hold something and this one holds nothing.
 function operations.usage()
-  local wall = clock()
-  local scope = open(KEYS[2], wall, {}, 0)
+  local scope = open(KEYS[2], clock(), {})
   if not scope.known or (ARGV[4] == '1' and scope.live <= scope.now) then return {} end
-  local all = redis.call('HGETALL', KEYS[2])
-  local answer = {}
+  local all, answer = redis.call('HGETALL', KEYS[2]), {}
   for i = 1, #all, 2 do
     if all[i] ~= '' then
-      local counter = expire(cmsgpack.unpack(all[i + 1]), scope.now)
-      local frees = 0
-      for slot = 3, #counter, 3 do
-        if counter[slot + 1] > 0 then frees = counter[slot] + scope.moved - wall break end
+      scope.counters[all[i]] = all[i + 1]
+      local _, max = struct.unpack('<dd', all[i + 1])
+      local used, raw, first = held(scope, all[i])
+      local left = 0
+      for at = first, #raw, SLOT do
+        local frees, taken = struct.unpack('<dd', raw, at)
+        if taken > 0 then
+          left = frees + scope.moved - scope.wall
+          break
+        end
       end
-      for _, value in ipairs({all[i], counter[2], counter[1], frees}) do answer[#answer + 1] = value end
+      for _, value in ipairs({all[i], used, max, left}) do answer[#answer + 1] = value end
     end
   end
   return answer
@@ -214,11 +226,12 @@ end
 
 -- Forgets KEYS[2] if it holds nothing.
 function operations.prune()
-  local scope = open(KEYS[2], clock(), {}, 0)
+  local scope = open(KEYS[2], clock(), {})
   if not scope.known or scope.live > scope.now then return 0 end
   return redis.call('DEL', KEYS[2])
 end
 
+-- ARGV: scope, reason.
 function operations.halt()
   local known = redis.call('HGET', KEYS[1], 'halt:' .. ARGV[4])
   local since = known and string.match(known, '^(%d+):') or string.format('%.0f', clock())
@@ -250,7 +263,7 @@ function operations.keep()
   else
     local ttl = tonumber(ARGV[6])
     local kept = string.format('%.0f:', now + ttl) .. ARGV[5]
-    redis.call('SET', KEYS[3], kept, 'PX', string.format('%.0f', math.ceil(ttl / 1000) + GARBAGE_AFTER))
+    redis.call('SET', KEYS[3], kept, 'PX', string.format('%.0f', math.ceil((ttl + DAY) / 1000)))
   end
   redis.call('ZADD', KEYS[2], 0, ARGV[4])
   return 1
@@ -269,8 +282,7 @@ end
 
 -- KEYS[3...] are the values of the names in ARGV[4...]: answers those that live, and drops the names of the others.
 function operations.sift()
-  local now = clock()
-  local answer = {}
+  local now, answer = clock(), {}
   for i = 4, #ARGV do
     local value = live(redis.call('GET', KEYS[i - 1]), now)
     answer[#answer + 1] = value
@@ -282,6 +294,4 @@ function operations.sift()
   return answer
 end
 
-local state = redis.call('HMGET', KEYS[1], 'id', 'reset')
-if ARGV[3] ~= '' and state[1] ~= ARGV[3] then return {-1, state[1] or '', state[2] or ''} end
 return operations[ARGV[1]]()

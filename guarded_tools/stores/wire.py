@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import random
+import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from guarded_tools.errors import StoreError
@@ -16,6 +18,9 @@ R = TypeVar("R")
 
 # Lua counts in doubles: beyond this they skip whole numbers.
 _MOST = 2**53
+# Calls whose words are remembered: an agent's calls are much alike.
+_REMEMBERED = 1024
+_DOUBLE = struct.Struct("<d")
 
 HALT = b"halt:"
 RESET = b"reset"
@@ -37,6 +42,7 @@ class Wire:
     def __init__(self, namespace: str, clock: ReadClock | None) -> None:
         self._tag = b"{%b}:" % to_bytes(namespace)
         self._clock = clock
+        self._say = lru_cache(maxsize=_REMEMBERED)(self._put_into_words)
         self.state = self._tag + b"state"
         self.names = self._tag + b"names"
         self.scopes = self._tag + b"scope:"
@@ -56,51 +62,50 @@ class Wire:
     def _take(
         self, operation: bytes, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
     ) -> Request[Reservation | Full | Halted]:
-        places: dict[str, int] = {}
-        keys = [self.state]
-        said: list[object] = []
         for charge in charges:
-            scope, _, amount, limit, _, _, _, align, _ = charge
-            if type(amount) is not int or amount < 0 or limit >= _MOST or charge.window < 1:
+            if type(charge.amount) is not int or charge.amount < 0 or charge.max >= _MOST or charge.window < 1:
                 raise StoreError(f"not an amount, a limit and a window that can be counted: {charge!r}")
-            if scope not in places:
-                keys.append(self.scope(scope))
-                places[scope] = len(keys)
-            said += (
-                places[scope],
-                _field(charge),
-                min(amount, _MOST),
-                limit,
-                charge.window * SECOND,
-                int(align == "utc"),
-            )
-        # One salt a call is enough: it only has to differ between two lives of a scope.
-        stops = dict.fromkeys(("global", *scopes, *places))
-        words = [random.getrandbits(50), len(stops), *map(to_bytes, stops), *said]
+        keys, said = self._say(tuple(charges), tuple(scopes))
 
         def meaning(answer: Any) -> Reservation | Full | Halted:
-            kind, *rest = answer
-            if kind == 0:
-                return reserved(charges, rest)
-            if kind == 1:
-                which, used, wait = rest
+            if isinstance(answer, bytes):
+                return reserved(charges, [int(slot) for (slot,) in _DOUBLE.iter_unpack(answer)])
+            if answer[0] == 1:
+                _, which, used, wait = answer
                 return Full(charges[which], used, None if wait < 0 else wait / SECOND)
-            return to_halted(*rest)
+            return to_halted(*answer[1:])
 
-        return Request(operation, self._now(now), keys, words, meaning)
+        return Request(operation, self._now(now), keys, (said,), meaning)
+
+    def _put_into_words(self, charges: tuple[Charge, ...], scopes: tuple[str, ...]) -> tuple[list[bytes], bytes]:
+        """Write what does not change from one call to the next like it."""
+        keys, places = self._places(charges)
+        names = [f"halt:{scope}" for scope in dict.fromkeys(("global", *scopes, *places))]
+        taken = [
+            (places[of], _field(charge), min(amount, _MOST), limit, window * SECOND, align == "utc")
+            for charge in charges
+            for of, _, amount, limit, window, _, _, align, _ in (charge,)
+        ]
+        return keys, _json([names, taken])
+
+    def _places(self, charges: Iterable[Charge]) -> tuple[list[bytes], dict[str, int]]:
+        keys = [self.state]
+        places: dict[str, int] = {}
+        for charge in charges:
+            if charge.scope not in places:
+                keys.append(self.scope(charge.scope))
+                places[charge.scope] = len(keys)
+        return keys, places
 
     def refund(self, reservation: Reservation, now: float | None) -> Request[int]:
         """Give back what may be given back."""
-        keys = [self.state]
-        places: dict[str, int] = {}
-        words: list[object] = []
-        for charge, slot in zip(reservation.charges, reservation.slots, strict=True):
-            if charge.refundable and charge.amount:
-                if charge.scope not in places:
-                    keys.append(self.scope(charge.scope))
-                    places[charge.scope] = len(keys)
-                words += (places[charge.scope], _field(charge), charge.amount, charge.max, slot)
-        return Request(b"refund", self._now(now), keys, words, int)
+        keys, places = self._places(reservation.charges)
+        given = [
+            (places[charge.scope], _field(charge), charge.amount, charge.max, slot)
+            for charge, slot in zip(reservation.charges, reservation.slots, strict=True)
+            if charge.refundable and charge.amount
+        ]
+        return Request(b"refund", self._now(now), keys, [_json(given)], int)
 
     def usage(self, scope: str, now: float | None, *, idle_too: bool) -> Request[list[Usage]]:
         """List the counters of a scope."""
@@ -175,12 +180,12 @@ def names_range(prefix: str) -> tuple[bytes, bytes]:
 def to_halted(scope: bytes, halt: bytes) -> Halted:
     """Read a halt."""
     since, _, reason = halt.partition(b":")
-    return Halted(to_text(scope), to_text(reason), int(since) / SECOND)
+    return Halted(to_text(scope.removeprefix(HALT)), to_text(reason), int(since) / SECOND)
 
 
 def halts_in(state: Mapping[bytes, bytes]) -> list[Halted]:
     """List the halts in the state of a namespace, oldest first."""
-    halts = (to_halted(field[len(HALT) :], halt) for field, halt in state.items() if field.startswith(HALT))
+    halts = (to_halted(field, halt) for field, halt in state.items() if field.startswith(HALT))
     return sorted(halts, key=lambda halted: halted.since)
 
 
@@ -194,8 +199,12 @@ def to_text(data: bytes) -> str:
     return data.decode("utf-8", "surrogatepass")
 
 
-def _field(charge: Charge) -> bytes:
-    return to_bytes(f"{charge.window}:{charge.align}:{charge.counter}")
+def _field(charge: Charge) -> str:
+    return f"{charge.window}:{charge.align}:{charge.counter}"
+
+
+def _json(value: object) -> bytes:
+    return to_bytes(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def _same(answer: Any) -> Any:
