@@ -59,6 +59,7 @@ def at_terminal(env, *answers):
         COMMAND[0], COMMAND[1:], env={**env, "TERM": "xterm"}, encoding="utf-8", timeout=60, dimensions=(50, 120)
     )
     for answer in answers:
+        child.expect("A tool call waits for you")
         child.expect("your answer.*> ")
         child.send(f"{answer}\r")
     child.expect(pexpect.EOF)
