@@ -7,36 +7,40 @@
 -- The state is a hash: 'id', 'reset' where a person put all counters to zero under that id, and 'halt:<scope>'.
 --
 -- A scope is a hash. Its field '' holds when it was last seen, `moved`, until when something is held, and until when the
--- server keeps it. Every other field is a counter: used, max, then its slots, oldest first, each of them when it frees,
--- how much, and how much of it was given back. All are doubles, which hold whole numbers below 2^53 exactly. Times in a
--- scope are less `moved`: a step of the clock changes that one number, and no two lives of a scope share it.
+-- server keeps it. Every other field is a counter: used, max, then its slots, oldest first, each of them when it frees
+-- and how much. What was given back of a slot is a negative amount right before it. All are doubles, which hold whole
+-- numbers below 2^53 exactly. Times in a scope are less `moved`: a step of the clock changes that one number, and no two
+-- lives of a scope share it.
+
+local call, read, pack, sub, format = redis.call, struct.unpack, struct.pack, string.sub, string.format
+local floor, ceil, max_of = math.floor, math.ceil, math.max
 
 local LATE = 10 * 1000000         -- a reading that is older than the last by no more came late
 local DAY = 86400 * 1000000
-local HEAD, SLOT = 16, 24         -- bytes
+local HEAD, SLOT = 16, 16         -- bytes
 
 local function server_time()
-  local time = redis.call('TIME')
+  local time = call('TIME')
   return time[1] * 1000000 + time[2]
 end
 
 local function clock() return ARGV[2] ~= '' and tonumber(ARGV[2]) or server_time() end
 
 local function open(key, wall, fields)
-  local found = redis.call('HMGET', key, '', unpack(fields))
+  local found = call('HMGET', key, '', unpack(fields))
   local scope = {key = key, wall = wall, known = found[1] and true, counters = {}, changed = {}}
   local last, moved, live, kept
   if found[1] then
-    last, moved, live, kept = struct.unpack('<dddd', found[1])
+    last, moved, live, kept = read('<dddd', found[1])
   else
     moved = server_time()
     last, live, kept = wall - moved, 0, 0
   end
   if wall - moved < last - LATE then
     moved = wall - last
-    scope.stepped = struct.pack('<dddd', last, moved, live, kept)
+    scope.stepped = pack('<dddd', last, moved, live, kept)
   end
-  scope.now, scope.moved, scope.live, scope.kept = math.max(wall - moved, last), moved, live, kept
+  scope.now, scope.moved, scope.live, scope.kept = max_of(wall - moved, last), moved, live, kept
   for i, field in ipairs(fields) do scope.counters[field] = found[i + 1] end
   return scope
 end
@@ -45,9 +49,9 @@ end
 local function held(scope, field)
   local raw = scope.counters[field]
   if not raw then return 0, '', 1 end
-  local used, first = struct.unpack('<d', raw), HEAD + 1
+  local used, first = read('<d', raw), HEAD + 1
   while first < #raw do
-    local frees, amount = struct.unpack('<dd', raw, first)
+    local frees, amount = read('<dd', raw, first)
     if frees > scope.now then break end
     used = used - amount
     first = first + SLOT
@@ -57,21 +61,21 @@ end
 
 -- Strings of this size are what an operation costs, so a changed one is made in one go.
 local function change(scope, field, used, max, before, slot, after)
-  scope.counters[field] = struct.pack('<dd', used, max) .. before .. slot .. after
+  scope.counters[field] = pack('<dd', used, max) .. before .. slot .. after
   scope.changed[field] = true
 end
 
 local function save(scope)
   -- Expiry follows the server's wall clock, so it comes a day after the last need at the earliest; and seldom.
-  local renew = scope.kept < math.max(scope.live, scope.now) + DAY
-  if renew then scope.kept = math.max(scope.live, scope.now) + 2 * DAY end
-  local values = {'', struct.pack('<dddd', scope.now, scope.moved, scope.live, scope.kept)}
+  local renew = scope.kept < max_of(scope.live, scope.now) + DAY
+  if renew then scope.kept = max_of(scope.live, scope.now) + 2 * DAY end
+  local values = {'', pack('<dddd', scope.now, scope.moved, scope.live, scope.kept)}
   for field in pairs(scope.changed) do
     values[#values + 1] = field
     values[#values + 1] = scope.counters[field]
   end
-  redis.call('HSET', scope.key, unpack(values))
-  if renew then redis.call('PEXPIRE', scope.key, string.format('%.0f', (scope.kept - scope.now) / 1000)) end
+  call('HSET', scope.key, unpack(values))
+  if renew then call('PEXPIRE', scope.key, format('%.0f', (scope.kept - scope.now) / 1000)) end
 end
 
 -- How long until `amount` fits, from the caller's own reading of the clock; -1 where it never will.
@@ -79,7 +83,7 @@ local function wait(scope, used, raw, first, amount, max)
   if amount > max then return -1 end
   local missing = used + amount - max
   for at = first, #raw, SLOT do
-    local frees, taken = struct.unpack('<dd', raw, at)
+    local frees, taken = read('<dd', raw, at)
     missing = missing - taken
     if missing <= 0 then return frees + scope.moved - scope.wall end
   end
@@ -90,27 +94,27 @@ end
 local function put(scope, field, used, raw, first, amount, max, window, aligned)
   local now, frees = scope.now + scope.moved
   if aligned then
-    frees = (math.floor(now / window) + 1) * window
+    frees = (floor(now / window) + 1) * window
   else
-    local width = math.max(math.floor(window / 64), 1)
-    frees = math.ceil(now / width) * width + window
+    local width = max_of(floor(window / 64), 1)
+    frees = ceil(now / width) * width + window
   end
   frees = frees - scope.moved
-  scope.live = math.max(scope.live, frees)
-  local taken, given, from, to = 0, 0, #raw + 1, #raw + 1
+  scope.live = max_of(scope.live, frees)
+  local taken, from, to = 0, #raw + 1, #raw + 1
   -- Only a step of the clock leaves slots that free later than a new one.
   while from > first do
-    local when, already, back = struct.unpack('<ddd', raw, from - SLOT)
+    local when, already = read('<dd', raw, from - SLOT)
     if when < frees then break end
     from = from - SLOT
     if when == frees then
-      taken, given = already, back
+      taken = already
       break
     end
     to = from
   end
-  local slot = struct.pack('<ddd', frees, taken + amount, given)
-  change(scope, field, used + amount, max, string.sub(raw, first, from - 1), slot, string.sub(raw, to))
+  local slot = pack('<dd', frees, taken + amount)
+  change(scope, field, used + amount, max, sub(raw, first, from - 1), slot, sub(raw, to))
   return frees
 end
 
@@ -127,10 +131,10 @@ local function open_all(charges)
 end
 
 -- ARGV: a JSON of the scopes to look up among the halts, and of charges: key, field, amount, max, window, aligned.
--- Answers the slots as packed doubles, or {1, which charge, used, wait}, or {2, scope, halt}.
+-- Answers the slots as packed whole numbers, or {1, which charge, used, wait}, or {2, scope, halt}.
 local function reserve(keep)
   local names, charges = unpack(cjson.decode(ARGV[4]))
-  local state = redis.call('HMGET', KEYS[1], 'id', 'reset', unpack(names))
+  local state = call('HMGET', KEYS[1], 'id', 'reset', unpack(names))
   if ARGV[3] ~= '' and state[1] ~= ARGV[3] then return {-1, state[1] or '', state[2] or ''} end
   for i, name in ipairs(names) do
     if state[i + 2] then return {2, name, state[i + 2]} end
@@ -147,23 +151,23 @@ local function reserve(keep)
       slots[i] = put(scope, field, used, raw, first, amount, max, window, aligned)
     else
       slots[i] = 0
-      change(scope, field, used, max, string.sub(raw, first), '', '')
+      change(scope, field, used, max, sub(raw, first), '', '')
     end
   end
   for _, scope in pairs(scopes) do
     if keep and not worst then
       save(scope)
     elseif scope.stepped then
-      redis.call('HSET', scope.key, '', scope.stepped)
+      call('HSET', scope.key, '', scope.stepped)
     end
   end
-  return worst or struct.pack('<' .. string.rep('d', #charges), unpack(slots))
+  return worst or pack('<' .. string.rep('i8', #charges), unpack(slots))
 end
 
 if ARGV[1] == 'reserve' then return reserve(true) end
 if ARGV[1] == 'peek' then return reserve(false) end
 
-local state = redis.call('HMGET', KEYS[1], 'id', 'reset')
+local state = call('HMGET', KEYS[1], 'id', 'reset')
 if ARGV[3] ~= '' and state[1] ~= ARGV[3] then return {-1, state[1] or '', state[2] or ''} end
 
 local operations = {}
@@ -177,18 +181,17 @@ function operations.refund()
     local scope = scopes[key]
     local raw = scope.counters[field]
     if raw and frees > scope.now then
-      local _, limit = struct.unpack('<dd', raw)
+      local _, limit = read('<dd', raw)
       local used, _, first = held(scope, field)
-      local given, at = 0, nil
+      local given, left, at = 0, 0, nil
       for slot = first, #raw, SLOT do
-        local when, taken, back = struct.unpack('<ddd', raw, slot)
-        given = given + back
-        if when == frees and taken >= amount then at = slot end
+        local when, taken = read('<dd', raw, slot)
+        if taken < 0 then given = given - taken end
+        if when == frees then at, left = at or slot, left + taken end
       end
-      if at and given + amount <= max then
-        local _, taken, back = struct.unpack('<ddd', raw, at)
-        local slot = struct.pack('<ddd', frees, taken - amount, back + amount)
-        change(scope, field, used - amount, limit, string.sub(raw, first, at - 1), slot, string.sub(raw, at + SLOT))
+      if at and amount <= left and given + amount <= max then
+        local back = pack('<dd', frees, -amount)
+        change(scope, field, used - amount, limit, sub(raw, first, at - 1), back, sub(raw, at))
         count = count + 1
       end
     end
@@ -204,16 +207,17 @@ end
 function operations.usage()
   local scope = open(KEYS[2], clock(), {})
   if not scope.known or (ARGV[4] == '1' and scope.live <= scope.now) then return {} end
-  local all, answer = redis.call('HGETALL', KEYS[2]), {}
+  local all, answer = call('HGETALL', KEYS[2]), {}
   for i = 1, #all, 2 do
     if all[i] ~= '' then
       scope.counters[all[i]] = all[i + 1]
-      local _, max = struct.unpack('<dd', all[i + 1])
+      local _, max = read('<dd', all[i + 1])
       local used, raw, first = held(scope, all[i])
-      local left = 0
+      local left, sum = 0, 0
       for at = first, #raw, SLOT do
-        local frees, taken = struct.unpack('<dd', raw, at)
-        if taken > 0 then
+        local frees, taken = read('<dd', raw, at)
+        sum = sum + taken
+        if sum > 0 then
           left = frees + scope.moved - scope.wall
           break
         end
@@ -228,21 +232,21 @@ end
 function operations.prune()
   local scope = open(KEYS[2], clock(), {})
   if not scope.known or scope.live > scope.now then return 0 end
-  return redis.call('DEL', KEYS[2])
+  return call('DEL', KEYS[2])
 end
 
 -- ARGV: scope, reason.
 function operations.halt()
-  local known = redis.call('HGET', KEYS[1], 'halt:' .. ARGV[4])
-  local since = known and string.match(known, '^(%d+):') or string.format('%.0f', clock())
-  redis.call('HSET', KEYS[1], 'halt:' .. ARGV[4], since .. ':' .. ARGV[5])
+  local known = call('HGET', KEYS[1], 'halt:' .. ARGV[4])
+  local since = known and string.match(known, '^(%d+):') or format('%.0f', clock())
+  call('HSET', KEYS[1], 'halt:' .. ARGV[4], since .. ':' .. ARGV[5])
   return 1
 end
 
 -- Gives the state an id, ARGV[4], unless it has one; answers which it has.
 function operations.hello()
-  redis.call('HSETNX', KEYS[1], 'id', ARGV[4])
-  return redis.call('HGET', KEYS[1], 'id')
+  call('HSETNX', KEYS[1], 'id', ARGV[4])
+  return call('HGET', KEYS[1], 'id')
 end
 
 -- Kept values are 'when it expires:value', 0 for never. KEYS[2] lists their names, KEYS[3] is the value.
@@ -250,33 +254,33 @@ end
 local function live(kept, now)
   if not kept then return false end
   local colon = string.find(kept, ':', 1, true)
-  local expires = tonumber(string.sub(kept, 1, colon - 1))
-  return (expires == 0 or expires > now) and string.sub(kept, colon + 1)
+  local expires = tonumber(sub(kept, 1, colon - 1))
+  return (expires == 0 or expires > now) and sub(kept, colon + 1)
 end
 
 -- ARGV: name, value, time to live in microseconds or '', 1 to keep only where nothing is held.
 function operations.keep()
   local now = clock()
-  if ARGV[7] == '1' and live(redis.call('GET', KEYS[3]), now) then return 0 end
+  if ARGV[7] == '1' and live(call('GET', KEYS[3]), now) then return 0 end
   if ARGV[6] == '' then
-    redis.call('SET', KEYS[3], '0:' .. ARGV[5])
+    call('SET', KEYS[3], '0:' .. ARGV[5])
   else
     local ttl = tonumber(ARGV[6])
-    local kept = string.format('%.0f:', now + ttl) .. ARGV[5]
-    redis.call('SET', KEYS[3], kept, 'PX', string.format('%.0f', math.ceil((ttl + DAY) / 1000)))
+    local kept = format('%.0f:', now + ttl) .. ARGV[5]
+    call('SET', KEYS[3], kept, 'PX', format('%.0f', ceil((ttl + DAY) / 1000)))
   end
-  redis.call('ZADD', KEYS[2], 0, ARGV[4])
+  call('ZADD', KEYS[2], 0, ARGV[4])
   return 1
 end
 
 function operations.get()
-  return live(redis.call('GET', KEYS[3]), clock())
+  return live(call('GET', KEYS[3]), clock())
 end
 
 function operations.take()
-  local value = live(redis.call('GET', KEYS[3]), clock())
-  redis.call('DEL', KEYS[3])
-  redis.call('ZREM', KEYS[2], ARGV[4])
+  local value = live(call('GET', KEYS[3]), clock())
+  call('DEL', KEYS[3])
+  call('ZREM', KEYS[2], ARGV[4])
   return value
 end
 
@@ -284,11 +288,11 @@ end
 function operations.sift()
   local now, answer = clock(), {}
   for i = 4, #ARGV do
-    local value = live(redis.call('GET', KEYS[i - 1]), now)
+    local value = live(call('GET', KEYS[i - 1]), now)
     answer[#answer + 1] = value
     if not value then
-      redis.call('DEL', KEYS[i - 1])
-      redis.call('ZREM', KEYS[2], ARGV[i])
+      call('DEL', KEYS[i - 1])
+      call('ZREM', KEYS[2], ARGV[i])
     end
   end
   return answer

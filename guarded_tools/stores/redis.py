@@ -214,7 +214,7 @@ class RedisStore:
 
     def _moved_on(self, answer: object) -> bool:
         """Whether the state is another one by now that may be used; the request has to be sent again then."""
-        if not (isinstance(answer, list) and answer and answer[0] == -1):
+        if type(answer) is not list or not answer or answer[0] != -1:
             return False
         _, self_id, reset = answer
         lost = f"counters on {self._address.name} were lost: the server does not know the state any more"

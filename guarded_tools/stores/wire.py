@@ -20,7 +20,6 @@ R = TypeVar("R")
 _MOST = 2**53
 # Calls whose words are remembered: an agent's calls are much alike.
 _REMEMBERED = 1024
-_DOUBLE = struct.Struct("<d")
 
 HALT = b"halt:"
 RESET = b"reset"
@@ -69,7 +68,7 @@ class Wire:
 
         def meaning(answer: Any) -> Reservation | Full | Halted:
             if isinstance(answer, bytes):
-                return reserved(charges, [int(slot) for (slot,) in _DOUBLE.iter_unpack(answer)])
+                return reserved(charges, struct.unpack(f"<{len(answer) // 8}q", answer))
             if answer[0] == 1:
                 _, which, used, wait = answer
                 return Full(charges[which], used, None if wait < 0 else wait / SECOND)
