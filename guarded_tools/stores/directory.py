@@ -169,6 +169,14 @@ class StateDirectory:
         self._mark(Marker(store, "lost", reason=reason))
         raise StateLost(_lost(self.path, reason))
 
+    def damaged(self, reason: str) -> None:
+        """Make everyone refuse until an explicit reset, unless that came already. Call it under :meth:`alone`."""
+        marker = self._marker()
+        if marker and marker.state != "lost" and self._store in {"", marker.store}:
+            self.lose(marker.store, f"the database is damaged ({reason})")
+        if marker is None:
+            self.lose(self._store, f"the database is damaged ({reason})")
+
     def clear(self) -> None:
         """Remove the database, so that whoever enters next, or is in it now, makes a new one."""
         with self.alone():

@@ -21,7 +21,7 @@ from typing import ParamSpec, TypeVar
 from diskcache import Timeout
 
 from guarded_tools.errors import StoreError
-from guarded_tools.stores.database import Database, is_busy
+from guarded_tools.stores.database import Database, is_busy, is_damaged
 from guarded_tools.stores.directory import Replaced
 
 P = ParamSpec("P")
@@ -101,13 +101,7 @@ class Turns:
             database.close()
             raise _Busy from None
         except (Timeout, sqlite3.Error) as error:
-            # diskcache says Timeout for whatever keeps a transaction from beginning.
-            cause = error.__context__ if isinstance(error, Timeout) else error
-            if not isinstance(error, Timeout) or not is_busy(cause):
-                database.drop_cache()
-            if is_busy(cause):
-                raise _Busy from None
-            raise StoreError(f"the counters in {database.path} cannot be used: {cause}") from error
+            raise self._account_for(error) from error
         except (OSError, ValueError, TypeError, OverflowError, IndexError) as error:
             database.drop_cache()
             raise StoreError(f"the counters in {database.path} cannot be used: {error}") from error
@@ -115,6 +109,18 @@ class Turns:
             # Interrupted anywhere: whatever was begun must neither stay open nor be taken for done.
             database.drop_cache()
             raise
+
+    def _account_for(self, error: Exception) -> Exception:
+        # diskcache says Timeout for whatever keeps a transaction from beginning.
+        database, cause = self._database, error.__context__ if isinstance(error, Timeout) else error
+        if is_damaged(cause):
+            database.lose(str(cause))
+            return _Busy()  # somebody reset it meanwhile
+        if not isinstance(error, Timeout) or not is_busy(cause):
+            database.drop_cache()
+        if is_busy(cause):
+            return _Busy()
+        return StoreError(f"the counters in {database.path} cannot be used: {cause}")
 
 
 def _nothing() -> None:

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -482,3 +483,55 @@ def test_clock_steps(path, size, reopen, backend):
     # And no more is denied than that: the whole time could have held this many.
     assert len(admitted) > 0.8 * LIMIT * (clock.boot - 5_000) / 61
     store.close()
+
+
+def _flip(counters, dice):
+    file = counters / "cache.db"
+    data = bytearray(file.read_bytes())
+    data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+    file.write_bytes(data)
+
+
+def _swap_pages(counters, dice):
+    file = counters / "cache.db"
+    data = file.read_bytes()
+    one, other = (dice.randrange(len(data)) // 4096 * 4096 for _ in range(2))
+    file.write_bytes(data[:one] + data[other : other + 4096] + data[one + 4096 :])
+
+
+@pytest.mark.parametrize("damage", [_flip, _swap_pages])
+def test_a_bit_that_flips_or_a_page_in_the_wrong_place(tmp_path, damage):
+    """SQLite notices neither where it strikes an index: the counter would not be found, and start at zero."""
+    charges = [Charge(f"session:{n}", "calls", 1, 3, 3600, "/limits") for n in range(40)]
+    store = DiskStore(tmp_path / "whole")
+    for charge in charges:
+        for _ in range(3):
+            store.reserve([charge])
+    store.close()
+    dice, told = random.Random(3), Counter()
+    for n in range(150):
+        path = shutil.copytree(tmp_path / "whole", tmp_path / str(n))
+        damage(path / "counters", dice)
+        try:
+            store = DiskStore(path)
+            answers = [type(store.reserve([charge])) for charge in charges]
+            store.close()
+        except StoreError:
+            answers = [StoreError]
+        told["over" if Reservation in answers else answers[0].__name__] += 1
+    print(f"{damage.__name__}: directories {sum(told.values())}, limit 3 in 40 sessions, {dict(told)}")
+    assert "over" not in told
+    assert told["StoreError"] > 10
+
+
+def test_what_is_damaged_can_be_reset(path, counters, opened):
+    """As the message says; and until then it stays refused, for those who have it open as well."""
+    opened(path).reserve([charge()])
+    run("fill_and_die", path, LIMIT)
+    _garble("cache.db", 0, 200)(counters)
+    _delete("cache.db-wal")(counters)
+    for _ in range(2):
+        with pytest.raises(StateLost, match="reset --confirm"):
+            opened(path)
+    start_over(path)
+    assert isinstance(opened(path).reserve([charge()]), Reservation)
