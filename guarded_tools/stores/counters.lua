@@ -28,7 +28,7 @@ local function clock() return ARGV[2] ~= '' and tonumber(ARGV[2]) or server_time
 
 local function open(key, wall, fields)
   local found = call('HMGET', key, '', unpack(fields))
-  local scope = {key = key, wall = wall, known = found[1] and true, counters = {}, changed = {}}
+  local scope = {key = key, wall = wall, known = found[1] and true, counters = {}, words = {}}
   local last, moved, live, kept
   if found[1] then
     last, moved, live, kept = read('<dddd', found[1])
@@ -61,20 +61,17 @@ end
 
 -- Strings of this size are what an operation costs, so a changed one is made in one go.
 local function change(scope, field, used, max, before, slot, after)
-  scope.counters[field] = pack('<dd', used, max) .. before .. slot .. after
-  scope.changed[field] = true
+  local raw, words = pack('<dd', used, max) .. before .. slot .. after, scope.words
+  scope.counters[field] = raw
+  words[#words + 1] = field
+  words[#words + 1] = raw
 end
 
 local function save(scope)
   -- Expiry follows the server's wall clock, so it comes a day after the last need at the earliest; and seldom.
   local renew = scope.kept < max_of(scope.live, scope.now) + DAY
   if renew then scope.kept = max_of(scope.live, scope.now) + 2 * DAY end
-  local values = {'', pack('<dddd', scope.now, scope.moved, scope.live, scope.kept)}
-  for field in pairs(scope.changed) do
-    values[#values + 1] = field
-    values[#values + 1] = scope.counters[field]
-  end
-  call('HSET', scope.key, unpack(values))
+  call('HSET', scope.key, '', pack('<dddd', scope.now, scope.moved, scope.live, scope.kept), unpack(scope.words))
   if renew then call('PEXPIRE', scope.key, format('%.0f', (scope.kept - scope.now) / 1000)) end
 end
 

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import re
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -21,7 +21,17 @@ from guarded_tools.errors import StateLost, StoreError
 from guarded_tools.stores.address import Address
 from guarded_tools.stores.clock import ReadClock
 from guarded_tools.stores.kept import busiest_first, check_scope
-from guarded_tools.stores.wire import HALT, RESET, Request, Wire, halts_in, names_range, to_bytes, to_text
+from guarded_tools.stores.wire import (
+    HALT,
+    RESET,
+    Request,
+    Wire,
+    halts_in,
+    is_elsewhere,
+    names_range,
+    to_bytes,
+    to_text,
+)
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 R = TypeVar("R")
@@ -31,8 +41,9 @@ log = logging.getLogger("guarded_tools")
 _SCRIPT = files("guarded_tools.stores").joinpath("counters.lua").read_text(encoding="utf-8")
 _SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _PAGE = 500
-# Of one process, or of one event loop; callers beyond that wait for one to be free.
+# Of one event loop; tasks beyond that wait for one to be free. Each thread has its own while it is calling.
 _CONNECTIONS = 50
+_THREADS = 10_000
 
 
 class RedisStore:
@@ -167,8 +178,10 @@ class RedisStore:
 
     async def ascan(self, prefix: str) -> list[tuple[str, bytes]]:
         """:meth:`scan`, for asyncio."""
-        client = self._aclient()
-        names = await self._arun(client.zrangebylex, self._wire.names, *names_range(prefix))
+        try:
+            names = await self._aclient().zrangebylex(self._wire.names, *names_range(prefix))
+        except (RedisError, OSError) as error:
+            raise self._failed(error) from error
         return [entry for page in _pages(names) for entry in await self._aask(self._wire.sift(page))]
 
     async def aclose(self) -> None:
@@ -188,61 +201,63 @@ class RedisStore:
     # The two drivers. Each request is one round trip, but for the first after the server forgot the script.
 
     def _ask(self, request: Request[R]) -> R:
+        send = self._client.execute_command
         while True:
-            words = self._said(request)
             try:
-                answer = self._run(self._client.evalsha, _SHA, *words)
-            except NoScriptError:
-                answer = self._run(self._client.eval, _SCRIPT, *words)
-            if not self._moved_on(answer):
+                if not self._checked:
+                    self._check()
+                words = self._said(request)
+                try:
+                    answer = send("EVALSHA", _SHA, *words)
+                except NoScriptError:
+                    answer = send("EVAL", _SCRIPT, *words)
+            except (RedisError, OSError) as error:
+                raise self._failed(error) from error
+            if not is_elsewhere(answer):
                 return request.meaning(answer)
+            self._follow(answer)
 
     async def _aask(self, request: Request[R]) -> R:
-        client = self._aclient()
+        send = self._aclient().execute_command
         while True:
-            words = self._said(request)
             try:
-                answer = await self._arun(client.evalsha, _SHA, *words)
-            except NoScriptError:
-                answer = await self._arun(client.eval, _SCRIPT, *words)
-            if not self._moved_on(answer):
+                if not self._checked:
+                    await asyncio.to_thread(self._check)
+                words = self._said(request)
+                try:
+                    answer = await send("EVALSHA", _SHA, *words)
+                except NoScriptError:
+                    answer = await send("EVAL", _SCRIPT, *words)
+            except (RedisError, OSError) as error:
+                raise self._failed(error) from error
+            if not is_elsewhere(answer):
                 return request.meaning(answer)
+            self._follow(answer)
 
     def _said(self, request: Request[Any]) -> Sequence[Any]:
         operation, now, keys, words, _ = request
         return (len(keys), *keys, operation, now, self._id, *words)
 
-    def _moved_on(self, answer: object) -> bool:
-        """Whether the state is another one by now that may be used; the request has to be sent again then."""
-        if type(answer) is not list or not answer or answer[0] != -1:
-            return False
-        _, self_id, reset = answer
+    def _follow(self, answer: Sequence[Any]) -> None:
+        """Go on with the state that is there now, if that may be: nothing is done yet in it.
+
+        Raises:
+            StateLost: it was kept on a disk, so it should not be another one, and nobody reset it.
+        """
+        _, there, reset = answer
         lost = f"counters on {self._address.name} were lost: the server does not know the state any more"
         if self._durable and not reset:
             raise StateLost(f"{lost}. Every call is refused until `guarded-tools reset --confirm`")
         if not reset:
             log.error("%s, and keeps none on disk: they start at zero", lost)
-        self._id = self_id
-        self._checked = bool(self_id)
-        return True
+        self._id = there
+        self._checked = bool(there)
 
     def _run(self, command: Callable[..., Any], *words: Any) -> Any:
         try:
             if not self._checked:
                 self._check()
             return command(*words)
-        except NoScriptError:
-            raise
-        except (RedisError, OSError) as error:
-            raise self._failed(error) from error
-
-    async def _arun(self, command: Callable[..., Awaitable[Any]], *words: Any) -> Any:
-        try:
-            if not self._checked:
-                await asyncio.to_thread(self._check)
-            return await command(*words)
-        except NoScriptError:
-            raise
         except (RedisError, OSError) as error:
             raise self._failed(error) from error
 
@@ -286,18 +301,20 @@ class RedisStore:
 
     def _connect(self, library: Any) -> Any:
         address = self._address
-        options = {
+        options: dict[str, Any] = {
             "socket_timeout": address.timeout,
             "socket_connect_timeout": address.timeout,
             # What was sent may have been counted: sent again it would be counted twice.
             "retry": Retry(NoBackoff(), 0),
-            "max_connections": _CONNECTIONS,
         }
         try:
             if address.cluster:
                 return library.RedisCluster.from_url(address.url, **options)
-            pool = library.BlockingConnectionPool.from_url(address.url, timeout=address.timeout, **options)
-            return library.Redis.from_pool(pool)
+            if library is redis:
+                return redis.Redis.from_url(address.url, max_connections=_THREADS, **options)
+            # Tasks are cheap: a thousand of them must not mean a thousand connections.
+            options |= {"timeout": address.timeout, "max_connections": _CONNECTIONS}
+            return library.Redis.from_pool(library.BlockingConnectionPool.from_url(address.url, **options))
         except (RedisError, OSError, ValueError, TypeError) as error:
             raise self._failed(error) from error
 

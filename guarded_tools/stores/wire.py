@@ -170,6 +170,11 @@ class Wire:
         return b"" if self._clock is None else self._clock().wall
 
 
+def is_elsewhere(answer: object) -> bool:
+    """Whether nothing was done, because the state has another id than the caller knows."""
+    return type(answer) is list and len(answer) > 0 and answer[0] == -1
+
+
 def names_range(prefix: str) -> tuple[bytes, bytes]:
     """Give the ends of all names that begin with a prefix, as ZRANGEBYLEX wants them."""
     start = to_bytes(prefix)
