@@ -14,8 +14,9 @@ from guarded_tools.approvers.visible import plain
 from guarded_tools.audit import audit_path, read
 from guarded_tools.audit.summary import OPEN, CallRow, calls
 from guarded_tools.cli.app import UNREADABLE
-from guarded_tools.cli.options import Grant, Session, State, Url, note, opened, scope_of
+from guarded_tools.cli.options import Grant, Session, State, Url, note, scope_of, store_url
 from guarded_tools.state import state_dir
+from guarded_tools.stores import open_stop_button
 
 
 def halt(
@@ -28,7 +29,7 @@ def halt(
 ) -> None:
     """Refuse every call from now on, in every process and on every machine of this store."""
     scope = scope_of(session, grant) or "global"
-    opened(store, state).halt(scope, reason)
+    open_stop_button(store_url(store, state)).halt(scope, reason)
     note(state, "(halt)", f"halted {scope}: {reason}")
     console = Console()
     console.print(Text(f"Halted: {plain(scope)}. Nothing more is admitted until guarded-tools resume."))
@@ -44,7 +45,7 @@ def halt(
 def resume(*, session: Session = None, grant: Grant = None, state: State = None, store: Url = None) -> None:
     """Release the stop button."""
     scope = scope_of(session, grant) or "global"
-    source = opened(store, state)
+    source = open_stop_button(store_url(store, state))
     if not source.resume(scope):
         held = ", ".join(plain(halted.scope) for halted in source.halts()) or "nothing"
         typer.echo(f"{plain(scope)} was not halted; halted is: {held}", err=True)

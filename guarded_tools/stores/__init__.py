@@ -12,6 +12,14 @@ from guarded_tools.errors import StoreError
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 
+class StopButton(Protocol):
+    """What halts calls: on disk it works without the counters, in whatever state these are."""
+
+    def halt(self, scope: str, reason: str) -> None: ...  # noqa: D102
+    def resume(self, scope: str) -> bool: ...  # noqa: D102
+    def halts(self) -> list[Halted]: ...  # noqa: D102
+
+
 @runtime_checkable
 class Store(Protocol):
     """Counters that hold exactly across threads and processes, and a small keyed memory.
@@ -122,7 +130,7 @@ def open_store(url: str) -> Store:
     Raises:
         StoreError: the URL names no backend, or the state behind it cannot be relied on.
     """
-    scheme, _, rest = url.partition("://")
+    scheme = url.partition("://")[0]
     if url == "memory://":
         from guarded_tools.stores.memory import MemoryStore
 
@@ -130,9 +138,7 @@ def open_store(url: str) -> Store:
     if scheme == "disk":
         from guarded_tools.stores.disk import DiskStore
 
-        path, _, query = rest.partition("?")
-        if not path.startswith("/"):
-            raise StoreError(f"{url!r} needs an absolute path: disk:///path")
+        path, query = _on_disk(url)
         if query not in {"", "durability=process", "durability=power"}:
             raise StoreError(f"{url!r}: the only option is durability=process or durability=power")
         return DiskStore(path, durability="power" if query.endswith("power") else "process")
@@ -140,6 +146,26 @@ def open_store(url: str) -> Store:
         return _open_redis(url)
     # Only the scheme: the rest may hold a password.
     raise StoreError(f"{scheme!r} is not a kind of store; use disk:///path, memory:// or redis://host")
+
+
+def open_stop_button(url: str) -> StopButton:
+    """Open only what halts calls. On disk that works also while the counters are locked, lost or damaged.
+
+    Raises:
+        StoreError: the URL names no backend, or a server does not answer.
+    """
+    if url.startswith("disk://"):
+        from guarded_tools.stores.disk import DiskStopButton
+
+        return DiskStopButton(_on_disk(url)[0])
+    return open_store(url)
+
+
+def _on_disk(url: str) -> tuple[str, str]:
+    path, _, query = url.removeprefix("disk://").partition("?")
+    if not path.startswith("/"):
+        raise StoreError(f"{url!r} needs an absolute path: disk:///path")
+    return path, query
 
 
 def _open_redis(url: str) -> Store:

@@ -9,7 +9,7 @@ from pathlib import Path
 from guarded_tools.stores.clock import ReadClock, system_clock
 from guarded_tools.stores.database import Database, Durability
 from guarded_tools.stores.directory import StateDirectory
-from guarded_tools.stores.kept import busiest_first
+from guarded_tools.stores.kept import busiest_first, check_scope
 from guarded_tools.stores.ledger import Ledger
 from guarded_tools.stores.turns import Turns
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
@@ -31,6 +31,7 @@ class DiskStore:
         clock: ReadClock = system_clock,
     ) -> None:
         self.path = _counters(path)
+        self._button = DiskStopButton(path)
         database = Database(self.path, timeout, durability)
         self._ledger = Ledger(database, clock)
         self._turns = Turns(database, timeout)
@@ -81,16 +82,16 @@ class DiskStore:
         return gone
 
     def halt(self, scope: str, reason: str) -> None:
-        """Admit no call of ``scope`` any more."""
-        self._turns.run(self._ledger.halt, scope, reason)
+        """Admit no call of ``scope`` any more, whatever state the counters are in."""
+        self._button.halt(scope, reason)
 
     def resume(self, scope: str) -> bool:
         """Admit calls of ``scope`` again."""
-        return self._turns.run(self._ledger.resume, scope)
+        return self._button.resume(scope)
 
     def halts(self) -> list[Halted]:
         """List what is halted, oldest first."""
-        return sorted(self._turns.run(self._ledger.halts).values(), key=lambda halted: halted.since)
+        return self._button.halts()
 
     def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
         """Keep ``value`` for ``ttl`` seconds, replacing what was there."""
@@ -161,6 +162,30 @@ class DiskStore:
             after, page = await self._turns.arun(self._ledger.page, prefix, after)
             found.extend(page)
         return found
+
+
+class DiskStopButton:
+    """What is halted in a state directory. It needs no database: it has to work where that is locked, or lost."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._directory = StateDirectory(_counters(path), 0.0)
+
+    def halt(self, scope: str, reason: str) -> None:
+        """Admit no call of ``scope`` any more.
+
+        Raises:
+            StoreError: it could not be written down, or ``scope`` is not one.
+        """
+        self._directory.prepare()
+        self._directory.halt(check_scope(scope), reason)
+
+    def resume(self, scope: str) -> bool:
+        """Admit calls of ``scope`` again; returns whether it was halted."""
+        return self._directory.resume(check_scope(scope))
+
+    def halts(self) -> list[Halted]:
+        """List what is halted, oldest first."""
+        return sorted(self._directory.read_halts().values(), key=lambda halted: halted.since)
 
 
 def start_over(path: str | os.PathLike[str], *, timeout: float = 5.0) -> None:

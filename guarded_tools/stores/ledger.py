@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import Clock, ReadClock, at
 from guarded_tools.stores.database import Database
-from guarded_tools.stores.kept import by_scope, check_scope, full, halt_of, pick, reserved, seal, take, unseal, worse
+from guarded_tools.stores.kept import by_scope, full, halt_of, pick, reserved, seal, take, unseal, worse
 from guarded_tools.stores.window import Refusal, Row
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
@@ -178,19 +178,6 @@ class Ledger:
             _PAGE,
         )
         return [bytes(key) for (key,) in rows]
-
-    def halts(self) -> Mapping[str, Halted]:
-        """Read what is halted."""
-        self._database.directory.check()
-        return self._database.directory.read_halts()
-
-    def halt(self, scope: str, reason: str) -> None:
-        """Write down that a scope is halted."""
-        self._database.directory.halt(check_scope(scope), reason)
-
-    def resume(self, scope: str) -> bool:
-        """Strike out that a scope is halted."""
-        return self._database.directory.resume(check_scope(scope))
 
     def put(self, key: str, value: bytes, ttl: float | None) -> None:
         """Keep a value, replacing what was there."""

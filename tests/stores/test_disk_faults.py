@@ -19,6 +19,7 @@ import diskcache
 import pytest
 
 from guarded_tools.errors import StateLost, StoreError
+from guarded_tools.stores import open_stop_button
 from guarded_tools.stores.database import OneConnection
 from guarded_tools.stores.disk import DiskStore, start_over
 from guarded_tools.values import Charge, Full, Halted, Reservation
@@ -535,3 +536,28 @@ def test_what_is_damaged_can_be_reset(path, counters, opened):
             opened(path)
     start_over(path)
     assert isinstance(opened(path).reserve([charge()]), Reservation)
+
+
+@pytest.mark.parametrize("trouble", ["locked", "lost"])
+def test_the_stop_button_works_whatever_became_of_the_counters(path, counters, opened, trouble):
+    """Calls without limits go on while the database is locked: they have to be stopped all the same."""
+    store = opened(path, timeout=0.2)
+    store.reserve([charge()])
+    if trouble == "locked":
+        locker = sqlite3.connect(counters / "cache.db", isolation_level=None)
+        locker.execute("BEGIN IMMEDIATE")
+    else:
+        (counters / "cache.db").unlink()
+    button = open_stop_button(f"disk://{path}")
+    button.halt("global", "now")
+    store.halt("session:x", "too")
+    assert (
+        [halted.scope for halted in button.halts()] == ["global", "session:x"] == [one.scope for one in store.halts()]
+    )
+    if trouble == "locked":
+        assert isinstance(store.reserve([]), Halted)
+        assert isinstance(store.peek([charge()]), Halted)
+        locker.close()
+    assert button.resume("global")
+    assert store.resume("session:x")
+    assert button.halts() == []

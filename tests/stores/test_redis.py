@@ -89,7 +89,7 @@ class TestProcesses:
 
     def test_kill_9_of_clients(self, redis_server, tmp_path, report):
         url, kills, logs, seed = f"{redis_server.url}?namespace={tmp_path.name}", 0, [], 12345
-        while kills < 40:
+        while kills < 24:
             workers = []
             for i in range(4):
                 logs.append(tmp_path / f"log{kills}-{i}")
