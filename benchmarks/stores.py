@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks import redis as fleet
 from benchmarks.common import RATIO, Row, table
 from guarded_tools.stores.disk import DiskStore
 from guarded_tools.values import Charge, Full, Reservation
@@ -107,6 +108,7 @@ def rows(quick: bool = False) -> list[Row]:
             *_saturated(folder, 1.0 if quick else 4.0),
             *_many_sessions(folder, 100_000 if quick else 1_000_000, 10 if quick else 60),
             *_admitted(folder),
+            *fleet.rows(quick),
         ]
 
 

@@ -89,6 +89,16 @@ def disk(request):
     return lambda clock: DiskStore(path, clock=clock)
 
 
+def free_port():
+    """A port that is free, and so low that a cluster's second one, 10,000 above it, is one as well."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port < 55_000:
+            return port
+
+
 class RedisServer:
     """A server of our own, on a free port of this machine."""
 
@@ -96,9 +106,7 @@ class RedisServer:
         self.directory = directory
         self.options = options
         self.tls = tls
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 
