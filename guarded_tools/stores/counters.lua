@@ -26,8 +26,10 @@ end
 
 local function clock() return ARGV[2] ~= '' and tonumber(ARGV[2]) or server_time() end
 
-local function open(key, wall, fields)
-  local found = call('HMGET', key, '', unpack(fields))
+-- Opens a scope with some of its counters; `names` is which of KEYS it is, then their fields.
+local function open(names, wall)
+  local key = KEYS[names[1]]
+  local found = call('HMGET', key, '', unpack(names, 2))
   local scope = {key = key, wall = wall, known = found[1] and true, counters = {}, words = {}}
   local last, moved, live, kept
   if found[1] then
@@ -41,7 +43,7 @@ local function open(key, wall, fields)
     scope.stepped = pack('<dddd', last, moved, live, kept)
   end
   scope.now, scope.moved, scope.live, scope.kept = max_of(wall - moved, last), moved, live, kept
-  for i, field in ipairs(fields) do scope.counters[field] = found[i + 1] end
+  for i = 2, #names do scope.counters[names[i]] = found[i] end
   return scope
 end
 
@@ -115,31 +117,26 @@ local function put(scope, field, used, raw, first, amount, max, window, aligned)
   return frees
 end
 
--- Opens the scopes of charges, which name a key and a field first.
-local function open_all(charges)
-  local wall, fields, scopes = clock(), {}, {}
-  for _, charge in ipairs(charges) do
-    local key = charge[1]
-    if not fields[key] then fields[key] = {} end
-    table.insert(fields[key], charge[2])
-  end
-  for key, wanted in pairs(fields) do scopes[key] = open(KEYS[key], wall, wanted) end
+local function open_all(groups)
+  local wall, scopes = clock(), {}
+  for i = 1, #groups do scopes[i] = open(groups[i], wall) end
   return scopes
 end
 
--- ARGV: a JSON of the scopes to look up among the halts, and of charges: key, field, amount, max, window, aligned.
+-- ARGV: a JSON of the halts to look for, of scopes as `open` wants them, and of charges: which of these, field, amount,
+-- max, window, aligned.
 -- Answers the slots as packed whole numbers, or {1, which charge, used, wait}, or {2, scope, halt}.
 local function reserve(keep)
-  local names, charges = unpack(cjson.decode(ARGV[4]))
+  local names, groups, charges = unpack(cjson.decode(ARGV[4]))
   local state = call('HMGET', KEYS[1], 'id', 'reset', unpack(names))
   if ARGV[3] ~= '' and state[1] ~= ARGV[3] then return {-1, state[1] or '', state[2] or ''} end
-  for i, name in ipairs(names) do
-    if state[i + 2] then return {2, name, state[i + 2]} end
+  for i = 1, #names do
+    if state[i + 2] then return {2, names[i], state[i + 2]} end
   end
-  local scopes, slots, worst = open_all(charges), {}, nil
-  for i, charge in ipairs(charges) do
-    local key, field, amount, max, window, aligned = unpack(charge)
-    local scope = scopes[key]
+  local scopes, slots, worst = open_all(groups), {}, nil
+  for i = 1, #charges do
+    local which, field, amount, max, window, aligned = unpack(charges[i])
+    local scope = scopes[which]
     local used, raw, first = held(scope, field)
     if used + amount > max then
       local left = wait(scope, used, raw, first, amount, max)
@@ -151,7 +148,8 @@ local function reserve(keep)
       change(scope, field, used, max, sub(raw, first), '', '')
     end
   end
-  for _, scope in pairs(scopes) do
+  for i = 1, #scopes do
+    local scope = scopes[i]
     if keep and not worst then
       save(scope)
     elseif scope.stepped then
@@ -169,13 +167,14 @@ if ARGV[3] ~= '' and state[1] ~= ARGV[3] then return {-1, state[1] or '', state[
 
 local operations = {}
 
--- ARGV: a JSON of the charges: key, field, amount, max, slot. Answers how many were given back.
+-- ARGV: a JSON of scopes as `open` wants them, and of charges: which of these, field, amount, max, slot. Answers how many
+-- were given back.
 function operations.refund()
-  local charges = cjson.decode(ARGV[4])
-  local scopes, count = open_all(charges), 0
+  local groups, charges = unpack(cjson.decode(ARGV[4]))
+  local scopes, count = open_all(groups), 0
   for _, charge in ipairs(charges) do
-    local key, field, amount, max, frees = unpack(charge)
-    local scope = scopes[key]
+    local which, field, amount, max, frees = unpack(charge)
+    local scope = scopes[which]
     local raw = scope.counters[field]
     if raw and frees > scope.now then
       local _, limit = read('<dd', raw)
@@ -193,7 +192,7 @@ function operations.refund()
       end
     end
   end
-  for _, scope in pairs(scopes) do
+  for _, scope in ipairs(scopes) do
     if scope.known then save(scope) end
   end
   return count
@@ -202,7 +201,7 @@ end
 -- Answers for each counter of KEYS[2]: field, used, max, microseconds until something of it frees; nothing where ARGV[4]
 -- asks only for scopes that hold something and this one holds nothing.
 function operations.usage()
-  local scope = open(KEYS[2], clock(), {})
+  local scope = open({2}, clock())
   if not scope.known or (ARGV[4] == '1' and scope.live <= scope.now) then return {} end
   local all, answer = call('HGETALL', KEYS[2]), {}
   for i = 1, #all, 2 do
@@ -227,7 +226,7 @@ end
 
 -- Forgets KEYS[2] if it holds nothing.
 function operations.prune()
-  local scope = open(KEYS[2], clock(), {})
+  local scope = open({2}, clock())
   if not scope.known or scope.live > scope.now then return 0 end
   return call('DEL', KEYS[2])
 end

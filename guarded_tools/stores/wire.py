@@ -78,33 +78,37 @@ class Wire:
 
     def _put_into_words(self, charges: tuple[Charge, ...], scopes: tuple[str, ...]) -> tuple[list[bytes], bytes]:
         """Write what does not change from one call to the next like it."""
-        keys, places = self._places(charges)
+        keys, groups, places = self._group(charges)
         names = [f"halt:{scope}" for scope in dict.fromkeys(("global", *scopes, *places))]
         taken = [
             (places[of], _field(charge), min(amount, _MOST), limit, window * SECOND, align == "utc")
             for charge in charges
             for of, _, amount, limit, window, _, _, align, _ in (charge,)
         ]
-        return keys, _json([names, taken])
+        return keys, _json([names, groups, taken])
 
-    def _places(self, charges: Iterable[Charge]) -> tuple[list[bytes], dict[str, int]]:
+    def _group(self, charges: Iterable[Charge]) -> tuple[list[bytes], list[list[object]], dict[str, int]]:
+        """Give the keys; which counters are in each, as the script opens them; and where each scope is among these."""
         keys = [self.state]
+        groups: list[list[object]] = []
         places: dict[str, int] = {}
         for charge in charges:
             if charge.scope not in places:
                 keys.append(self.scope(charge.scope))
-                places[charge.scope] = len(keys)
-        return keys, places
+                groups.append([len(keys)])
+                places[charge.scope] = len(groups)
+            groups[places[charge.scope] - 1].append(_field(charge))
+        return keys, groups, places
 
     def refund(self, reservation: Reservation, now: float | None) -> Request[int]:
         """Give back what may be given back."""
-        keys, places = self._places(reservation.charges)
+        keys, groups, places = self._group(reservation.charges)
         given = [
             (places[charge.scope], _field(charge), charge.amount, charge.max, slot)
             for charge, slot in zip(reservation.charges, reservation.slots, strict=True)
             if charge.refundable and charge.amount
         ]
-        return Request(b"refund", self._now(now), keys, [_json(given)], int)
+        return Request(b"refund", self._now(now), keys, [_json([groups, given])], int)
 
     def usage(self, scope: str, now: float | None, *, idle_too: bool) -> Request[list[Usage]]:
         """List the counters of a scope."""
