@@ -13,14 +13,13 @@ from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
-from redis.retry import Retry
 
 from guarded_tools.errors import StateLost, StoreError
 from guarded_tools.stores.address import Address
 from guarded_tools.stores.clock import ReadClock
 from guarded_tools.stores.kept import busiest_first, check_scope
+from guarded_tools.stores.redis_server import Server
 from guarded_tools.stores.wire import (
     HALT,
     RESET,
@@ -41,9 +40,6 @@ log = logging.getLogger("guarded_tools")
 _SCRIPT = files("guarded_tools.stores").joinpath("counters.lua").read_text(encoding="utf-8")
 _SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _PAGE = 500
-# Of one event loop; tasks beyond that wait for one to be free. Each thread has its own while it is calling.
-_CONNECTIONS = 50
-_THREADS = 10_000
 
 
 class RedisStore:
@@ -60,11 +56,12 @@ class RedisStore:
 
     def __init__(self, url: str, *, clock: ReadClock | None = None) -> None:
         self._address = Address.parse(url)
+        self._server = Server(self._address)
         self._wire = Wire(self._address.namespace, clock)
         self._checked = False
         self._durable = False
         self._id = b""
-        self._client = self._connect(redis)
+        self._client = self._server.connect(redis)
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
         self._run(self._client.ping)
 
@@ -264,59 +261,13 @@ class RedisStore:
     def _failed(self, error: Exception) -> StoreError:
         # Whatever comes back may be another server, or the same with other settings.
         self._checked = False
-        return StoreError(f"the counters on {self._address.name} cannot be used: {error or type(error).__name__}")
+        return self._server.failed(error)
 
     def _check(self) -> None:
-        """Refuse a server that would evict counters; warn of one that forgets them when it restarts."""
-        infos = self._infos()
-        self._durable = all(info.get("aof_enabled") for info in infos)
-        for info in infos:
-            policy = info.get("maxmemory_policy")
-            if policy != "noeviction":
-                raise StoreError(
-                    f"{self._address.name} may evict counters: set maxmemory-policy noeviction, not {policy}"
-                )
-            if not info.get("aof_enabled") and not self._snapshots():
-                log.warning(
-                    "%s keeps nothing on disk (appendonly no, save ''): a restart sets all counters to zero",
-                    self._address.name,
-                )
+        self._durable = self._server.inspect(self._client)
         self._checked = True
         if not self._id:
             self._id = self._ask(self._wire.hello())
-
-    def _infos(self) -> list[dict[str, Any]]:
-        if not self._address.cluster:
-            return [self._client.info()]
-        told = self._client.info(target_nodes=redis.RedisCluster.PRIMARIES)
-        # Of a single node it is that node's answer, of several, theirs by name.
-        return [told] if "maxmemory_policy" in told else list(told.values())
-
-    def _snapshots(self) -> bool:
-        try:
-            return bool(self._client.config_get("save").get("save"))
-        except RedisError:
-            # Managed servers keep their configuration to themselves.
-            return True
-
-    def _connect(self, library: Any) -> Any:
-        address = self._address
-        options: dict[str, Any] = {
-            "socket_timeout": address.timeout,
-            "socket_connect_timeout": address.timeout,
-            # What was sent may have been counted: sent again it would be counted twice.
-            "retry": Retry(NoBackoff(), 0),
-        }
-        try:
-            if address.cluster:
-                return library.RedisCluster.from_url(address.url, **options)
-            if library is redis:
-                return redis.Redis.from_url(address.url, max_connections=_THREADS, **options)
-            # Tasks are cheap: a thousand of them must not mean a thousand connections.
-            options |= {"timeout": address.timeout, "max_connections": _CONNECTIONS}
-            return library.Redis.from_pool(library.BlockingConnectionPool.from_url(address.url, **options))
-        except (RedisError, OSError, ValueError, TypeError) as error:
-            raise self._failed(error) from error
 
     def _aclient(self) -> Any:
         loop = asyncio.get_running_loop()
@@ -324,7 +275,7 @@ class RedisStore:
         if client is None:
             for ended in [other for other in self._loops if other.is_closed()]:
                 del self._loops[ended]
-            client = self._loops[loop] = self._connect(redis.asyncio)
+            client = self._loops[loop] = self._server.connect(redis.asyncio)
         return client
 
 

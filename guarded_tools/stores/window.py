@@ -34,12 +34,19 @@ _VERSION, _LENGTH, _LAST, _OFFSET, _BOOT, _MOVED, _LIVE_UNTIL, _HEAD = range(8)
 _ID, _SIZE, _MAX, _WINDOW, _USED, _BLOCK = range(6)
 _SLOT = 3
 
+# Of a window, in seconds: thirty years.
+LONGEST = 10**9
 # Sums of amounts stay below this, and so in a word.
 _MOST = 2**62
 
 _FORMAT = 1
 _CHECKSUM = 8
 _START = struct.Struct("<Qqq")
+
+
+def uncountable(charge: Charge) -> StoreError:
+    """Say that a charge is not one: NaN, say, would be below every limit."""
+    return StoreError(f"not an amount, a limit and a window that can be counted: {charge!r}")
 
 
 class Refusal(NamedTuple):
@@ -155,8 +162,15 @@ class Row:
         slots = []
         for charge in charges:
             _, counter, amount, limit, window, _, _, align, _ = charge
-            if type(amount) is not int or amount < 0 or limit > _MOST or window < 1:
-                raise StoreError(f"not an amount, a limit and a window that can be counted: {charge!r}")
+            if (
+                type(amount) is not int
+                or type(limit) is not int
+                or type(window) is not int
+                or amount < 0
+                or limit > _MOST
+                or not 0 < window <= LONGEST
+            ):
+                raise uncountable(charge)
             block = self._find(counter_id(counter, window, align))
             if block < 0:
                 block = self._add(charge)

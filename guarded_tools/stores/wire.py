@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import SECOND, ReadClock
 from guarded_tools.stores.kept import check_scope, reserved
+from guarded_tools.stores.window import LONGEST, uncountable
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 R = TypeVar("R")
@@ -62,8 +62,17 @@ class Wire:
         self, operation: bytes, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
     ) -> Request[Reservation | Full | Halted]:
         for charge in charges:
-            if type(charge.amount) is not int or charge.amount < 0 or charge.max >= _MOST or charge.window < 1:
-                raise StoreError(f"not an amount, a limit and a window that can be counted: {charge!r}")
+            _, _, amount, limit, window, _, _, _, _ = charge
+            # Before what is remembered is looked up: there 1 and True, and 60 and 60.0, are the same.
+            if (
+                type(amount) is not int
+                or type(limit) is not int
+                or type(window) is not int
+                or amount < 0
+                or limit >= _MOST
+                or not 0 < window <= LONGEST
+            ):
+                raise uncountable(charge)
         keys, said = self._say(tuple(charges), tuple(scopes))
 
         def meaning(answer: Any) -> Reservation | Full | Halted:
@@ -81,9 +90,15 @@ class Wire:
         keys, groups, places = self._group(charges)
         names = [f"halt:{scope}" for scope in dict.fromkeys(("global", *scopes, *places))]
         taken = [
-            (places[of], _field(charge), min(amount, _MOST), limit, window * SECOND, align == "utc")
+            (
+                places[charge.scope],
+                _field(charge),
+                min(charge.amount, _MOST),
+                charge.max,
+                charge.window * SECOND,
+                charge.align == "utc",
+            )
             for charge in charges
-            for of, _, amount, limit, window, _, _, align, _ in (charge,)
         ]
         return keys, _json([names, groups, taken])
 

@@ -111,10 +111,19 @@ class TestReserve:
             store.reserve([charge(amount=amount, max=2)], T)
         assert used(store) == {"pictify/render/calls": 2}
 
-    @pytest.mark.parametrize("limit", [2**63, 10**30])
-    def test_a_limit_beyond_counting_is_refused(self, store, charge, limit):
-        with pytest.raises(StoreError):
-            store.reserve([charge(max=limit)], T)
+    @pytest.mark.parametrize("limit", [2**63, 10**30, float("nan"), float("inf"), 2.5, True, "3", None])
+    def test_only_a_whole_limit_that_can_be_counted_limits(self, store, charge, limit):
+        for call in (store.reserve, store.peek):
+            with pytest.raises(StoreError):
+                call([charge(max=limit)], T)
+        assert store.usage("session:s", T) == []
+
+    @pytest.mark.parametrize("window", [0, -60, float("nan"), float("inf"), 0.5, True, "60", None, 10**30])
+    def test_only_a_whole_window_that_can_be_counted_is_one(self, store, charge, window):
+        for call in (store.reserve, store.peek):
+            with pytest.raises(StoreError):
+                call([charge(window=window)], T)
+        assert store.usage("session:s", T) == []
 
     def test_scopes_are_apart(self, store, charge):
         for i in range(50):
