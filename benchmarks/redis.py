@@ -32,7 +32,7 @@ CALLS = {
     }.items()
 }
 ONE = [Charge("session:counted", "calls", 1, LIMIT, 3600, "/limits")]
-OURS, THEIRS = "guarded_tools", "limits, moving window on Redis"
+OURS, THEIRS = "guarded_tools on Redis", "limits, moving window on Redis"
 
 
 @contextlib.contextmanager
