@@ -20,6 +20,9 @@ from guarded_tools.policy.rules import pointer
 _MOST_REPEATED: Final = 100_000
 """How many nodes aliases may bring in again: nested, they multiply a small file without end."""
 
+_MOST_NESTED: Final = 100
+"""How many containers may stand in one another in YAML, whose reader has no bound of its own in some versions."""
+
 
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -146,12 +149,13 @@ class Source:
 
     def _read_yaml(self) -> Any:
         try:
+            self._refuse_depth()
             root = yaml.compose(self._text, Loader=_Core)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             raise self._broken(line, column, f"not YAML: {error.problem or error.context}") from None
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise self._broken(1, 1, f"not YAML: {str(error).splitlines()[0]}") from None
         places: dict[str, Place] = {}
         self.__dict__["_places"] = places
@@ -159,10 +163,17 @@ class Source:
             return None
         self._seen: set[int] = set()
         self._left = _MOST_REPEATED
-        try:
-            return self._plain(root, "", root, places, ())
-        except RecursionError:
-            raise self._broken(1, 1, "nested too deep") from None
+        return self._plain(root, "", root, places, ())
+
+    def _refuse_depth(self) -> None:
+        # Before composing: that descends on C's stack, and ends the process where it runs out.
+        depth = 0
+        for event in yaml.parse(self._text, Loader=_Core):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MOST_NESTED:
+                mark: Any = event.start_mark
+                raise self._broken(mark.line + 1, mark.column + 1, f"nested deeper than {_MOST_NESTED} levels")
 
     def _plain(self, node: Any, at: str, key: Any, places: dict[str, Place], above: tuple[int, ...]) -> Any:
         mark = node.start_mark
