@@ -52,11 +52,12 @@ class Ledger:
         self, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
     ) -> Reservation | Full | Halted:
         """Take all charges or none."""
-        groups = by_scope(charges)
-        if not groups or not self._crowded.isdisjoint(groups):
+        crowded = self._crowded
+        if not charges or (crowded and not crowded.isdisjoint([charge.scope for charge in charges])):
             answer = self.peek(charges, now, scopes)
             if answer:
                 return answer
+        groups = by_scope(charges)
         alone = len(groups) == 1
         slots = [0] * len(charges)
         stepped: list[str] = []
