@@ -207,14 +207,16 @@ class Database:
         assert self._reader is not None
         tables = {name for (name,) in self._reader.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         (version,) = self._reader.execute("PRAGMA user_version").fetchone()
-        if version not in {0, _SCHEMA}:
+        ours = None
+        if "guarded_tools" in tables and version in {0, _SCHEMA}:
+            ours = self._reader.execute("SELECT store, entry FROM guarded_tools").fetchone()
+        # The row comes last: without one, 0 is a database that is just being made.
+        if version != _SCHEMA and (ours or version):
             raise StoreError(
                 f"{self.directory.path} has schema {version}; this version of guarded_tools knows {_SCHEMA}"
             )
-        if "guarded_tools" in tables:
-            row = self._reader.execute("SELECT store, entry FROM guarded_tools").fetchone()
-            if row:
-                return str(row[0]), int(row[1])
+        if ours:
+            return str(ours[0]), int(ours[1])
         if "Cache" in tables and self._reader.execute("SELECT 1 FROM Cache").fetchone():
             raise StoreError(f"{self.directory.path} holds a diskcache that is not ours")
         return "", 0

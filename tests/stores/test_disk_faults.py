@@ -111,7 +111,9 @@ def test_kill_9_at_the_limit(path):
     limit = 300
     told = run("kills", path, limit, 100)
     (usage,) = (one for one in DiskStore(path).usage("global") if one.max)
-    print(f"kill -9 at the limit: admitted {told['admitted']}, counted {usage.used}, limit {limit}")
+    print(
+        f"kill -9 at the limit: kills {told['killed']}, admitted {told['admitted']}, counted {usage.used}, limit {limit}"
+    )
     assert told["admitted"] <= usage.used == limit
 
 
@@ -429,11 +431,13 @@ def test_a_directory_others_may_write_into_is_refused(path, counters, opened):
         DiskStore(path)
 
 
-@pytest.mark.parametrize("schema", [2, 99])
+@pytest.mark.parametrize("schema", [0, 2, 99])
 def test_another_schema_is_refused_with_a_message(path, counters, schema):
     DiskStore(path).close()
     database = sqlite3.connect(counters / "cache.db")
     database.execute(f"PRAGMA user_version = {schema}")
+    if schema == 99:
+        database.execute("ALTER TABLE guarded_tools RENAME COLUMN store TO something_else")
     database.close()
     with pytest.raises(StoreError, match=f"has schema {schema}; this version of guarded_tools knows 1"):
         DiskStore(path)
@@ -484,6 +488,29 @@ def test_clock_steps(path, size, reopen, backend):
     # And no more is denied than that: the whole time could have held this many.
     assert len(admitted) > 0.8 * LIMIT * (clock.boot - 5_000) / 61
     store.close()
+
+
+@pytest.mark.parametrize("boot_id", [8, 0], ids=["another boot", "a boot nobody can name"])
+@pytest.mark.parametrize("backend", ["memory", "disk"], indirect=True)
+def test_a_reboot_starts_no_window_anew(backend, boot_id):
+    """Time since boot says nothing across a boot; the wall clock does, and what it says of the future is not believed."""
+    clock = backend.clock
+    store = backend.open()
+    minute = charge()._replace(window=60)
+    assert sum(isinstance(store.reserve([minute]), Reservation) for _ in range(LIMIT + 5)) == LIMIT
+    store.put("ask", b"v", 60)
+    clock.pass_(50)
+    clock.boot, clock.boot_id = 20.0, boot_id
+    again = backend.open()
+    assert again.get("ask") == b"v"
+    assert 9 <= again.reserve([minute]).retry_after <= 11
+    # It came up with a clock that had not heard of the time yet.
+    clock.step(-86_400)
+    assert again.reserve([minute]).retry_after <= 61
+    clock.step(86_400)
+    clock.pass_(61)
+    assert isinstance(again.reserve([minute]), Reservation)
+    assert again.get("ask") is None
 
 
 def _flip(counters, dice):
