@@ -127,7 +127,7 @@ def test_exactly_one_taker_and_one_adder_among_many(path):
 
 
 def test_exactly_one_taker_and_one_adder_among_eight_processes(path):
-    rounds = 150
+    rounds = 1500
     store = DiskStore(path)
     for round_ in range(rounds):
         store.put(f"ask {round_}", b"x", 60)
