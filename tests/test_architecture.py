@@ -24,6 +24,8 @@ FLOORS = [
     {"flood"},
     {"consent"},
     {"in_force", "denial", "telemetry"},
+    {"records"},
+    {"line"},
     {"guard"},
     {"adapters"},
     {"plots"},
