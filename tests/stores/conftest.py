@@ -208,11 +208,20 @@ def charge():
 
 
 @pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state"
+
+
+@pytest.fixture
 def report(request, capsys):
     """Say what was counted, so that a run shows it: one line on the terminal, pytest's capturing aside."""
 
     def say(**counts):
         with capsys.disabled():
-            print(f"\n  {request.node.name}: " + ", ".join(f"{name} {count}" for name, count in counts.items()), end="")
+            print(
+                f"\n  {request.node.name}: "
+                + ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items()),
+                end="",
+            )
 
     return say

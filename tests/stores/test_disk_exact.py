@@ -40,20 +40,6 @@ def answers_of(processes):
     return [told(process) for process in processes]
 
 
-@pytest.fixture(autouse=True)
-def shown(capsys):
-    """What was counted shows in a run's output, pytest's capturing aside."""
-    yield
-    if counted := capsys.readouterr().out.strip():
-        with capsys.disabled():
-            print(f"\n  {counted}", end="")
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "state"
-
-
 @pytest.fixture
 def one():
     return [Charge("session:s", "calls", 1, LIMIT, 3600, "/limits"), Charge("global", "calls", 1, LIMIT, 3600, "/l")]
@@ -66,23 +52,21 @@ def used(path):
     return counts
 
 
-def test_eight_processes_of_threads_and_tasks_admit_exactly_the_limit(path):
+def test_eight_processes_of_threads_and_tasks_admit_exactly_the_limit(path, report):
     answers = answers_of([start("together", path, LIMIT, 8) for _ in range(8)])
     admitted = sum(answer.get("admitted", 0) for answer in answers)
     refused = sum(answer["refused"] for answer in answers)
     assert sum("admitted" in answer for answer in answers) > 4, "they did not run at the same time"
-    print(f"8 processes of 8 threads and 4 tasks: admitted {admitted}, limit {LIMIT}, refused {refused}, faults 0")
+    report(admitted=admitted, limit=LIMIT, refused=refused)
     assert admitted == LIMIT
     assert refused == 8 * 12
     assert used(path) == {"session:s": LIMIT, "global": LIMIT}
 
 
-def test_a_process_that_forks_while_its_threads_write(path):
+def test_a_process_that_forks_while_its_threads_write(path, report):
     answer = told(start("forks", path, LIMIT, 20))
     counted = answer.pop("children that counted")
-    print(
-        f"forks: admitted {answer['admitted']}, limit {LIMIT}, children {answer['children']}, hung 0, counted {counted}"
-    )
+    report(admitted=answer["admitted"], limit=LIMIT, children=answer["children"], counted=counted)
     assert counted
     assert answer == {"admitted": LIMIT, "refused": 4, "children": 20}
     assert used(path) == {"session:s": LIMIT, "global": LIMIT}
@@ -126,7 +110,7 @@ def test_exactly_one_taker_and_one_adder_among_many(path):
         store.close()
 
 
-def test_exactly_one_taker_and_one_adder_among_eight_processes(path):
+def test_exactly_one_taker_and_one_adder_among_eight_processes(path, report):
     rounds = 1500
     store = DiskStore(path)
     for round_ in range(rounds):
@@ -137,7 +121,7 @@ def test_exactly_one_taker_and_one_adder_among_eight_processes(path):
         got.update(answer)
     assert got == {f"{what} {round_}": 1 for what in ("taken", "added") for round_ in range(rounds)}
     winners = sum(any(answer.values()) for answer in answers)
-    print(f"8 processes: asks {rounds}, taken once {rounds}, added once {rounds}, processes that got some {winners}")
+    report(asks=rounds, wins=got.total(), winners=winners)
     assert winners > 1, "they did not run at the same time"
     store.close()
 
@@ -160,7 +144,7 @@ async def _longest_pause(work):
     return longest
 
 
-def test_the_event_loop_turns_while_another_process_holds_the_lock(path, one):
+def test_the_event_loop_turns_while_another_process_holds_the_lock(path, one, report):
     """A blocking wait would show as 500 ms every time; a busy machine's hiccup does not come back every time."""
     store = DiskStore(path)
 
@@ -184,7 +168,7 @@ def test_the_event_loop_turns_while_another_process_holds_the_lock(path, one):
         pauses.append(longest)
         if longest < 0.005:
             break
-    print(f"longest pauses of the loop: {', '.join(f'{pause * 1000:.1f} ms' for pause in pauses)}")
+    report(longest_pauses_ms=[round(pause * 1000, 1) for pause in pauses])
     assert pauses[-1] < 0.005
     store.close()
 

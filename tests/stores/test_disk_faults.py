@@ -41,20 +41,6 @@ def charge(limit=LIMIT, scope="session:s"):
     return Charge(scope, "calls", 1, limit, 3600, "/limits")
 
 
-@pytest.fixture(autouse=True)
-def shown(capsys):
-    """What was counted shows in a run's output, pytest's capturing aside."""
-    yield
-    if counted := capsys.readouterr().out.strip():
-        with capsys.disabled():
-            print(f"\n  {counted}", end="")
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "state"
-
-
 @pytest.fixture
 def counters(path):
     return path / "counters"
@@ -89,7 +75,7 @@ def attempts(*makers, times=5):
     return denials
 
 
-def test_kill_9_at_random_points(path):
+def test_kill_9_at_random_points(path, report):
     limit = 100_000
     told = run("kills", path, limit, 120)
     store = DiskStore(path)
@@ -97,7 +83,7 @@ def test_kill_9_at_random_points(path):
     database = sqlite3.connect(path / "counters" / "cache.db")
     assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     database.close()
-    print(f"kill -9: kills {told['killed']}, admitted {told['admitted']}, counted {used['global']}, limit {limit}")
+    report(kills=told["killed"], admitted=told["admitted"], counted=used["global"], limit=limit)
     assert told["killed"] >= 100
     assert "ended" not in told
     assert used["session:s"] == used["global"], "a call was counted in part"
@@ -107,28 +93,26 @@ def test_kill_9_at_random_points(path):
     store.close()
 
 
-def test_kill_9_at_the_limit(path):
+def test_kill_9_at_the_limit(path, report):
     limit = 300
     told = run("kills", path, limit, 100)
     (usage,) = (one for one in DiskStore(path).usage("global") if one.max)
-    print(
-        f"kill -9 at the limit: kills {told['killed']}, admitted {told['admitted']}, counted {usage.used}, limit {limit}"
-    )
+    report(kills=told["killed"], admitted=told["admitted"], counted=usage.used, limit=limit)
     assert told["admitted"] <= usage.used == limit
 
 
 @pytest.mark.parametrize("room", [0, 5_000, 60_000])
-def test_disk_full(path, room):
+def test_disk_full(path, room, report):
     limit = 500
     told = run("no_room", path, limit, room)
-    print(f"disk full: admitted {told['admitted']}, limit {limit}, faults {told['faults']}")
+    report(admitted=told["admitted"], limit=limit, faults=told["faults"])
     assert told["faults"] == 20
     assert told["admitted"] == limit
     assert told["refused"] == 1
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small file system")
-def test_a_small_file_system_that_is_full(path, tmp_path):
+def test_a_small_file_system_that_is_full(path, tmp_path, report):
     path.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", str(path)], capture_output=True, check=False
@@ -157,7 +141,7 @@ def test_a_small_file_system_that_is_full(path, tmp_path):
         filler.unlink()
         while isinstance(store.reserve([charge()]), Reservation):
             admitted += 1
-        print(f"file system full: admitted {admitted}, limit {LIMIT}, faults {faults}")
+        report(admitted=admitted, limit=LIMIT, faults=faults)
         assert admitted == LIMIT
         assert faults == 20
     finally:
@@ -167,7 +151,7 @@ def test_a_small_file_system_that_is_full(path, tmp_path):
         subprocess.run(["umount", str(path)], check=True)
 
 
-def test_read_only_directory():
+def test_read_only_directory(report):
     limit = 20
     with tempfile.TemporaryDirectory() as root:
         Path(root).chmod(0o755)
@@ -176,7 +160,7 @@ def test_read_only_directory():
         if os.getuid() == 0:
             os.chown(own, 65534, 65534)
         told = run("not_root", root, limit)
-    print(f"read-only: admitted {told['admitted']}, limit {limit}, faults {told['faults']}")
+    report(admitted=told["admitted"], limit=limit, faults=told["faults"])
     assert told["faults"] == 10
     assert told["admitted"] == limit
     assert "admitted while read-only" not in told
@@ -233,13 +217,14 @@ NOTHING_LEFT = {"directory deleted"}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_while_open(path, counters, damage, opened):
+def test_damage_while_open(path, counters, damage, opened, report):
     store = opened(path)
-    assert run("fill", path, LIMIT)["admitted"] == LIMIT
+    admitted = run("fill", path, LIMIT)["admitted"]
+    assert admitted == LIMIT
     assert isinstance(store.reserve([charge()]), Full)
     DAMAGES[damage](counters)
     denials = attempts(lambda: store, *([] if damage in NOTHING_LEFT else [lambda: opened(path)]))
-    print(f"{damage} while open: admitted {LIMIT}, limit {LIMIT}, denied {len(denials)}")
+    report(admitted=admitted, limit=LIMIT, denied=len(denials))
     start_over(path)
     for one in (store, opened(path)):
         assert isinstance(one.reserve([charge(2)]), Reservation), "a reset does not help"
@@ -256,15 +241,15 @@ def test_damage_while_open(path, counters, damage, opened):
         if damage not in NOTHING_LEFT and not (damage.startswith("log") and ended == "closed")
     ],
 )
-def test_damage_between_runs(path, counters, damage, ended, opened):
+def test_damage_between_runs(path, counters, damage, ended, opened, report):
     # What an earlier run left is in the database; the rest of what this one did may be in the log only.
-    run("fill", path, 10)
+    admitted = run("fill", path, 10)["admitted"]
     told = run("fill" if ended == "closed" else "fill_and_die", path, LIMIT)
     assert told == {"admitted": LIMIT - 10, "refused": 1}
     assert (counters / "cache.db-wal").exists() == (ended == "killed")
     DAMAGES[damage](counters)
     denials = attempts(partial(opened, path))
-    print(f"{damage} after a process {ended}: admitted {LIMIT}, limit {LIMIT}, denied {len(denials)}")
+    report(admitted=admitted + told["admitted"], limit=LIMIT, denied=len(denials))
     start_over(path)
     assert isinstance(opened(path).reserve([charge(1)]), Reservation), "a reset does not help"
 
@@ -328,9 +313,9 @@ def test_a_killed_process_is_no_loss(path, opened):
 
 
 @pytest.mark.parametrize("between", [True, False])
-def test_another_opener_that_changes_settings(path, counters, opened, between):
+def test_another_opener_that_changes_settings(path, counters, opened, between, report):
     store = opened(path)
-    run("fill", path, LIMIT)
+    admitted = run("fill", path, LIMIT)["admitted"]
     if between:
         store.close()
     other = diskcache.Cache(str(counters), eviction_policy="least-recently-used", cull_limit=100, size_limit=1)
@@ -347,7 +332,7 @@ def test_another_opener_that_changes_settings(path, counters, opened, between):
     other.close()
     assert isinstance(store.reserve([charge()]), Full)
     assert isinstance(opened(path).reserve([charge()]), Full)
-    print(f"another opener: admitted {LIMIT}, limit {LIMIT}, of its own rows evicted {evicted}")
+    report(admitted=admitted, limit=LIMIT, evicted_of_its_own=evicted)
 
 
 class Bomb:
@@ -359,7 +344,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("how", ["pickled value", "pickled key", "value in a file", "text value", "number"])
-def test_planted_rows_run_no_code_and_touch_no_file(path, counters, tmp_path, opened, how):
+def test_planted_rows_run_no_code_and_touch_no_file(path, counters, tmp_path, opened, how, report):
     store = opened(path)
     run("fill", path, LIMIT)
     store.put("ask", b"x")
@@ -402,7 +387,7 @@ def test_planted_rows_run_no_code_and_touch_no_file(path, counters, tmp_path, op
             outcomes.append(type(work()).__name__)
         except StoreError:
             outcomes.append("denied")
-    print(f"{how}: {outcomes}")
+    report(answers=dict(Counter(outcomes)))
     assert not bomb.exists(), "code ran"
     assert victim.read_bytes() == b"precious"
     if how != "pickled key":  # there the row itself is gone: whoever writes the database can do that
@@ -463,7 +448,7 @@ STEPS = {"seconds": 5, "an hour": 3600, "a year": 365 * 86_400}
 @pytest.mark.parametrize("size", STEPS)
 @pytest.mark.parametrize("reopen", [False, True])
 @pytest.mark.parametrize("backend", ["disk"], indirect=True)
-def test_clock_steps(path, size, reopen, backend):
+def test_clock_steps(path, size, reopen, backend, report):
     """A wall clock that is set back and forth at the worst moments; time that really passed is what counts."""
     clock, dice = backend.clock, random.Random(size)
     store = DiskStore(path, clock=clock)
@@ -483,7 +468,7 @@ def test_clock_steps(path, size, reopen, backend):
             refused += 1
             assert answer.retry_after <= 60 + 60 / 64, "held longer than its window"
     worst = max(sum(at <= other < at + 60 for other in admitted[i : i + LIMIT + 1]) for i, at in enumerate(admitted))
-    print(f"steps of {size}: steps {steps}, admitted {len(admitted)}, refused {refused}, worst window {worst}/{LIMIT}")
+    report(steps=steps, admitted=len(admitted), refused=refused, worst_window=worst, limit=LIMIT)
     assert worst == LIMIT
     # And no more is denied than that: the whole time could have held this many.
     assert len(admitted) > 0.8 * LIMIT * (clock.boot - 5_000) / 61
@@ -528,7 +513,7 @@ def _swap_pages(counters, dice):
 
 
 @pytest.mark.parametrize("damage", [_flip, _swap_pages])
-def test_a_bit_that_flips_or_a_page_in_the_wrong_place(tmp_path, damage):
+def test_a_bit_that_flips_or_a_page_in_the_wrong_place(tmp_path, damage, report):
     """SQLite notices neither where it strikes an index: the counter would not be found, and start at zero."""
     charges = [Charge(f"session:{n}", "calls", 1, 3, 3600, "/limits") for n in range(40)]
     store = DiskStore(tmp_path / "whole")
@@ -547,7 +532,7 @@ def test_a_bit_that_flips_or_a_page_in_the_wrong_place(tmp_path, damage):
         except StoreError:
             answers = [StoreError]
         told["over" if Reservation in answers else answers[0].__name__] += 1
-    print(f"{damage.__name__}: directories {sum(told.values())}, limit 3 in 40 sessions, {dict(told)}")
+    report(directories=told.total(), **told)
     assert "over" not in told
     assert told["StoreError"] > 10
 
