@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 
 from guarded_tools.stores.clock import SECOND, Clock, ReadClock, at, system_clock
@@ -31,6 +33,7 @@ class MemoryStore:
         self._rows: dict[str, Row] = {}
         self._kept: dict[str, bytes] = {}
         self._halts: dict[str, Halted] = {}
+        _alive.add(self)
 
     def reserve(
         self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
@@ -206,3 +209,24 @@ class MemoryStore:
     async def ascan(self, prefix: str) -> list[tuple[str, bytes]]:
         """:meth:`scan`, for asyncio."""
         return self.scan(prefix)
+
+
+# A child inherits a lock as it is, but not the thread that would release it.
+
+_alive: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+_held: list[MemoryStore] = []
+
+
+def _before_fork() -> None:
+    for store in list(_alive):
+        store._lock.acquire()  # noqa: SLF001
+        _held.append(store)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop()._lock.release()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
