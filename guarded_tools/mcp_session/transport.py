@@ -125,7 +125,10 @@ Server: TypeAlias = StdioServer | HttpServer
 
 
 class Tail:
-    """The last lines that a server wrote to stderr, without secrets. Reads on a thread of its own until the end."""
+    """The last lines that a server wrote to stderr, without secrets or escape sequences.
+
+    Reads on a thread of its own until the end.
+    """
 
     def __init__(self, mask: Masker) -> None:
         self._lines: deque[str] = deque(maxlen=_STDERR_LINES)
@@ -146,7 +149,7 @@ class Tail:
                 # Masked before it is cut: half a key is still a secret.
                 text = self._mask(line.decode("utf-8", "replace")).strip()
                 if text:
-                    self._lines.append(text[:_LINE_LENGTH])
+                    self._lines.append(_shown(text[:_LINE_LENGTH]))
                 while line and not line.endswith(b"\n"):
                     line = stream.readline(_LONGEST_LINE)  # the rest may begin with the other half of a key
         self._ended.set()
@@ -158,6 +161,11 @@ class Tail:
 
     def __str__(self) -> str:
         return "\n".join(f"  {line}" for line in tuple(self._lines))
+
+
+def _shown(text: str) -> str:
+    # It ends up in a traceback on somebody's terminal.
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class Masker:

@@ -45,6 +45,11 @@ def test_a_server_that_ends_before_anything_can_be_written():
     assert {failure(StdioServer("true")) for _ in range(10)} == {"pictify ended before it answered"}
 
 
+def test_what_a_server_says_last_cannot_drive_a_terminal():
+    code = r"import sys; sys.stderr.write('\x1b]0;owned\x07\x1b[2J\u202eok\tdone\n'); sys.exit(3)"
+    assert r"\x1b]0;owned\x07\x1b[2J\u202eok\tdone" in failure(python(code))
+
+
 def test_a_server_that_ends_at_once_is_quoted():
     code = "import sys; [print('line', n, file=sys.stderr) for n in range(30)]; sys.exit(3)"
     text = failure(python(code))
