@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, InjectedToolCallId
 from langchain_core.tools.base import _is_injected_arg_type, get_all_basemodel_annotations
 from pydantic import ValidationError
 
@@ -60,12 +60,18 @@ class Body:
         self.signature = _resolved(target)
         inner = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
         self._inner = _resolved(inner) if inner is not None else self.signature
-        self._injected = _injected(tool, self.signature, self._inner)
+        self._injected = _injected(tool)
         self.injected = self._injected | (self.signature.parameters.keys() & {filled_in, _config(self.signature)})
+        self._call_id_at = _call_id_of(self.signature)
 
     @functools.cached_property
     def _fields(self) -> list[str]:
         return list(self.tool.args)
+
+    def own_id(self, kwargs: Mapping[str, Any], call_id: str | None) -> frozenset[str]:
+        """Return the name under which LangChain handed on the id of the call itself; another value is an argument."""
+        at = self._call_id_at
+        return frozenset({at} if at is not None and at in kwargs and kwargs[at] == call_id else ())
 
     def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return all arguments by name: by that of the schema, which is what policies are written against.
@@ -99,7 +105,8 @@ class Body:
             args, kwargs = self.tool._to_args_and_kwargs({**edited, **known}, call_id)  # noqa: SLF001
         except Exception as error:  # noqa: BLE001 - a schema runs code of its own
             raise ValueError(f"{self.tool.name} does not take these arguments: {_without_values(error)}") from None
-        return args, {name: value for name, value in kwargs.items() if name not in self.injected and name != CALL_ID}
+        handed_on = {CALL_ID, *self.injected, *self.own_id(kwargs, call_id)}
+        return args, {name: value for name, value in kwargs.items() if name not in handed_on}
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the body if the guard lets it."""
@@ -211,7 +218,8 @@ class _Entry:
         self._body = body
         self._error: BaseException | None = None
         self._call_id: str | None = kwargs.pop(CALL_ID, None)
-        self._injected = {name: kwargs.pop(name) for name in body.injected if name in kwargs}
+        injected = body.injected | body.own_id(kwargs, self._call_id)
+        self._injected = {name: kwargs.pop(name) for name in injected if name in kwargs}
         self._own: _Taken = self._taken(args, kwargs)
         self._edits: list[_Taken] = []
         guard, config = body.guard, var_child_runnable_config.get()
@@ -326,10 +334,22 @@ def _config(signature: inspect.Signature) -> str | None:
     return next((name for name, p in signature.parameters.items() if p.annotation is RunnableConfig), None)
 
 
-def _injected(tool: BaseTool, *signatures: inspect.Signature) -> frozenset[str]:
-    """Return the names that are annotated as injected. Not by name alone: what nobody annotated, a model can write."""
-    annotations = {name: p.annotation for signature in signatures for name, p in signature.parameters.items()}
-    schema = tool.args_schema
-    if schema is not None and not isinstance(schema, dict):
-        annotations |= get_all_basemodel_annotations(schema)
+def _call_id_of(signature: inspect.Signature) -> str | None:
+    """Return the parameter that LangChain fills in by this very name, even where the tool's schema has none of it."""
+    found = signature.parameters.get("tool_call_id")
+    return found.name if found and _is_injected_arg_type(found.annotation, InjectedToolCallId) else None
+
+
+def _injected(tool: BaseTool) -> frozenset[str]:
+    """Return the names whose values the model cannot write: those ``ToolNode`` strips from what it wrote.
+
+    It looks at the tool's schema, and at the annotations of its plain function. LangChain injects by the signature of
+    ``_run`` as well, but there it takes whatever the model wrote: such a parameter is an argument like any other.
+    """
+    annotations: dict[str, Any] = {}
+    function = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
+    if function is not None:
+        annotations |= {name: p.annotation for name, p in _resolved(function).parameters.items()}
+    if not isinstance(tool.args_schema, dict):
+        annotations |= get_all_basemodel_annotations(tool.args_schema or tool.get_input_schema())
     return frozenset(name for name, annotation in annotations.items() if _is_injected_arg_type(annotation))
