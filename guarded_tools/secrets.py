@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 MASK = "***"
+LONGEST_SECRET = 4_200
+"""As many characters tell, from its beginning, whether something is a secret."""
 
 _WORD = r"[A-Za-z0-9_\-]"
 _NAMES = (
@@ -22,6 +24,13 @@ _SECRET_NAME = re.compile(rf"(?:^|[^a-z]){_NAMES}$|^authorization$|^(?:set-)?coo
 _ASSIGNED = re.compile(
     rf"""(?P<keep>(?<![A-Za-z]){_NAMES}["']?\s{{0,3}}(?:=|:(?!//))\s{{0,3}})(?:"[^"]{{1,4096}}"|'[^']{{1,4096}}'|[^\s"',;&)}}\]]{{3,}})""",
     re.IGNORECASE,
+)
+
+
+# Whether a dot follows is looked up once a run of letters, not anew from each place in it where a token might begin.
+_JWT = re.compile(
+    rf"(?<!{_WORD})(?={_WORD}{{11,}}+\.{_WORD}{{8}})(?P<keep>{_WORD}*?(?<![A-Za-z0-9])eyJ)"
+    rf"{_WORD}{{8,}}+\.{_WORD}{{8,}}+(?:\.{_WORD}*+)?"
 )
 
 
@@ -61,7 +70,7 @@ _SHAPES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         (("lin_api_",), _prefixed("lin_api_", r"[A-Za-z0-9]{16,}")),
         (("ntn_",), _prefixed("ntn_", r"[A-Za-z0-9]{16,}")),
         ((":aa",), _prefixed(r"[0-9]{8,10}:AA", rf"{_WORD}{{32,}}")),
-        (("eyj",), _prefixed("eyJ", rf"{_WORD}{{8,}}\.{_WORD}{{8,}}(?:\.{_WORD}*)?")),
+        (("eyj",), (_JWT, rf"\g<keep>{MASK}")),
         (
             ("-----begin",),
             (

@@ -16,7 +16,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from guarded_tools.secrets import mask, mask_json
+from guarded_tools.secrets import LONGEST_SECRET, mask, mask_json
 from guarded_tools.values import AuditEvent
 
 GENESIS = "0" * 64
@@ -43,9 +43,13 @@ class Sealed(NamedTuple):
 
 
 def _text(text: str) -> str:
-    surplus = len(text) - _LONG_TEXT
-    # Cut first: masking a megabyte that somebody made up costs milliseconds.
-    return _dumps(mask(text) if surplus <= 0 else f"{mask(text[:_LONG_TEXT])}… ({surplus} characters more)")
+    if len(text) <= _LONG_TEXT:
+        return _dumps(mask(text))
+    # Masking a megabyte that somebody made up costs milliseconds, and half a secret looks like none.
+    masked = mask(text[: _LONG_TEXT + LONGEST_SECRET])
+    surplus = len(text) - _LONG_TEXT - LONGEST_SECRET
+    more = max(surplus, 0) + len(masked) - _LONG_TEXT
+    return _dumps(masked if more <= 0 else f"{masked[:_LONG_TEXT]}… ({more} characters more)")
 
 
 def _names(names: tuple[str, ...]) -> str:

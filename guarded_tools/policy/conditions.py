@@ -28,11 +28,14 @@ TEXTUAL: Final = frozenset({"eq", "neq", "in", "not_in", "regex", "contains"})
 """Operators that ``fold`` may change."""
 
 # What draws nothing and is of another category than Cf: controls that are no blanks (a NUL ends a text for many
-# programs), half surrogates, fillers, variation selectors.
+# programs), half surrogates, fillers, variation selectors, and whatever else Unicode calls default-ignorable.
 _UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
-    "\ud800-\udfff\U000e0100-\U000e01ef]"
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2060-\u206f\u2800\u3164\ufe00-\ufe0f"
+    "\uffa0\ufff0-\ufff8\ud800-\udfff\U000e0000-\U000e0fff]"
 )
+# So many marks on one letter are no word. Unicode's stream-safe format parts them there, with this.
+_MOST_MARKS: Final = 30
+_JOINER: Final = "\u034f"
 
 # Deeper than any argument a tool takes; far from Python's own limit.
 _DEEPEST: Final = 64
@@ -130,8 +133,26 @@ def compile_regex(pattern: str, fold_case: bool) -> Any:
 def _flatten(text: str) -> str:
     if text.isascii():
         return text.casefold() if text.isprintable() else _UNSEEN.sub("", text.casefold())
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return _UNSEEN.sub("", "".join(char for char in folded if unicodedata.category(char) != "Cf"))
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", _seen(text)).casefold())
+    return _UNSEEN.sub("", folded)
+
+
+def _seen(text: str) -> str:
+    """Take out what draws nothing, since it would part a letter from its mark; and part long runs of marks.
+
+    Sorting a run of marks, which normalising does, takes time that grows with its square.
+    """
+    out: list[str] = []
+    marks = 0
+    for char in _UNSEEN.sub("", text):
+        if unicodedata.category(char) == "Cf":
+            continue
+        marks = marks + 1 if unicodedata.combining(char) else 0
+        if marks > _MOST_MARKS:
+            out.append(_JOINER)
+            marks = 1
+        out.append(char)
+    return "".join(out)
 
 
 def _said(value: object) -> str:
