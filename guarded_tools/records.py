@@ -23,6 +23,8 @@ Observer: TypeAlias = Callable[[AuditEvent], None]
 log = logging.getLogger("guarded_tools")
 
 _written = json.JSONEncoder(allow_nan=False).encode
+# Deeper than any tool's arguments, and far from where whoever shows or keeps them runs out of stack.
+_DEEPEST = 100
 
 
 class Case(NamedTuple):
@@ -115,15 +117,33 @@ def snapshot(call: ToolCall) -> ToolCall:
     """Copy the arguments, so that nobody can change between judging and running what was judged.
 
     Raises:
-        ValueError: they are not JSON, or two spellings of one key could be judged apart from what runs.
+        ValueError: they are not JSON, or nested too deep, or two spellings of one key could be judged apart from what
+            runs.
     """
     try:
-        args = json.loads(_written(dict(call.args)))
+        text = _written(dict(call.args))
+        args = json.loads(text)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the arguments cannot be judged as JSON: {error}") from None
+    if text.count("{") + text.count("[") > _DEEPEST and _is_deeper(args, _DEEPEST):
+        raise ValueError(f"the arguments are nested deeper than {_DEEPEST} levels")
     if args != call.args:
         raise ValueError("the arguments do not survive being written as JSON: use text keys, lists and plain values")
     return call._replace(args=args)
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for outer in layer
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not layer:
+            return False
+    return any(isinstance(each, dict | list) for each in layer)
 
 
 def approval_of(call: ToolCall, answer: Answer) -> dict[str, Any]:

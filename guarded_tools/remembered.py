@@ -13,6 +13,7 @@ import secrets
 from typing import Any, Literal, NamedTuple
 
 from guarded_tools.errors import StoreError
+from guarded_tools.secrets import mask_json
 from guarded_tools.steps import Line, Step
 from guarded_tools.stores import Store
 from guarded_tools.values import ApprovalRequest, Remember, Verdict, canonical, digest
@@ -29,7 +30,8 @@ _SHOWN = 2_000
 class Remembered(NamedTuple):
     """An approval that covers later calls until ``expires_at`` (seconds since the epoch).
 
-    ``covers`` is ``same`` (these ``args``, as JSON text) or ``tool`` (ANY arguments). :func:`revoke` takes ``id``.
+    ``covers`` is ``same`` (these ``args``, as JSON text without secrets) or ``tool`` (ANY arguments). :func:`revoke`
+    takes ``id``.
     """
 
     id: str
@@ -68,7 +70,7 @@ def keep(request: ApprovalRequest, verdict: Verdict, *, store: Store, now: float
         "server": request.server,
         "tool": request.tool,
         "grant": request.grant,
-        "args": canonical(request.args)[:_SHOWN] if covers == "same" else "",
+        "args": canonical(mask_json(request.args))[:_SHOWN] if covers == "same" else "",
         "by": verdict.by,
         "granted_at": now,
         "expires_at": now + seconds,

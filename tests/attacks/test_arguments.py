@@ -15,6 +15,11 @@ from langgraph.prebuilt import InjectedState, ToolNode, ToolRuntime
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Secret, SecretStr
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from guarded_tools.errors import ToolDenied
+from guarded_tools.remembered import remembered
+from guarded_tools.steps import run
+from guarded_tools.values import ToolCall, Verdict
+
 ASK = {"version": "1", "default": "deny", "tools": {"*": {"action": "approve"}}}
 
 
@@ -162,3 +167,31 @@ def test_a_number_that_nobody_could_write_out(make_guard, text):
     assert guarded.invoke({"value": text}).startswith("DENIED")
     assert time.monotonic() - began < 5, "it was written out"
     assert ran == []
+
+
+def nested(levels: int, inner: Any = 0) -> Any:
+    for at in range(levels):
+        inner = [inner] if at % 2 else {"k": inner}
+    return inner
+
+
+@pytest.mark.parametrize("levels", [100, 300, 700, 900])
+def test_what_is_nested_too_deep_to_be_shown_is_not_asked_about(make_guard, levels):
+    """One such question would end whatever lists the others."""
+    asked, ran = [], []
+    guard = make_guard(ASK, approver=lambda request: asked.append(1) or True)
+    with pytest.raises(ToolDenied, match="nested deeper than 100 levels"):
+        guard.call(ToolCall("t", {"x": nested(levels)}), ran.append)
+    assert (asked, ran) == ([], [])
+    guard.call(ToolCall("t", {"x": nested(99), "wide": [{}] * 500}), ran.append)
+    assert len(ran) == 1
+
+
+def test_a_secret_is_not_kept_with_an_approval(make_guard):
+    policy = {"version": "1", "default": "deny", "tools": {"t": {"risk": "read", "approval": {"remember": "same"}}}}
+    guard = make_guard(policy, approver=lambda request: Verdict.approve("same"))
+    for password in ("hunter2hunter2", "another", "hunter2hunter2"):
+        guard.call(ToolCall("t", {"password": password, "key": "sk-ant-REALSECRET1234567890"}), lambda args: None)
+    kept = run(remembered(guard.store))
+    assert [entry.args for entry in kept] == ['{"key":"sk-ant-***","password":"***"}'] * 2
+    assert not any(b"hunter2" in value or b"REALSECRET" in value for _, value in guard.store.scan(""))
