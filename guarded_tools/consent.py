@@ -43,6 +43,7 @@ __all__ = ["Answer", "AskLimits", "Cause", "Remembered", "ask", "deny_all", "rem
 
 Clock: TypeAlias = Callable[[], float]
 
+_SPENT = b"spent:"
 LATE = 86_400.0
 """For how many seconds after its end a question is remembered, so that a late answer is called late and not unknown."""
 
@@ -57,7 +58,7 @@ def resume(
     if not getattr(approver, "suspends", False):
         return None
     try:
-        key, _ = _address(approver, request)
+        key, task = _address(approver, request)
     except CannotAsk:
         return None  # it is said when the call is asked about
     kept = yield Step(store.get, store.aget, (key,))
@@ -77,6 +78,8 @@ def resume(
     answer = judge(said, _now(clock) - record["asked"])
     if (yield Step(store.take, store.atake, (key,))) is None:
         return refusal("stray", "the answer to this question was used before")
+    # Resumed once more, the run goes by here again and hears this answer first: it must not answer another question.
+    yield Step(store.put, store.aput, (task, _SPENT + key.encode(), request.timeout + LATE))
     yield from release_slot(record["slot"], record["id"], store=store)
     if record["digest"] != request.digest:
         return refusal("changed", "the call was changed after a human was asked about it", answer.waited)
@@ -244,6 +247,8 @@ def _reach(request: ApprovalRequest, approver: Any, store: Store) -> Line[str]:
     # The answers that come to a task have no name on them: it is claimed for the questions about one call.
     if not (yield Step(store.add, store.aadd, (task, key.encode(), request.timeout + LATE))):
         holder = yield Step(store.get, store.aget, (task,))
+        if holder == _SPENT + key.encode():
+            raise approver.spent(request)
         if holder not in (None, key.encode()):
             raise approver.crowded(request)
     return key

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_core.messages import ToolMessage
+from pydantic import ValidationError
 
-from guarded_tools.errors import ToolDenied
+from guarded_tools.errors import ConnectionFailed, ToolDenied
 
 UNCERTAIN = "UNKNOWN OUTCOME: this call may have taken effect. Check before retrying it."
 
@@ -28,13 +29,18 @@ def message(denied: ToolDenied, tool: str, call_id: str) -> ToolMessage:
     return ToolMessage(str(denied), artifact=artifact(denied), tool_call_id=call_id, name=tool, status=status)
 
 
-def uncertain(error: Exception) -> None:
+def uncertain(error: Exception) -> Exception:
     """Say in ``error`` itself that nobody knows whether the call took effect; type and cause stay as they are.
 
-    The note goes where handlers look when they turn an exception into text for a model.
+    The note goes where handlers look when they turn an exception into text for a model. Only an answer that could not
+    be read becomes another error: LangGraph takes pydantic's for one about the arguments, and asks for the call again.
     """
     if UNCERTAIN in str(error):
-        return
+        return error
+    if isinstance(error, ValidationError):
+        unreadable = ConnectionFailed(f"the server's answer is no tool result\n{UNCERTAIN}", sent=True)
+        unreadable.__cause__ = error
+        return unreadable
     blocks = getattr(error, "tool_content", None)
     if isinstance(blocks, list):
         error.tool_content = [*blocks, {"type": "text", "text": UNCERTAIN}]  # type: ignore[attr-defined]
@@ -43,3 +49,4 @@ def uncertain(error: Exception) -> None:
         error.args = (f"{said}\n{UNCERTAIN}" if said else UNCERTAIN, *error.args[1:])
     else:
         error.add_note(UNCERTAIN)
+    return error

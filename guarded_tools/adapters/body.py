@@ -268,7 +268,8 @@ class _Entry:
             try:
                 return self._body.target(*taken.args, **taken.kwargs, **self._handed_on())
             except BaseException as error:
-                self._failed(error)
+                if (failed := self._failed(error)) is not error:
+                    raise failed  # noqa: B904 - it has its cause
                 raise
 
     async def arun(self, judged: dict[str, Any]) -> Any:
@@ -277,19 +278,22 @@ class _Entry:
             try:
                 return await self._body.target(*taken.args, **taken.kwargs, **self._handed_on())
             except BaseException as error:
-                self._failed(error)
+                if (failed := self._failed(error)) is not error:
+                    raise failed  # noqa: B904 - it has its cause
                 raise
 
     def _handed_on(self) -> dict[str, Any]:
         return {**self._injected, CALL_ID: self._call_id} if self._body.nested else self._injected
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException) -> BaseException:
+        """Return what the body's error is to the one who called: itself, with a note where its outcome is open."""
         self._error = error
         body = self._body
         if not isinstance(error, Exception) or is_suspension(error) or body.judge(error) != "unknown":
-            return
+            return error
         if body.guard.risk_of(body.info, self.call.grant) != "read":
-            answers.uncertain(error)
+            self._error = answers.uncertain(error)
+        return self._error
 
     def refused(self, denied: ToolDenied) -> Any:
         """Turn a refusal into what LangChain takes for a result; another guard's, met in the body, stays as it is."""

@@ -97,7 +97,9 @@ class _Crossing:
         except BaseException as error:
             self.error = error
             if self._writes and isinstance(error, Exception) and self.judge(error) == "unknown":
-                answers.uncertain(error)
+                self.error = answers.uncertain(error)
+            if self.error is not error:
+                raise self.error  # noqa: B904 - it has its cause
             raise
         if self._writes and isinstance(result, CallToolResult) and self.judge(result) == "unknown":
             note = TextContent(type="text", text=answers.UNCERTAIN)

@@ -28,8 +28,8 @@ class InterruptApprover:
     ``Command(resume={id: answer})``. An answer that cannot be understood is asked for again.
 
     Raises:
-        CannotAsk: outside a graph, without a checkpointer, or in a node that runs several calls in one task, where an
-            answer could reach the wrong call.
+        CannotAsk: outside a graph, without a checkpointer, in a node that runs several calls in one task, where an
+            answer could reach the wrong call, or a second time in one task, as for a retry of what was approved.
     """
 
     suspends = True
@@ -47,6 +47,10 @@ class InterruptApprover:
     def crowded(self, request: ApprovalRequest) -> CannotAsk:
         """Say that another call of the same task is asked about."""
         return _cannot(request, _SHARED)
+
+    def spent(self, request: ApprovalRequest) -> CannotAsk:
+        """Say that the task had its answer: the next one could not be told from it when the run goes by here again."""
+        return _cannot(request, "again in a task that used its answer already: let the model call the tool once more")
 
     def __call__(self, request: ApprovalRequest) -> Verdict:
         """Interrupt, or return the answer with which the run was resumed."""

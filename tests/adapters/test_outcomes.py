@@ -44,6 +44,7 @@ CASES: list[tuple[str, dict[str, Any], str, str, bool]] = [
     ("pictify_list_images", {}, "500", "unknown", False),  # reading again does no harm
     ("pictify_render_pdf", T, "408", "unknown", True),
     ("pictify_list_gifs", {}, "malformed", "unknown", False),
+    ("pictify_create_canvas_image", {"fabricJSData": {"objects": []}}, "malformed", "unknown", True),
     ("pictify_start_experiment", {"experimentId": "none"}, "hang", "unknown", True),
     ("pictify_list_experiments", {}, "hang-after", "unknown", False),
     ("pictify_render_multi_page_pdf", PDF, "die-before", "unknown", True),
@@ -170,6 +171,23 @@ async def test_through_langchains_own_client(
             continue
         answer = await named(tools, case[0]).ainvoke(call(case[0], case[1]))
         check(guard, log, events, case, text(answer))
+
+
+@pytest.mark.parametrize("plugin", ["wrap", "interceptor", "both"])
+async def test_an_answer_that_is_none_is_no_mistake_in_the_arguments(
+    plugin: str, command: tuple[str, ...], log: Log, make_guard: Any, events: list[Any]
+) -> None:
+    """As it comes from the SDK, LangGraph asks the model to correct its arguments and to write once more."""
+    guard = make_guard(POLICY)
+    connection: Any = {"transport": "stdio", "command": command[0], "args": list(command[1:])}
+    interceptors = [] if plugin == "wrap" else [guard.interceptor]
+    tools = await MultiServerMCPClient({"pictify": connection}, tool_interceptors=interceptors).get_tools()
+    [case] = [case for case in CASES if case[0] == "pictify_create_canvas_image"]
+    own = named(tools if plugin == "interceptor" else guard.wrap(tools), case[0])
+    with pytest.raises(ConnectionFailed, match="no tool result") as failed:
+        await own.ainvoke(call(case[0], case[1]))
+    assert failed.value.sent
+    check(guard, log, events, case, str(failed.value))
 
 
 async def test_a_cancelled_call_is_kept_and_reaches_the_server(log: Log, tmp_path: Path, events: list[Any]) -> None:

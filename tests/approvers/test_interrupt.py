@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import ToolRetryMiddleware
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -325,7 +326,58 @@ def test_a_run_that_is_resumed_again_from_before_the_execution_runs_nothing(star
     run.resume(APPROVE)
     run.agent.invoke(Command(resume=APPROVE), waiting)
     assert run.ran == [("t", 1)]
-    assert "not to this question" in run.answers()["call_0"]
+    assert "used its answer already" in run.answers()["call_0"]
+
+
+@pytest.mark.parametrize("plugin", ["wrap", "middleware", "both"])
+def test_an_approval_does_not_cover_the_retry_of_what_it_approved(start, plugin):
+    """A task that is resumed again hears its first answer again, so a second question in it could not be answered."""
+    run = start()
+    ran = run.ran
+
+    @tool
+    def t(x: int) -> str:
+        """A tool that fails at first."""
+        ran.append(("t", x))
+        if len(ran) == 1:
+            raise ValueError("hiccup")
+        return f"t{x}"
+
+    retry = ToolRetryMiddleware(max_retries=2, initial_delay=0, jitter=False)
+    run.agent = create_agent(
+        Scripted(turns=[turn(("t", {"x": 7})), [{"name": "t", "args": {"x": 7}, "id": "again"}]]),
+        [t] if plugin == "middleware" else run.guard.wrap([t]),
+        middleware=[retry] if plugin == "wrap" else [retry, run.guard.middleware()],
+        checkpointer=run.checkpointer,
+    )
+    run.go()
+    run.resume(APPROVE)
+    assert ran == [("t", 7)]
+    assert "used its answer already: let the model call the tool once more" in run.answers()["call_0"]
+    (asked,) = run.pending()
+    assert asked.value["tool_call_id"] == "again"
+    run.resume({"type": "reject", "message": "no"})
+    assert ran == [("t", 7)]
+    assert "no" in run.answers()["again"]
+    assert run.kinds("admitted", "settled") == [("admitted", None), ("settled", "error")]
+
+
+@pytest.mark.parametrize("second", [5, 6])
+def test_a_tool_that_calls_a_guarded_one_twice_in_its_task_is_asked_about_once(start, second):
+    run = start()
+    guarded, *_ = run.guard.wrap(run.tools)
+
+    @tool
+    def outer(x: int) -> str:
+        """Call another tool twice."""
+        return " | ".join(guarded.invoke({"x": each}) for each in (x, second))
+
+    run.agent = create_agent(Scripted(turns=[turn(("outer", {"x": 5}))]), [outer], checkpointer=run.checkpointer)
+    run.go()
+    run.resume(APPROVE)
+    assert run.ran == [("t", 5)]
+    assert run.pending() == []
+    assert run.answers()["call_0"].startswith("t5 | DENIED")
 
 
 def test_a_rejected_call_stays_rejected_when_the_policy_changes_its_mind(start, tmp_path):
