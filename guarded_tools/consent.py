@@ -112,7 +112,10 @@ def ask(
     ask_id = secrets.token_hex(8)
     slot = yield from claim_slot(request, limits, ask_id, store=store)
     if slot is None:
-        return refusal("pending", f"{limits.max_pending} questions of this session already wait for a human")
+        asked = "1 question" if limits.max_pending == 1 else f"{limits.max_pending} questions"
+        # By then those that wait now are answered, or over.
+        crowd = refusal("pending", f"{asked} of this session must be answered before another is asked")
+        return crowd._replace(retry_after=request.timeout)
     record = _record(request, ask_id, slot, clock)
     try:
         full = yield from count_ask(request, limits, store=store, at=clock and clock())

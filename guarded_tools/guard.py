@@ -18,7 +18,7 @@ from guarded_tools.records import Observer, Records
 from guarded_tools.state import state_dir
 from guarded_tools.steps import arun, run
 from guarded_tools.stores import Store, open_store
-from guarded_tools.values import Approver, AuditEvent, Decision, Outcome, Risk, ToolCall, ToolInfo, Usages
+from guarded_tools.values import Approver, AuditEvent, Decision, Nobody, Outcome, Risk, ToolCall, ToolInfo, Usages
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -50,7 +50,8 @@ class Guard:
         approver: Who answers when the policy asks. Default: nobody, so what must be asked is refused.
         audit: An :class:`AuditLog`, or the path of one. Default: in the state directory.
         session: Whose limits count. Default: LangGraph's ``thread_id``, else ``"default"``.
-        grant: Who the agent acts for: a string, or a function of the runnable config.
+        grant: Who the agent acts for: a string, or a function of the runnable config. Where that fails, or returns
+            neither a string nor an integer nor ``None``, every call is refused.
         clock: Seconds since the epoch. Default: the store's own clock, which a clock step does not fool.
         on_denied: ``"return"`` gives the model a text it understands; ``"raise"`` raises :class:`ToolDenied`.
         lock: Pinned tools; one that changed since, or is new, is refused.
@@ -106,6 +107,7 @@ class Guard:
         """Read the policy anew and swap it in one step; counters are kept.
 
         Raises:
+            GuardError: the policy was given as an object, so there is no file to read.
             PolicyError: the new one cannot be used; the old one stays in force.
         """
         try:
@@ -178,9 +180,12 @@ class Guard:
         """What is known of a tool."""
         return self._force.info(tool)
 
-    def visible(self, tool: str) -> bool:
-        """Whether a model should see this tool at all."""
-        return self._force.visible(tool, self._grant if isinstance(self._grant, str) else None)
+    def visible(self, tool: str, config: RunConfig | None = None) -> bool:
+        """Whether a model should see this tool at all; without the config of a run, whether anybody's might."""
+        if config is None:
+            return self._force.visible(tool, self._grant if isinstance(self._grant, str) else None)
+        policy = self._force.policy(self.grant_for(config))
+        return policy is not None and not policy.hides(tool)
 
     def session_for(self, config: RunConfig | None) -> str:
         """Name the session of a call: the explicit one, else the config's ``thread_id``, else ``"default"``."""
@@ -190,8 +195,17 @@ class Guard:
         return DEFAULT_SESSION if thread is None else str(thread)
 
     def grant_for(self, config: RunConfig | None) -> str | None:
-        """Name the identity a call acts for."""
-        return self._grant(config or {}) if callable(self._grant) else self._grant
+        """Name the identity a call acts for. Where the function that should tell fails, every call is refused."""
+        if not callable(self._grant):
+            return self._grant
+        try:
+            told = self._grant(config or {})
+        except Exception as error:
+            log.exception("It cannot be told who the agent acts for; the call is refused")
+            return Nobody(f"({type(error).__name__})")
+        if told is None or isinstance(told, str):
+            return told
+        return str(told) if type(told) is int else Nobody(f"({type(told).__name__})")
 
     def risk_of(self, info: ToolInfo, grant: str | None = None) -> Risk:
         """Class a tool: as the policy says, else as it is known, else as its words tell; a stranger is destructive."""

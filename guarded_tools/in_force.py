@@ -69,8 +69,12 @@ class InForce:
         """Read the source anew; what was in force stays if that fails.
 
         Raises:
+            GuardError: there is no file to read: the policies were given as objects.
             PolicyError: the source cannot be used, or names tools that do not exist.
         """
+        sources = self._source.values() if isinstance(self._source, Mapping) else (self._source,)
+        if all(isinstance(source, Policy) for source in sources):
+            raise GuardError("there is nothing to read again: the policy was given as an object; give the guard a path")
         with self._reloading:  # else one that read the older file could come last
             fresh = self._read()
             self._check(fresh, self._names)

@@ -16,7 +16,7 @@ from guarded_tools.errors import AuditError, ToolDenied
 from guarded_tools.policy.model import Policy
 from guarded_tools.secrets import mask
 from guarded_tools.telemetry import trace_ids
-from guarded_tools.values import AuditEvent, Decision, Outcome, ToolCall, ToolInfo
+from guarded_tools.values import AuditEvent, Decision, Nobody, Outcome, ToolCall, ToolInfo
 
 Observer: TypeAlias = Callable[[AuditEvent], None]
 
@@ -117,9 +117,11 @@ def snapshot(call: ToolCall) -> ToolCall:
     """Copy the arguments, so that nobody can change between judging and running what was judged.
 
     Raises:
-        ValueError: they are not JSON, or nested too deep, or two spellings of one key could be judged apart from what
-            runs.
+        ValueError: nobody knows who it is made for, or the arguments are not JSON or nested too deep, or two spellings
+            of one key could be judged apart from what runs.
     """
+    if isinstance(call.grant, Nobody):
+        raise ValueError(f"it cannot be told who the agent acts for {call.grant}")  # noqa: TRY004 - a call to refuse
     try:
         text = _written(dict(call.args))
         args = json.loads(text)

@@ -30,13 +30,23 @@ Outcome: TypeAlias = Literal[
 
 
 class ToolInfo(NamedTuple):
-    """What is known of a tool before it is called. ``schema`` is a JSON Schema; ``None`` where LangChain validates."""
+    """What is known of a tool before it is called. ``schema`` is a JSON Schema; ``None`` where LangChain validates.
+
+    ``origin`` is what its server calls it, where ``name`` is ``server/tool``.
+    """
 
     name: str
     server: str = ""
     description: str = ""
     schema: Mapping[str, Any] | None = None
     risk: Risk | None = None
+    origin: str = ""
+
+
+class Nobody(str):
+    """Stands for the grant of a call of which nobody could tell who it is made for. Such a call is refused."""
+
+    __slots__ = ()
 
 
 class ToolCall(NamedTuple):

@@ -42,7 +42,7 @@ def _convert(session: HeldSession, tool: Tool, *, keyed: bool, risk: Risk | None
     converted.func = _run_through(blocking.coroutine)
     converted.handle_tool_error = _tell(converted.handle_tool_error)
     known_as = f"{session.name}/{tool.name}" if keyed else tool.name
-    converted.coroutine.__mcp__ = (known_as, session.name, risk)  # type: ignore[attr-defined]
+    converted.coroutine.__mcp__ = (known_as, session.name, risk, tool.name)  # type: ignore[attr-defined]
     return converted
 
 

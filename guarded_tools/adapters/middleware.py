@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
@@ -85,7 +86,8 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
             return passage.refused(denied)
 
     def _filtered(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
-        return request.override(tools=[tool for tool in request.tools if self._guard.visible(_name(tool))])
+        config = var_child_runnable_config.get()
+        return request.override(tools=[tool for tool in request.tools if self._guard.visible(_name(tool), config)])
 
     def _guarded(self, tool: BaseTool) -> BaseTool:
         known = self._clones.get(id(tool))

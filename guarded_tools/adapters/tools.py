@@ -63,8 +63,8 @@ def identity(tool: BaseTool) -> ToolInfo:
         return known
     mcp = _mcp(tool)
     schema = tool.args_schema if isinstance(tool.args_schema, dict) else None
-    name, server, risk = mcp or (tool.name, "", None)
-    return ToolInfo(name, server, tool.description, schema, risk)
+    name, server, risk, origin = mcp or (tool.name, "", None, "")
+    return ToolInfo(name, server, tool.description, schema, risk, origin if origin != name else "")
 
 
 def policy_server(guard: Guard) -> str | None:
@@ -180,6 +180,7 @@ class _Mcp(NamedTuple):
     tool: str
     server: str
     risk: Risk | None = None
+    origin: str = ""
 
 
 def _mcp(tool: BaseTool) -> _Mcp | None:

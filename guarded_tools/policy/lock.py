@@ -152,10 +152,8 @@ class Lock:
     def _find(self, info: ToolInfo) -> tuple[str, Pinned | None]:
         """The name under which a tool is pinned, and its pin."""
         if info.server:
-            tools = self.servers.get(info.server, {})
-            # Where several servers share a guard, it may know a tool as server/tool.
-            name = info.name if info.name in tools else info.name.removeprefix(f"{info.server}/")
-            return name, tools.get(name)
+            name = info.origin or info.name
+            return name, self.servers.get(info.server, {}).get(name)
         # Whoever wraps tools without saying whose they are may still use a lock, as long as one pin has that name.
         found = [tools[info.name] for tools in self.servers.values() if info.name in tools]
         return info.name, found[0] if len(found) == 1 else None

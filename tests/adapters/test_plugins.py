@@ -6,6 +6,7 @@ import asyncio
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from langchain.agents.middleware import (
     ToolRetryMiddleware,
     wrap_tool_call,
 )
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool, tool
 from langchain_mcp_adapters.tools import load_mcp_tools
@@ -27,6 +29,7 @@ from langgraph.prebuilt import ToolRuntime
 from langgraph.types import Command, interrupt
 from mcp.server.fastmcp import FastMCP
 from mcp.shared.memory import create_connected_server_and_client_session
+from pydantic import Field
 
 from guarded_tools.errors import ToolDenied
 from guarded_tools.guard import Guard
@@ -610,3 +613,66 @@ def test_a_policy_per_grant_refuses_a_grant_without_one(tmp_path: Any, add: Base
         answer = guarded.invoke(call(), config)
         assert answer.artifact["rule"] == "(no policy)"
     assert arrived == [1]
+
+
+def test_the_model_sees_what_the_grant_of_its_run_may_see(tmp_path: Path) -> None:
+    """Who the agent acts for is known once a run begins, also where a function tells it."""
+
+    @tool
+    def common(x: int) -> str:
+        """A tool."""
+        return "ran"
+
+    @tool
+    def risky(x: int) -> str:
+        """Another tool."""
+        return "ran"
+
+    own = {"version": "1", "default": "allow"}
+    policies = {"alice": Policy.model_validate({**own, "hide": ["risky"]}), "bob": Policy.model_validate(own)}
+    guard = Guard(
+        policies,
+        store=MemoryStore(),
+        audit=tmp_path / "audit.jsonl",
+        grant=lambda config: config["configurable"]["user"],
+    )
+    seen: dict[str, list[str]] = {}
+    for user in ("alice", "bob", "eve", None, object()):
+        model = Seeing()
+        agent = create_agent(model, [common, risky], middleware=[guard.middleware()])
+        agent.invoke({"messages": [("user", "go")]}, {"configurable": {"user": user}})
+        seen[str(user)[:5]] = model.shown
+    assert list(seen.values()) == [["common"], ["common", "risky"], [], [], []]
+
+
+class Seeing(FakeListChatModel):
+    """A scripted model that notes which tools it was offered."""
+
+    responses: list[str] = Field(default_factory=lambda: ["done"])
+    shown: list[str] = Field(default_factory=list)
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        self.shown += [each.name for each in tools]
+        return self
+
+
+@pytest.mark.parametrize(
+    "grant", [lambda config: config["configurable"]["user"], lambda config: 1.5, lambda config: b"alice"]
+)
+def test_where_nobody_can_tell_who_the_agent_acts_for_every_call_is_refused(tmp_path: Path, grant: Any) -> None:
+    @tool
+    def common(x: int) -> str:
+        """A tool."""
+        return "ran"
+
+    events: list[Any] = []
+    policy = Policy.model_validate({"version": "1", "default": "allow"})
+    guard = Guard(policy, store=MemoryStore(), audit=tmp_path / "a.jsonl", grant=grant, observers=[events.append])
+    [guarded] = guard.wrap([common])
+    assert "cannot be told who the agent acts for" in guarded.invoke({"x": 1})
+    assert [(event.kind, event.outcome) for event in events] == [("refused", "failed_closed")]
+
+
+def test_a_number_is_a_name_as_good_as_any(tmp_path: Path) -> None:
+    guard = Guard("read_only", store=MemoryStore(), audit=tmp_path / "a.jsonl", grant=lambda config: 7)
+    assert guard.grant_for({}) == "7"

@@ -46,7 +46,7 @@ class Both(BaseTool):
         self.seen += 1
         if run_manager is not None:
             run_manager.on_text(f"n={n}")
-        return f"sync {n} {run_manager is not None} {self.seen}"
+        return f"sync {n} {run_manager is not None} {self.seen > 0}"
 
     async def _arun(self, n: int, run_manager: Any = None) -> str:
         return f"async {n} {run_manager is not None}"

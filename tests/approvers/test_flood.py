@@ -84,7 +84,12 @@ async def test_of_fifty_parallel_questions_five_are_asked_from_tasks(sync_desk):
     release.set()
     answers = await asyncio.gather(*tasks)
     assert len(asked) == 5
-    assert sum(a.cause == "pending" for a in answers) == 45
+    crowded = [a for a in answers if a.cause == "pending"]
+    assert len(crowded) == 45
+    assert {(a.text, a.retry_after) for a in crowded} == {
+        ("5 questions of this session must be answered before another is asked", crowded[0].retry_after)
+    }
+    assert crowded[0].retry_after is not None, "it would be told that it can never run"
 
 
 def test_a_question_that_ended_makes_room(desk):

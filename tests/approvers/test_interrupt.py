@@ -497,7 +497,7 @@ def test_no_more_than_five_questions_of_a_session_wait(start):
     assert len(run.pending()) == 5
     run.resume({asked.id: APPROVE for asked in run.pending()})
     assert len(run.ran) == 5
-    assert sum("wait for a human" in said for said in run.answers().values()) == 3
+    assert sum("must be answered before another" in said for said in run.answers().values()) == 3
 
 
 def test_an_approval_is_remembered_for_the_session(start):

@@ -91,10 +91,11 @@ def test_a_tool_without_a_server_is_found_by_its_name_alone_if_only_one_has_it(l
 
 
 def test_a_tool_that_a_guard_knows_by_server_and_name_is_the_pinned_one(lock):
-    assert lock.check(GET._replace(name="things/get_thing")) is None
-    assert "description" in lock.check(GET._replace(name="things/get_thing", description="other"))
-    assert lock.check(GET._replace(name="others/get_thing"))
-    assert lock.check(GET._replace(name="things/get_thing", server="others"))
+    keyed = GET._replace(name="things/get_thing", origin="get_thing")
+    assert lock.check(keyed) is None
+    assert "description" in lock.check(keyed._replace(description="other"))
+    assert lock.check(keyed._replace(server="others"))
+    assert "is new" in lock.check(GET._replace(name="things/get_thing")), "a name of the server's own that reads so"
 
 
 def test_a_server_that_offers_one_name_twice_cannot_be_pinned():

@@ -9,8 +9,9 @@ import threading
 
 import pytest
 
-from guarded_tools.errors import PolicyError, ToolDenied
+from guarded_tools.errors import GuardError, PolicyError, ToolDenied
 from guarded_tools.guard import Guard
+from guarded_tools.policy import Policy
 from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.values import ToolCall, Verdict
 
@@ -283,3 +284,12 @@ def test_reloads_at_once_leave_the_newest_file_in_force(bench):
     for thread in threads:
         thread.join()
     assert rule_of(b.call) == "(default deny)"
+
+
+@pytest.mark.parametrize("policy", ["object", "objects by grant"])
+def test_what_was_given_as_an_object_cannot_be_read_again(tmp_path, policy):
+    own = Policy.model_validate({"version": "1", "default": "allow"})
+    guard = Guard(own if policy == "object" else {"a": own}, store="memory://", audit=tmp_path / "audit.jsonl")
+    with pytest.raises(GuardError, match="nothing to read again"):
+        guard.reload()
+    assert not (tmp_path / "audit.jsonl").exists(), "it was told as done"
