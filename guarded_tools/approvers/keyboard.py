@@ -8,10 +8,11 @@ import contextlib
 import functools
 import os
 import select
+import signal
 import sys
 import time
 from collections.abc import Iterator
-from typing import Self
+from typing import NoReturn, Self
 
 from rich.console import Console
 
@@ -22,6 +23,7 @@ from guarded_tools.values import ApprovalRequest
 
 TICK = 0.1
 _ERASE = "\r\x1b[2K"
+_CTRL_C = "\x03"
 
 
 def terminal(request: ApprovalRequest) -> str:
@@ -50,12 +52,19 @@ def terminal(request: ApprovalRequest) -> str:
     return os.ttyname(inside)
 
 
+class _Interrupted:
+    """When somebody last pressed Ctrl-C at a question of this process."""
+
+    at = 0.0
+
+
 class Keyboard:
     """A terminal in the hands of one question: nobody else asks there, and keys come one by one, with a deadline."""
 
     def __init__(self, path: str, deadline: float) -> None:
         self._path = path
         self._deadline = deadline
+        self._began = time.monotonic()
         self._pending = ""
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
 
@@ -64,6 +73,7 @@ class Keyboard:
         self._fd = os.open(self._path, os.O_RDWR | os.O_NOCTTY)
         try:
             self._take_turn()
+            self.stop_if_over()
         except BaseException:
             os.close(self._fd)
             raise
@@ -86,7 +96,7 @@ class Keyboard:
 
     @contextlib.contextmanager
     def raw(self) -> Iterator[None]:
-        """Hear every key, without echo; Ctrl-C and Ctrl-Z keep their meaning. Forgets what was typed before."""
+        """Hear every key, without echo; Ctrl-Z keeps its meaning. Forgets what was typed before."""
         import termios
         import tty
 
@@ -94,6 +104,9 @@ class Keyboard:
         restore = functools.partial(termios.tcsetattr, self._fd, termios.TCSAFLUSH, before)
         atexit.register(restore)  # a program that ends on Ctrl-C does not wait for the thread that asks
         tty.setcbreak(self._fd, termios.TCSAFLUSH)
+        attributes = termios.tcgetattr(self._fd)
+        attributes[6][termios.VINTR] = bytes([os.fpathconf(self._fd, "PC_VDISABLE")])
+        termios.tcsetattr(self._fd, termios.TCSANOW, attributes)
         try:
             yield
         finally:
@@ -115,6 +128,8 @@ class Keyboard:
 
     def stop_if_over(self) -> None:
         """End the question if its time is up or nobody waits for it."""
+        if _Interrupted.at > self._began:
+            raise Unanswered("Ctrl-C was pressed")
         if withdrawn():
             raise Unanswered("the question was taken back")
         if not self.seconds_left:
@@ -139,10 +154,19 @@ class Keyboard:
                 if not data:
                     raise CannotAsk("the terminal was closed while it showed a question")
                 self._pending += self._decode(data)
+                if _CTRL_C in self._pending:
+                    self._interrupt()
         if not self._pending:
             return None
         char, self._pending = self._pending[0], self._pending[1:]
         return char
+
+    def _interrupt(self) -> NoReturn:
+        """Do what the key does, and end every question: an executor's thread hears no signal, and would ask on."""
+        _Interrupted.at = time.monotonic()
+        self.write("\r\n")
+        os.killpg(os.tcgetpgrp(self._fd), signal.SIGINT)
+        raise Unanswered("Ctrl-C was pressed")
 
     def line(self, prompt: str) -> str:
         """Read one line. The prompt counts down; ``Ctrl-U`` begins anew, ``Esc`` and arrows are ignored."""

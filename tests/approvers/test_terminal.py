@@ -201,6 +201,46 @@ def test_ctrl_c_stops_the_program_and_leaves_the_terminal_as_it_was(terminal):
     assert lflag & termios.ICANON
 
 
+ASYNC = """
+import asyncio, sys, time
+from langchain_core.tools import tool
+from guarded_tools import Guard, Policy, TerminalApprover
+
+@tool
+def pay(x: int) -> str:
+    "Pay."
+    print("PAID", flush=True)
+    return "paid"
+
+policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"pay": {"action": "approve"}}})
+[pay] = Guard(policy, store="memory://", approver=TerminalApprover()).wrap([pay])
+
+async def main():
+    await asyncio.gather(*(pay.ainvoke({"x": x}) for x in range(3)))
+
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    print("INTERRUPTED", flush=True)
+"""
+
+
+def test_ctrl_c_ends_a_program_that_asks_from_an_executor(tmp_path):
+    """A tool without a coroutine runs in a thread there, which the loop waits for and cannot cancel."""
+    t = Terminal([sys.executable, "-c", ASYNC], GUARDED_TOOLS_HOME=str(tmp_path))
+    try:
+        for _ in range(3):  # drawn once a second: by then the others wait for their turn
+            t.expect(PROMPT)
+        t.child.send("\x03")
+        t.expect("INTERRUPTED")
+        t.child.expect(pexpect.EOF)
+        assert "PAID" not in t.child.logfile_read.getvalue()
+        assert t.child.logfile_read.getvalue().count("A tool call waits for you") == 1
+        assert termios.tcgetattr(t.child.child_fd)[6][termios.VINTR] == b"\x03"
+    finally:
+        t.child.close(force=True)
+
+
 # Editing
 
 
