@@ -61,6 +61,7 @@ class Guard:
     Raises:
         PolicyError: the policy cannot be used; every problem is listed.
         StoreError: the counters cannot be relied on.
+        TypeError: the approver is none.
     """
 
     def __init__(
@@ -80,6 +81,13 @@ class Guard:
     ) -> None:
         if on_denied not in {"return", "raise"}:
             raise ValueError(f"on_denied must be 'return' or 'raise', not {on_denied!r}")
+        if approver is not None and (isinstance(approver, type) or not callable(approver)):
+            said = (
+                f"the class {approver.__name__}: write {approver.__name__}()"
+                if isinstance(approver, type)
+                else repr(approver)
+            )
+            raise TypeError(f"approver must be a function, or an object that is called as one, not {said}")
         self._force = InForce(policy, _lock(lock))
         if store is None:
             store = f"disk://{state_dir(state)}"

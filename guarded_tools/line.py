@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from guarded_tools import consent, denial
 from guarded_tools.errors import AuditError, StoreError, ToolDenied
 from guarded_tools.in_force import InForce
+from guarded_tools.policy.engine import SCHEMA_RULE
 from guarded_tools.policy.model import Policy
 from guarded_tools.records import Case, Records, approval_of, event_of, snapshot
 from guarded_tools.steps import Line, Step, will_run_again
@@ -151,11 +152,19 @@ class CallLine:
         if answer.outcome is not None:
             raise self._records.refuse(case, answer.outcome, answer.text, answer.retry_after)
         if edited is not None:
-            received = edited if read is None else read(edited)
-            case = case._replace(call=snapshot(case.call._replace(args=received)))
+            case = self._with(case, edited, read)
         case = self._decide(case)
         self._stop_if_denied(case)
         return case
+
+    def _with(self, case: Case, edited: Mapping[str, Any], read: Read | None) -> Case:
+        """Put what a human wrote in the place of the arguments, as the body would receive it."""
+        try:
+            received = edited if read is None else read(edited)
+            return case._replace(call=snapshot(case.call._replace(args=received)))
+        except ValueError as error:
+            case = case._replace(decision=case.decision._replace(rule=SCHEMA_RULE))
+            raise self._records.refuse(case, "denied", str(error)) from None
 
     def _announce(self, case: Case) -> None:
         self._records.record(case, "asked")

@@ -151,7 +151,7 @@ class _Asking:
                 raise Unanswered("the approver is still busy with a question that nobody waits for any more")  # noqa: TRY301
             self._ended.append((True, body()))
         except (SystemExit, asyncio.CancelledError) as error:  # its own end, not that of the one who waits
-            self._ended.append((False, Unanswered(f"the approver ended with {type(error).__name__}")))
+            self._ended.append((False, RuntimeError(f"it ended with {type(error).__name__}")))
         except BaseException as error:  # noqa: BLE001 - belongs to the one who waits
             self._ended.append((False, error))
         finally:

@@ -163,7 +163,7 @@ def test_an_approver_that_raises_denies(desk):
 
 @pytest.mark.parametrize("error", [SystemExit(0), asyncio.CancelledError()])
 def test_an_approver_that_ends_itself_ends_only_itself(desk, error):
-    assert ended(desk.ask(desk.request(), raises(error))) == ("reject", "timeout", "unanswered")
+    assert ended(desk.ask(desk.request(), raises(error))) == ("reject", "failed", "unanswered")
 
 
 def test_ctrl_c_in_an_approver_stops_the_program(desk):

@@ -15,6 +15,7 @@ from langgraph.prebuilt import InjectedState, ToolNode, ToolRuntime
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Secret, SecretStr
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from guarded_tools.approvers.terminal import TerminalApprover
 from guarded_tools.errors import ToolDenied
 from guarded_tools.remembered import remembered
 from guarded_tools.steps import run
@@ -195,3 +196,19 @@ def test_a_secret_is_not_kept_with_an_approval(make_guard):
     kept = run(remembered(guard.store))
     assert [entry.args for entry in kept] == ['{"key":"sk-ant-***","password":"***"}'] * 2
     assert not any(b"hunter2" in value or b"REALSECRET" in value for _, value in guard.store.scan(""))
+
+
+def test_an_edit_that_the_tools_own_types_refuse_is_denied_by_the_schema(make_guard):
+    events = []
+    pay, ran = takes(int)
+    guard = make_guard(ASK, approver=lambda request: Verdict.edit({"value": "many"}), observers=[events.append])
+    [guarded] = guard.wrap([pay])
+    assert guarded.invoke({"value": 1}).startswith("DENIED: pay did not run. Rule: /schema.")
+    assert (events[-1].kind, events[-1].outcome, events[-1].rule) == ("refused", "denied", "/schema")
+    assert ran == []
+
+
+@pytest.mark.parametrize("approver", [TerminalApprover, 5, "terminal"])
+def test_what_is_no_approver_is_refused_at_once(make_guard, approver):
+    with pytest.raises(TypeError, match="approver must be a function"):
+        make_guard(ASK, approver=approver)
