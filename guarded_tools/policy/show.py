@@ -58,7 +58,7 @@ def _predicate(one: Predicate) -> str:
 
 
 def _asked(approval: Approval) -> str:
-    when = "when " + " and ".join(_predicate(one) for one in approval.when) if approval.when else "every time"
+    when = "when " + " or ".join(_predicate(one) for one in approval.when) if approval.when else "every time"
     kept = {"never": "", "same": "\nmay remember the same arguments", "tool": "\nmay remember the whole tool"}
     return f"{when}\nwaits {_span(approval.timeout, one='1 ')}{kept[approval.remember]}"
 

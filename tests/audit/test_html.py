@@ -87,7 +87,13 @@ def test_a_policy():
                 "b": {"action": "deny"},
                 "c": {"action": "approve", "shadow": True},
                 "d": {
-                    "approval": {"when": [{"path": "args.x", "op": "gt", "value": 5}], "remember": "same"},
+                    "approval": {
+                        "when": [
+                            {"path": "args.x", "op": "gt", "value": 5},
+                            {"path": "args.y", "op": "gt", "value": 6},
+                        ],
+                        "remember": "same",
+                    },
                     "require": [{"path": "args.html", "op": "contains", "value": HOSTILE}],
                     "limits": [
                         {"counter": "events", "window": "10m", "max": 3, "count": "args.n.length", "scope": "global"}
@@ -104,7 +110,7 @@ def test_a_policy():
         "a allowed write 5 calls an hour",
         "b denied",
         "c on trial: asked",
-        "when args.x gt 5",
+        "when args.x gt 5 or args.y gt 6",
         "may remember the same arguments",
         "must: args.html contains",
         "events: 3 n.length in 10 minutes, per global",
