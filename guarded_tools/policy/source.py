@@ -188,6 +188,8 @@ class Source:
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, at)
         inside = (*above, id(node))
+        if node.tag != _CONTAINERS[type(node)]:
+            self._flag_tag(node, at)
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(item, f"{at}/{place}", item, places, inside) for place, item in enumerate(node.value)]
         data: dict[str, Any] = {}
@@ -207,11 +209,14 @@ class Source:
         mark = node.start_mark
         self.problems.append(Problem(self.name, mark.line + 1, mark.column + 1, at, message, hint))
 
+    def _flag_tag(self, node: Any, at: str) -> None:
+        self._flag(node, at, f"the tag {node.tag} is not part of a policy", "take the tag away")
+
     def _scalar(self, node: Any, at: str) -> Any:
         text = node.value
         read = _READERS.get(node.tag)
         if read is None:
-            self._flag(node, at, f"the tag {node.tag} is not part of a policy", "take the tag away")
+            self._flag_tag(node, at)
             return text
         try:
             return read(text)
@@ -247,6 +252,7 @@ class _Core(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc
 
 
 _TEXT: Final = "tag:yaml.org,2002:str"
+_CONTAINERS: Final = {yaml.MappingNode: "tag:yaml.org,2002:map", yaml.SequenceNode: "tag:yaml.org,2002:seq"}
 for _tag, _pattern, _first in (
     ("bool", r"(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("null", r"(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
