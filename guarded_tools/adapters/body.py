@@ -309,7 +309,8 @@ def _without_values(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
+    # Behind the name of a secret and a colon, masking would take what is said for the secret.
+    return "; ".join(f"{each['msg']} at {'.'.join(map(str, each['loc'])) or 'the top'}" for each in found)
 
 
 def _resolved(body: Callable[..., Any]) -> inspect.Signature:

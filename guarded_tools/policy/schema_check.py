@@ -123,7 +123,8 @@ def _say(error: Any) -> str:
     place = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in error.instance_path) or "/"
     keyword = error.kind.name
     expected = _expected(error.kind)
-    return f"{place}: {keyword}{f' {expected}' if expected else ''}"
+    # Not `place: keyword`: behind the name of a secret, masking would take the keyword for it.
+    return f"{keyword}{f' {expected}' if expected else ''} at {place}"
 
 
 def _expected(kind: Any) -> str:
