@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from guarded_tools.values import Full, Halted, Outcome
+from guarded_tools.values import MOST_TOLD, Charge, Full, Halted, Outcome
 
 _ADVICE: dict[str, str] = {
     "denied": "The policy does not change by retrying: do not repeat this call.",
@@ -23,11 +23,19 @@ def seconds(value: float) -> str:
 
 
 def used_up(full: Full) -> str:
-    """Say which limit is full, and how full."""
+    """Say which limit is full, and how full; or that it could never hold so much."""
     charge = full.charge
-    over = f"a limit of {charge.max} in {window(charge.window)} is used up ({full.used} used"
-    over += ")" if charge.amount == 1 else f", this call would take {charge.amount})"
+    if charge.amount > charge.max:
+        over = f"a limit allows {charge.max} in {window(charge.window)}, and this call would take {taken(charge)}"
+    else:
+        over = f"a limit of {charge.max} in {window(charge.window)} is used up ({full.used} used"
+        over += ")" if charge.amount == 1 else f", this call would take {charge.amount})"
     return f"{charge.message.rstrip('. ')}: {over}" if charge.message else over
+
+
+def taken(charge: Charge) -> str:
+    """Write how much a call would take."""
+    return str(charge.amount) if charge.amount < MOST_TOLD else f"{MOST_TOLD} or more"
 
 
 def halted(halt: Halted) -> str:

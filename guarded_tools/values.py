@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 Effect: TypeAlias = Literal["allow", "ask", "deny"]
 Risk: TypeAlias = Literal["read", "write", "execute", "financial", "destructive"]
@@ -59,9 +59,14 @@ class ToolCall(NamedTuple):
     id: str | None = None
 
 
+MOST_TOLD: Final = 2**62
+"""Amounts are told up to here; it stands for itself and for whatever is higher. No limit allows as much."""
+
+
 class Charge(NamedTuple):
     """What one call takes from one limit.
 
+    ``amount`` is the true one, also where it is more than ``max``; only from :data:`MOST_TOLD` on it is that.
     ``scope`` names whose counter it is: ``session:<id>``, ``grant:<id>`` or ``global``. ``counter`` is
     ``<server>/<tool>/<name>``, with ``*`` for a counter over all tools. ``window`` is in seconds. ``rule`` is the
     limit's JSON pointer and ``message`` its ``on_deny``.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from guarded_tools.cli.words import printable
-from guarded_tools.denial import seconds
+from guarded_tools.denial import seconds, taken
 from guarded_tools.policy.explain import Explanation, Quota, Seen
 from guarded_tools.stores import Store
 from guarded_tools.values import Charge, Full, Halted, ToolCall
@@ -194,8 +194,8 @@ def _limit(quota: Quota, count: Counted | None) -> str:
         after = count.full.retry_after
         state = "can never fit" if after is None else f"full, fits in {seconds(after)} s"
     align = ", aligned to UTC" if charge.align == "utc" else ""
-    taken = f"{count.used}/{charge.max} in {charge.window} s{align}, takes {charge.amount}, {state}"
-    return f"{printable(charge.scope)}: {taken}{trial}"
+    told = f"{count.used}/{charge.max} in {charge.window} s{align}, takes {taken(charge)}, {state}"
+    return f"{printable(charge.scope)}: {told}{trial}"
 
 
 def _value(value: Any) -> str:

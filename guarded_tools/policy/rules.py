@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from guarded_tools.policy.conditions import compile_test, is_number
 from guarded_tools.policy.paths import MISSING, Path, Unjudgeable, compile_many, compile_one, kind_of, parse_path
-from guarded_tools.values import Ask, Charge, Decision, Remember, ToolCall, canonical
+from guarded_tools.values import MOST_TOLD, Ask, Charge, Decision, Remember, ToolCall, canonical
 
 if TYPE_CHECKING:
     from guarded_tools.policy.model import Approval, Limit, Policy, Predicate, Rules
@@ -176,8 +176,9 @@ def compile_limit(rule: str, limit: Limit, counter: str) -> Charger:
             return Decision("deny", rule, message or f"{path.text} {reason}")
         if amount == 0:
             return None
-        # More than the maximum never fits, however much more it is.
-        amount = amount if amount <= most else most + 1
+        if amount > most:
+            # It never fits, and a number of a thousand digits nobody could read.
+            amount = min(amount, MOST_TOLD)
         return Charge(scope_of(call), counter, amount, most, window, rule, message, align, refundable)
 
     return counted

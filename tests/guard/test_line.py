@@ -113,6 +113,25 @@ def test_limit_refuses_with_rule_and_exact_wait(bench, drive):
     assert len(b.ran) == 3
 
 
+@pytest.mark.parametrize(
+    ("n", "told"),
+    [(60_000, "60000"), (2**62 - 1, str(2**62 - 1)), (10**400, f"{2**62} or more")],
+    ids=["some", "most", "endless"],
+)
+def test_a_call_that_no_window_could_hold_is_told_what_it_would_take(bench, drive, n, told):
+    b = bench(
+        {"t": {"limits": [{"counter": "c", "window": "hour", "max": 50, "count": "args.n"}]}}, policy={"schema": "off"}
+    )
+    for _ in range(2):
+        with pytest.raises(ToolDenied) as caught:
+            drive(b, {"n": n})
+        assert caught.value.outcome == "limited"
+        assert f"Reason: a limit allows 50 in an hour, and this call would take {told}. This call can" in str(
+            caught.value
+        )
+        drive(b, {"n": 3})
+
+
 def test_limits_are_per_session(bench, drive):
     b = bench({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
     drive(b, session="one")

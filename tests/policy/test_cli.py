@@ -194,6 +194,17 @@ def test_explain_counts_as_the_store_does_and_changes_nothing(run, policy, tmp_p
     again.close()
 
 
+@pytest.mark.parametrize(
+    ("amount", "words"), [(60_000, "60000"), (10**400, f"{2**62} or more")], ids=["some", "endless"]
+)
+def test_explain_tells_what_a_call_would_take_that_could_never_fit(run, policy, amount, words):
+    arguments = ("explain", policy, "pay", "--args", f'{{"to": [{{"name": "ann"}}], "amount": {amount}}}')
+    _, out, _ = run(*arguments)
+    assert f"session:default: 0/500 in 86400 s, takes {words}, can never fit\n" in out
+    _, out, _ = run(*arguments, "--json")
+    assert json.loads(out)["limits"][1]["takes"] == min(amount, 2**62)
+
+
 def test_explain_makes_no_state_where_there_is_none(run, policy, tmp_path):
     run("explain", policy, "pay", "--args", '{"amount": 5}')
     assert not (tmp_path / "state").exists()
