@@ -56,6 +56,9 @@ def problems(data: dict[str, Any], problem: Reporter) -> Iterator[Problem]:
     yield from _entry(everywhere, EVERYWHERE, (), problem)
     if "*" in hide and _ruled(everywhere):
         yield problem(EVERYWHERE, "this can never apply: every tool is hidden", 'take "*" out of hide')
+    elif _ruled(everywhere) and everywhere.get("action") != "deny" and _refuses_all(data, hide):
+        message = "this can never apply: no tool is let through, so no call reaches it"
+        yield problem(EVERYWHERE, message, "list a tool that may be called, or take it out")
     shared = tuple(_limits(everywhere, EVERYWHERE))
     for key, entry in tools.items():
         at = pointer("tools", key)
@@ -68,6 +71,20 @@ def problems(data: dict[str, Any], problem: Reporter) -> Iterator[Problem]:
         elif everywhere.get("action") == "deny":
             yield problem(at, "this can never apply: all_tools denies every call", "take action out of all_tools")
     yield from _unreachable([key for key in tools if is_glob(key)], problem)
+
+
+def _refuses_all(data: dict[str, Any], hide: list[str]) -> bool:
+    tools = data.get("tools", {})
+    return (
+        data.get("default") == "deny" and type(tools) is dict and all(_refuses(*item, hide) for item in tools.items())
+    )
+
+
+def _refuses(key: str, entry: Any, hide: list[str]) -> bool:
+    if any(covers(hidden, key) for hidden in hide):
+        return True
+    # On trial, it stops nothing, and the rules for all tools are what a call meets.
+    return type(entry) is dict and entry.get("action") == "deny" and not entry.get("shadow")
 
 
 def _ruled(entry: dict[str, Any]) -> list[str]:

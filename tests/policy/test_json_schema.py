@@ -16,7 +16,7 @@ from guarded_tools.policy.json_schema import generate, shipped
 # What spans several parts of a file, or takes more than a form to see.
 BEYOND_A_SCHEMA = (
     "can never", "already in use", "is at least as strict", "takes more than max", "nobody is ever told", "is hidden",
-    "all_tools denies", "narrower glob", "is never remembered", "never remembered", "nothing is remembered",
+    "all_tools denies", "no tool is let", "list a tool", "narrower glob", "is never remembered", "never remembered", "nothing is remembered",
     "divides a day evenly", "366 days", "at most 86400", "does not compile", "no look-around", "no backreferences",
     "is not a host", "host names only", "write one like example.com", "surrogate", "not valid Unicode", "not finite",
     "compares with strings", "take lists and objects out", "contains needs",
