@@ -19,6 +19,7 @@ from guarded_tools.policy.problems import Reporter
 from guarded_tools.policy.rules import EVERYWHERE, pointer
 
 _RULES: Final = ("require", "deny_if", "rate_limit", "limits", "approval")
+UNREMEMBERED: Final = ("destructive", "financial")
 
 
 class _Limit(NamedTuple):
@@ -129,8 +130,13 @@ def _approval(approval: dict[str, Any], risk: Any, at: str, problem: Reporter) -
     remember = approval.get("remember", "never")
     if "for" in approval and remember == "never":
         yield problem(f"{at}/for", "for has no meaning while nothing is remembered", "set remember, or take it out")
-    if remember in {"same", "tool"} and risk in {"destructive", "financial"}:
-        yield problem(f"{at}/remember", f"the approval of a {risk} tool is never remembered", 'write "never"')
+    if remember in {"same", "tool"} and risk in UNREMEMBERED:
+        yield problem(f"{at}/remember", *never_remembered(risk))
+
+
+def never_remembered(risk: str) -> tuple[str, str]:
+    """Say of an approval's ``remember`` that it has no effect, and what to write instead."""
+    return f"the approval of a {risk} tool is never remembered", 'write "never"'
 
 
 def _limits(entry: dict[str, Any], at: str) -> Iterator[_Limit]:

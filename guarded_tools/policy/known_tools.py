@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guarded_tools.errors import Problem
+from guarded_tools.policy.crosscheck import UNREMEMBERED, never_remembered
 from guarded_tools.policy.names import Names, is_glob, matches
 from guarded_tools.policy.paths import EACH, LENGTH, parse_path
 from guarded_tools.policy.problems import Reporter
 from guarded_tools.policy.rules import EVERYWHERE, pointer
-from guarded_tools.values import ToolInfo
+from guarded_tools.values import Risk, ToolInfo
 
 if TYPE_CHECKING:
     from guarded_tools.policy.model import Policy, Rules
@@ -21,8 +22,10 @@ _DEEPEST: Final = 32
 
 
 def unknown(policy: Policy, tools: Iterable[str | ToolInfo], problem: Reporter) -> Iterator[Problem]:
-    """List the keys, globs and ``hide`` entries that match no tool, and the paths that no schema has."""
-    known = {info.name: info.schema for info in _infos(tools)}
+    """List the keys, globs and ``hide`` entries that match no tool, the paths that no schema has, and vain memories."""
+    infos = _infos(tools)
+    known = {info.name: info.schema for info in infos}
+    risks = {info.name: policy.risk(info.name) or info.risk for info in infos}
     yield from unknown_names(policy.hide, policy.tools, known, problem)
     names = Names(policy)
     spoken_for: dict[str, list[str]] = {key: [] for key in policy.tools}
@@ -31,8 +34,12 @@ def unknown(policy: Policy, tools: Iterable[str | ToolInfo], problem: Reporter) 
         if entry_found is not None and not entry_found.twin:
             spoken_for[entry_found.key].append(name)
     for key, rules in policy.tools.items():
-        yield from _paths(rules, pointer("tools", key), [known[name] for name in spoken_for[key]], problem)
+        base = pointer("tools", key)
+        yield from _paths(rules, base, [known[name] for name in spoken_for[key]], problem)
+        # Where the entry itself names the risk, that was told when it was read.
+        yield from _memory(rules, base, [] if rules.risk else [risks[name] for name in spoken_for[key]], problem)
     yield from _paths(policy.all_tools, EVERYWHERE, list(known.values()), problem)
+    yield from _memory(policy.all_tools, EVERYWHERE, list(risks.values()), problem)
 
 
 def unknown_names(
@@ -76,6 +83,11 @@ def _paths(rules: Rules, base: str, schemas: list[Mapping[str, Any] | None], pro
             near = difflib.get_close_matches(gap.key, gap.known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(gap.known)[:12])}"
             yield problem(at, f"{path} leads nowhere: the tool has no {gap.key!r} there", hint)
+
+
+def _memory(rules: Rules, base: str, risks: list[Risk | None], problem: Reporter) -> Iterator[Problem]:
+    if rules.approval and rules.approval.remember != "never" and risks and all(risk in UNREMEMBERED for risk in risks):
+        yield problem(f"{base}/approval/remember", *never_remembered(str(risks[0])))
 
 
 class _Gap(NamedTuple):

@@ -304,8 +304,9 @@ class Policy(Part):
     def check_tools(self, tools: Iterable[str | ToolInfo]) -> tuple[Problem, ...]:
         """List what fits none of the server's tools, with what was probably meant.
 
-        That is every key, glob and ``hide`` entry without a tool and, where ``tools`` come with their schemas, every
-        argument path that leads nowhere.
+        That is every key, glob and ``hide`` entry without a tool; where ``tools`` come with their schemas, every
+        argument path that leads nowhere; and where they come with their risk, every approval that can never be
+        remembered though it says so.
         """
         from guarded_tools.policy.known_tools import unknown
 

@@ -200,6 +200,26 @@ def test_counts_and_conditions_of_questions_are_looked_up_too():
     ]
 
 
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ({"tools": {"drop": {"approval": {"remember": "same"}}}}, ["/tools/drop/approval/remember"]),
+        ({"tools": {"drop": {"approval": {"remember": "never"}}}}, []),
+        ({"tools": {"drop": {"approval": {"remember": "same"}, "risk": "write"}}}, []),
+        ({"tools": {"*_page": {"approval": {"remember": "tool"}}}}, []),
+        ({"tools": {"drop*": {"approval": {"remember": "tool"}}}}, ["/tools/drop*/approval/remember"]),
+        ({"tools": {"*": {}}, "all_tools": {"approval": {"remember": "tool"}}}, []),
+        ({"tools": {"*": {"risk": "financial"}}, "all_tools": {"approval": {"remember": "tool"}}}, ["/all_tools/approval/remember"]),
+    ],
+)  # fmt: skip
+def test_a_memory_that_the_risk_of_the_tools_forbids_is_found(rules, told):
+    risks = {"drop": "destructive", "drop_page": "financial", "get_page": "read"}
+    tools = [ToolInfo(name, risk=risk) for name, risk in risks.items()]
+    policy = Policy.model_validate({**BASE, **rules})
+    assert [problem.pointer for problem in policy.check_tools(tools)] == told
+    assert all("is never remembered" in problem.message for problem in policy.check_tools(tools))
+
+
 def test_keys_globs_and_hidden_names_without_a_tool_are_found(tmp_path):
     file = tmp_path / "p.yaml"
     file.write_text(
