@@ -39,14 +39,19 @@ def validate(
     server: Server = None,
     as_json: AsJson = False,
 ) -> None:
-    """Report every problem of policy files at once, each with its place and what to write instead."""
-    tools = None if server is None else _tools_of(server)
+    """Report every problem of policy files at once, each with its place and what to write instead.
+
+    Tools are looked up where --server says which there are, and for Pictify's, which are known, without.
+    """
+    given = None if server is None else _tools_of(server)
     told: list[dict[str, Any]] = []
     code = FINE
     for file in files:
         policy, problems, unreadable = _read(file)
-        if tools is not None and not unreadable:
-            problems += policy.check_tools(tools) if policy is not None else _unknown_names(file, tools)
+        if policy is None:
+            problems += () if unreadable else _unknown_names(file, given)
+        elif (tools := _known(policy.server, given)) is not None:
+            problems += policy.check_tools(tools)
         told += [{"level": "error", **problem._asdict()} for problem in problems]
         told += [{"level": "warning", **problem._asdict()} for problem in (policy.warnings if policy else ())]
         code = max(code, UNREADABLE if unreadable else PROBLEMS if problems else FINE)
@@ -109,7 +114,14 @@ def _read(file: str) -> tuple[Policy | None, tuple[Problem, ...], bool]:
         return None, error.problems, error.unreadable
 
 
-def _unknown_names(file: str, tools: Iterable[ToolInfo]) -> tuple[Problem, ...]:
+def _known(server: object, given: list[ToolInfo] | None) -> list[ToolInfo] | None:
+    """The tools to check a policy against: those of ``--server``, else those that are known of the policy's own."""
+    from guarded_tools.pictify.catalogue import SERVER
+
+    return _tools_of(SERVER) if given is None and server == SERVER else given
+
+
+def _unknown_names(file: str, given: list[ToolInfo] | None) -> tuple[Problem, ...]:
     """What a policy with problems of its own names in vain: told with the rest, not after the rest is mended."""
     from guarded_tools.policy.known_tools import unknown_names
     from guarded_tools.policy.source import read_source
@@ -119,6 +131,9 @@ def _unknown_names(file: str, tools: Iterable[ToolInfo]) -> tuple[Problem, ...]:
     except PolicyError:
         return ()
     data = source.data if type(source.data) is dict else {}
+    tools = _known(data.get("server"), given)
+    if tools is None:
+        return ()
     hide, keys = data.get("hide"), data.get("tools")
     hidden, listed = hide if type(hide) is list else [], keys if type(keys) is dict else {}
     return tuple(unknown_names(hidden, listed, tools, source.problem))

@@ -121,6 +121,19 @@ def test_names_and_paths_are_checked_against_a_servers_tools(run, policy, tmp_pa
     assert "fine" not in out
 
 
+@pytest.mark.parametrize("broken", [{}, {"versoin": "1"}], ids=["sound", "broken"])
+def test_a_policy_for_pictify_is_checked_against_its_tools_unasked(run, tmp_path, broken):
+    file = tmp_path / "p.json"
+    tools = {"pictify_get_templat": {}}
+    file.write_text(json.dumps({"version": "1", "default": "deny", "server": "pictify", "tools": tools, **broken}))
+    code, _, err = run("validate", str(file))
+    assert code == 1
+    assert "'pictify_get_templat' matches no tool of the server (did you mean pictify_get_template?)" in err
+    others = tmp_path / "tools.json"
+    others.write_text('[{"name": "pictify_get_templat"}]')
+    assert "matches no tool" not in run("validate", "--server", str(others), str(file))[2]
+
+
 @pytest.mark.parametrize(
     ("server", "message"),
     [("nobody", "is no server's name"), ("none.json", "cannot be read"), ("wrong.json", "nor a list of tools")],
