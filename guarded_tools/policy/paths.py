@@ -50,7 +50,8 @@ def parse_path(text: str) -> Path:
     if not re.match(r"args(?![^.\[])", text):
         if text.startswith("state."):
             raise ValueError("counters are limits here; write an entry of limits instead of a state path")
-        raise ValueError(f"a path begins with args; did you mean args.{text.removeprefix('$').removeprefix('.')}?")
+        meant = f"args.{text.removeprefix('$').removeprefix('.')}"
+        raise ValueError(f"a path begins with args; {f'did you mean {meant}?' if re.search(PATTERN, meant) else _FORM}")
     steps: list[Any] = []
     position = len("args")
     while position < len(text):
