@@ -27,6 +27,7 @@ _MOST_NESTED: Final = 100
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ATOM: Final = re.compile(r"[^ \t\r\n,\]}]+")
+_CONSTANT: Final = re.compile("NaN|-?Infinity")
 
 
 def _end(part: re.Pattern[str], text: str, offset: int) -> int:
@@ -73,16 +74,18 @@ class Source:
         return PolicyError((Problem(self.name, line, column, "", message, hint),))
 
     def _read_json(self) -> Any:
-        repeated = False
+        looser = False
 
         def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-            nonlocal repeated
+            nonlocal looser
             found = dict(items)
-            repeated = repeated or len(found) != len(items)
+            looser = looser or len(found) != len(items)
             return found
 
-        def constant(name: str) -> Any:
-            raise self._broken(1, 1, f"{name} is not JSON", "write a finite number")
+        def constant(name: str) -> float:
+            nonlocal looser
+            looser = True
+            return float(name)
 
         try:
             data = json.loads(self._text, object_pairs_hook=pairs, parse_constant=constant)
@@ -90,13 +93,23 @@ class Source:
             raise self._broken(error.lineno, error.colno, f"not JSON: {error.msg}") from None
         except (RecursionError, ValueError):
             raise self._broken(1, 1, "nested too deep, or a number too long to read") from None
-        if repeated:
-            seen: set[str] = set()
-            for at, place in self._scan_json():
-                if at in seen:
-                    self._repeat(at, place)
-                seen.add(at)
+        if looser:
+            self._refuse_looseness()
         return data
+
+    def _refuse_looseness(self) -> None:
+        """Report what the reader takes and JSON does not: keys that stand twice, numbers that are not finite."""
+        lines = self._text.split("\n")
+        seen: set[str] = set()
+        for at, place in self._scan_json():
+            if at in seen:
+                self._repeat(at, place)
+            seen.add(at)
+            line, column = place.value
+            constant = _CONSTANT.match(lines[line], column)
+            if constant:
+                message = f"{constant[0]} is not JSON"
+                self.problems.append(Problem(self.name, line + 1, column + 1, at, message, "write a finite number"))
 
     def _repeat(self, at: str, place: Place) -> None:
         line, column = place.key

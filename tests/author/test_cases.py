@@ -176,3 +176,11 @@ def test_a_misspelt_tool_is_not_a_passing_test(problems):
 )
 def test_a_file_that_tests_nothing_or_something_else_is_refused(problems, text, says):
     assert says in "\n".join(problems(text))
+
+
+def test_a_number_that_is_not_json_is_refused_in_cases_too(tmp_path):
+    file = tmp_path / "cases.json"
+    file.write_text('{"cases": [{"name": "a", "tool": "get_thing", "args": {"n": NaN}, "expect": "allow"}]}')
+    with pytest.raises(PolicyError, match="NaN is not JSON") as raised:
+        Cases.from_file(file)
+    assert [(problem.pointer, problem.column) for problem in raised.value.problems] == [("/cases/0/args/n", 61)]
