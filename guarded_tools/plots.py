@@ -136,7 +136,7 @@ def _draw_refusals(axes: Axes, records: list[Record]) -> None:
         axes.text(
             group.times,
             position,
-            f"  {often} {group.outcome}: {why}",
+            f"  {often} {_short(group.ended)}: {why}",
             va="center",
             fontsize=9,
             parse_math=False,

@@ -31,7 +31,7 @@ def to_html(path: Path) -> str:
 
 def _refusal(row: RefusalRow) -> list[str | Cell]:
     why = f"{row.message}\n{row.rule}" if row.message else row.rule
-    return [_who(row), row.tool, str(row.times), Cell(row.outcome, _tone(row.outcome)), why, _clock(row.last)]
+    return [_who(row), row.tool, str(row.times), Cell(row.ended, _tone(row.outcome)), why, _clock(row.last)]
 
 
 def _call(row: CallRow) -> list[str | Cell]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -33,17 +34,26 @@ class CallRow(NamedTuple):
 
 
 class RefusalRow(NamedTuple):
-    """Refusals that have who, what and why in common; ``message`` is that of the last one."""
+    """Refusals that have who, what and why in common; in their ``message`` only the counts of a limit may differ.
+
+    ``cause`` says why no human's answer counted, where that is what refused the call. ``message`` is the last one's.
+    """
 
     session: str
     grant: str
     tool: str
     outcome: str
     rule: str
+    cause: str
     message: str
     times: int
     first: float
     last: float
+
+    @property
+    def ended(self) -> str:
+        """The outcome with its cause: ``unanswered (timeout)``."""
+        return f"{self.outcome} ({self.cause})" if self.cause else self.outcome
 
 
 def calls(records: Iterable[Record], *, shadow: bool = False) -> Iterator[CallRow]:
@@ -110,6 +120,11 @@ REFUSED = ("denied", "limited", "rejected", "unanswered", "responded", "failed_c
 """The outcomes of calls that did not run because somebody or something said no."""
 
 
+# A full limit's message ends in what differs from call to call.
+_COUNTS = re.compile(r"(?<=is used up )\(\d+ used(, this call would take \d+)?\)$")
+_ANSWERED = ("", "approve", "edit", "reject", "respond", "remembered")
+
+
 class Summary(NamedTuple):
     """What became of all calls, the refusals grouped by who, what and why (most frequent first), and the last calls."""
 
@@ -119,7 +134,7 @@ class Summary(NamedTuple):
 
 
 def summarise(rows: Iterable[CallRow], *, latest: int = 15) -> Summary:
-    """Bring calls together in one pass; memory grows with the kinds of refusal, not with the calls."""
+    """Bring calls together in one pass; memory grows with the kinds of refusal and their reasons, not with calls."""
     outcomes: Counter[str] = Counter()
     groups: dict[tuple[str, ...], RefusalRow] = {}
     last: deque[CallRow] = deque(maxlen=latest)
@@ -127,11 +142,16 @@ def summarise(rows: Iterable[CallRow], *, latest: int = 15) -> Summary:
         outcomes[row.outcome] += 1
         last.append(row)
         if row.outcome in REFUSED:
-            who_what_why = (row.session, row.grant, row.tool, row.outcome, row.rule)
-            known = groups.get(who_what_why)
+            who_what = (row.session, row.grant, row.tool, row.outcome, row.rule, _cause(row))
+            why = _COUNTS.sub("", row.message) if row.outcome == "limited" else row.message
+            known = groups.get((*who_what, why))
             first, times = (known.first, known.times) if known else (row.ended, 0)
-            groups[who_what_why] = RefusalRow(*who_what_why, row.message, times + 1, first, row.ended)
+            groups[*who_what, why] = RefusalRow(*who_what, row.message, times + 1, first, row.ended)
     return Summary(outcomes, sorted(groups.values(), key=lambda group: -group.times), list(last))
+
+
+def _cause(row: CallRow) -> str:
+    return "" if row.answer in _ANSWERED else row.answer
 
 
 class Fullest(NamedTuple):

@@ -61,7 +61,7 @@ def _print_summary(console: Console, found: Summary, verb: str) -> None:
 def _refusals_table(title: str, groups: Iterable[RefusalRow]) -> Table:
     table = _table(title, "who", "times", "what, and why", "last (UTC)")
     for group in groups:
-        what = Text.assemble(plain(group.tool, 80), "  ", _styled(group.outcome))
+        what = Text.assemble(plain(group.tool, 80), "  ", _styled(group.outcome, group.ended))
         if group.message:
             what.append(f"\n{plain(group.message, 300)}")
         what.append(f"\n{plain(group.rule, 200)}", style="dim")
@@ -154,8 +154,8 @@ def _who(session: str, grant: str) -> str:
     return f"{plain(session, 60)} for {plain(grant, 60)}" if grant else plain(session, 60)
 
 
-def _styled(outcome: str) -> Text:
-    return Text(plain(outcome, 30), style=_COLOURS.get(outcome, "red"))
+def _styled(outcome: str, said: str = "") -> Text:
+    return Text(plain(said or outcome, 40), style=_COLOURS.get(outcome, "red"))
 
 
 def _clock(moment: float) -> str:

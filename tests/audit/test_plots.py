@@ -59,11 +59,15 @@ def texts(axes):
 def test_refusals_say_who_what_and_why(story):
     (axes,) = plots.refusals(story).axes
     labels, notes = texts(axes)
-    assert labels == ["busy\ntrack", "calm\ndelete"]
-    assert notes == ["3 times limited: the limit is used up", "3 times rejected: not this one"]
+    assert labels == ["busy\ntrack", "calm\ndelete", "calm\ndelete"]
+    assert notes == [
+        "3 times limited: the limit is used up",
+        "2 times rejected: not this one",
+        "once rejected (timeout): not this one",
+    ]
     assert [(bar.get_width(), bar.get_facecolor()) for bar in axes.patches[:2]] == [
         (3, to_rgba(plots.COLOURS["limited"])),
-        (3, to_rgba(plots.COLOURS["rejected"])),
+        (2, to_rgba(plots.COLOURS["rejected"])),
     ]
 
 

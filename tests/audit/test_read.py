@@ -10,7 +10,8 @@ import pytest
 from guarded_tools.audit import Filter, export, follow, read, when
 from guarded_tools.audit.read import FIELDS
 from guarded_tools.audit.summary import OPEN, calls, summarise
-from guarded_tools.values import AuditEvent
+from guarded_tools.denial import used_up
+from guarded_tools.values import AuditEvent, Charge, Full
 
 
 @pytest.fixture
@@ -156,13 +157,47 @@ def test_calls_are_joined_and_refusals_grouped(some):
     assert (ok.tool, ok.time, ok.ended, ok.tool_ms) == ("list", 1_700_000_001.0, 1_700_000_002.0, 5.0)
 
 
-def test_the_most_frequent_refusal_comes_first_with_its_last_message(make_log, path):
+def full(used, amount, *, most=9, message=""):
+    return used_up(Full(Charge("session:s", "s/t/rate", amount, most, 60, "/rate", message), used, 1.0))
+
+
+def test_the_most_frequent_refusal_comes_first_whatever_was_used(make_log, path):
     log = make_log()
-    for number, tool in enumerate("abbb"):
-        log.write(AuditEvent("refused", tool=tool, key=str(number), outcome="limited", message=f"wait {number}"))
+    for number, (tool, used) in enumerate((("a", 9), ("b", 7), ("b", 8), ("b", 9))):
+        said = full(used, 3 if used < 9 else 1)
+        log.write(AuditEvent("refused", tool=tool, key=str(number), outcome="limited", message=said))
     rows = summarise(calls(read(path))).refusals
-    assert [(row.tool, row.times, row.message) for row in rows] == [("b", 3, "wait 3"), ("a", 1, "wait 0")]
+    assert [(row.tool, row.times) for row in rows] == [("b", 3), ("a", 1)]
+    assert "9 used" in rows[0].message
     assert rows[0].last - rows[0].first == 2
+
+
+def test_no_reason_is_told_for_refusals_that_had_another(make_log, path):
+    log = make_log()
+    reasons = ["not on sundays", "not for bob", "not for bob", "order 1", "order 2"]
+    for number, message in enumerate(reasons):
+        log.write(AuditEvent("refused", tool="t", key=f"d{number}", outcome="denied", rule="/r", message=message))
+    for number, message in enumerate((full(9, 1), full(9, 1, most=8), full(9, 1, message="no more"))):
+        log.write(AuditEvent("refused", tool="t", key=f"l{number}", outcome="limited", rule="/r", message=message))
+    rows = summarise(calls(read(path))).refusals
+    assert rows[0][-4:-2] == ("not for bob", 2)
+    assert all(row.times == 1 for row in rows[1:])
+    assert {row.message for row in rows} >= set(reasons)
+    assert len(rows) == 7
+
+
+def test_a_timeout_and_an_altered_question_are_two_kinds_of_refusal(make_log, path):
+    log = make_log()
+    for number, cause in enumerate(("timeout", "changed", "human", "remembered")):
+        approval = {"verdict": "reject", "cause": cause}
+        log.write(AuditEvent("refused", tool="t", key=str(number), outcome="unanswered", approval=approval))
+    rows = summarise(calls(read(path))).refusals
+    # What was remembered is an answer: not it refused the call.
+    assert [(row.ended, row.times) for row in rows] == [
+        ("unanswered", 2),
+        ("unanswered (timeout)", 1),
+        ("unanswered (changed)", 1),
+    ]
 
 
 def test_what_was_admitted_and_never_settled_stays_open(make_log, path):
