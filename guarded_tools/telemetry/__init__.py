@@ -74,7 +74,7 @@ def to_opentelemetry(tracer_provider: Any = None, meter_provider: Any = None) ->
     """Trace and measure calls by OpenTelemetry's conventions for generative AI and MCP.
 
     A call that runs is an ``execute_tool`` span around its body; a refused one is such a span with ``error.type`` set
-    to the outcome. Durations go to ``gen_ai.tool.execution.duration`` and, for tools of an MCP server, to
+    to the outcome. Durations go to ``gen_ai.execute_tool.duration`` and, for tools of an MCP server, to
     ``mcp.client.operation.duration``; decisions and waits for a human to ``guarded_tools.calls`` and
     ``guarded_tools.approval.duration``. Providers default to the global ones.
 

@@ -20,7 +20,8 @@ except ImportError as error:
 _NAME = "guarded_tools"
 # Names that only a model knows would each become a time series of their own.
 _UNKNOWN_TOOL = ("(default deny)", "(no policy)", "(lock)")
-# From the conventions, for both durations.
+# Both as the conventions say: doubling for a tool's execution, the other for an operation of MCP.
+_EXECUTION_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 
 
@@ -47,10 +48,10 @@ class _Instruments:
         self._tracer = trace.get_tracer(_NAME, tracer_provider=tracer_provider)
         meter = metrics.get_meter(_NAME, meter_provider=meter_provider)
         self._executions = meter.create_histogram(
-            "gen_ai.tool.execution.duration",
+            "gen_ai.execute_tool.duration",
             unit="s",
-            description="Duration of tool executions",
-            explicit_bucket_boundaries_advisory=_SECONDS,
+            description="The duration of a single tool execution",
+            explicit_bucket_boundaries_advisory=_EXECUTION_SECONDS,
         )
         self._operations = meter.create_histogram(
             "mcp.client.operation.duration",

@@ -305,9 +305,11 @@ def test_metrics_count_what_became_of_calls(make_guard, otel):
         for point in otel.points("guarded_tools.calls")
     }
     assert counts == {("ping", "ok"): 3, ("ping", "limited"): 1, ("ask_me", "rejected"): 1, ("_OTHER", "denied"): 2}
-    (executions,) = otel.points("gen_ai.tool.execution.duration")
+    (executions,) = otel.points("gen_ai.execute_tool.duration")
     assert executions.count == 3
+    assert executions.explicit_bounds == tuple(0.01 * 2**power for power in range(14))
     (operations,) = otel.points("mcp.client.operation.duration")
+    assert operations.explicit_bounds == (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
     assert operations.attributes["mcp.method.name"] == "tools/call"
     (approvals,) = otel.points("guarded_tools.approval.duration")
     assert approvals.attributes["guarded_tools.verdict"] == "reject"
