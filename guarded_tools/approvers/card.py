@@ -19,7 +19,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from guarded_tools.approvers.visible import plain, quoted, remarks, visible
-from guarded_tools.secrets import MASK, mask_json
+from guarded_tools.secrets import MASK, mask, mask_json
 from guarded_tools.values import ApprovalRequest, Usage
 
 Style: TypeAlias = Literal["title", "danger", "plain", "quiet", "argument", "note", "removed", "added"]
@@ -97,17 +97,38 @@ def parse_edit(text: str) -> dict[str, Any]:
 
 
 def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Row]:
-    """Show how arguments were edited: every row of both that differs, in full, and a little around it."""
-    old = [row.text for row in arguments(before, full=True)]
-    new = [row.text for row in arguments(after, full=True)]
+    """Show how arguments were edited: every row of both that differs, and a little around it.
+
+    What is new is shown in full; secrets of a known shape that were there before are masked.
+    """
+    shown = _veiled(dict(before), dict(after), mask_json(before))
+    old, new = ([row.text for row in arguments(args, full=True)] for args in shown)
     rows: list[Row] = []
     for line in list(difflib.unified_diff(old, new, lineterm="", n=2))[2:]:
         if line.startswith("@@"):
             rows.append(Row("…", "quiet"))
         else:
             style: Style = "removed" if line[0] == "-" else "added" if line[0] == "+" else "argument"
-            rows.append(Row(line, style))
+            rows.append(Row(line if style == "added" else mask(line), style))
     return rows[1:] or [Row("nothing was changed", "quiet")]
+
+
+def _veiled(before: Any, after: Any, masked: Any) -> tuple[Any, Any]:
+    """Both sides of an edit with secrets masked but for what is new; they never look alike where they differ."""
+    if json.dumps(before) == json.dumps(after):
+        return masked, masked
+    if isinstance(before, Mapping) and isinstance(after, Mapping) and isinstance(masked, Mapping):
+        veils = {key: next(iter(mask_json({key: value}).values())) for key, value in before.items()}
+        pairs = {key: _veiled(before[key], after[key], veils[key]) for key in before if key in after}
+        return (
+            {key: pairs[key][0] if key in pairs else veils[key] for key in before},
+            {key: pairs[key][1] if key in pairs else after[key] for key in after},
+        )
+    if isinstance(before, list) and isinstance(after, list) and isinstance(masked, list):
+        both = [_veiled(*each) for each in zip(before, after, masked, strict=False)]
+        size = len(both)
+        return [one for one, _ in both] + masked[size:], [other for _, other in both] + after[size:]
+    return (f"{masked} (MASKED)" if masked == after and masked != before else masked), after
 
 
 class _Writer:
@@ -192,15 +213,15 @@ def _cut(lines: Sequence[str], size: int) -> list[str]:
 
 def rows(request: ApprovalRequest, *, full: bool = False) -> list[Row]:
     """All that a human is shown of a request, line by line."""
-    who = plain(request.session, 200) + (f", acting for {plain(request.grant, 200)}" if request.grant else "")
+    grant = f", acting for {_said(request.grant, 200)}" if request.grant else ""
     shown = [
         Row(plain(request.tool, 200), "title", "tool"),
         Row(request.risk, "danger" if request.risk in ("destructive", "financial") else "plain", "risk"),
         Row(plain(request.server, 200), label="server"),
-        Row(plain(request.description, 600), "quiet", "what it does"),
-        Row(plain(request.reason), label="why you are asked"),
-        Row(plain(request.rule, 300), "quiet", "rule"),
-        Row(who, label="session"),
+        Row(_said(request.description, 600), "quiet", "what it does"),
+        Row(_said(request.reason, 2_000), label="why you are asked"),
+        Row(_said(request.rule, 300), "quiet", "rule"),
+        Row(_said(request.session, 200) + grant, label="session"),
         *(Row(_usage(usage), "quiet", "limit") for usage in request.usage[:8]),
     ]
     folded = [Row("some is FOLDED or MASKED: look at all of it before you decide", "note")]
@@ -212,8 +233,12 @@ def rows(request: ApprovalRequest, *, full: bool = False) -> list[Row]:
     ]
 
 
+def _said(text: str, limit: int) -> str:
+    return plain(mask(text), limit)
+
+
 def _usage(usage: Usage) -> str:
-    whose = f"{plain(usage.counter, 120)}, {plain(usage.scope, 120)}"
+    whose = f"{plain(usage.counter, 120)}, {_said(usage.scope, 120)}"
     return f"{usage.used:,} of {usage.max:,} used in {usage.window:,} s: {whose}"
 
 

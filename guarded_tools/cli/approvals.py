@@ -28,6 +28,7 @@ from guarded_tools.approvers.visible import plain
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
 from guarded_tools.errors import CannotAsk
 from guarded_tools.remembered import remembered, revoke
+from guarded_tools.secrets import mask
 from guarded_tools.state import state_dir
 from guarded_tools.steps import run
 from guarded_tools.stores import Store, open_store
@@ -183,7 +184,7 @@ def _table(*columns: str) -> Table:
 
 
 def _row(table: Table, *cells: str) -> None:
-    table.add_row(*(Text(plain(cell, 300)) for cell in cells))
+    table.add_row(*(Text(plain(mask(cell), 300)) for cell in cells))
 
 
 def _span(seconds: float) -> str:

@@ -15,6 +15,8 @@ from guarded_tools.approvers import card
 from guarded_tools.approvers.visible import plain, quoted, remarks
 from guarded_tools.values import ApprovalRequest, Usage
 
+SECRET = "ghp_" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9v"
+
 
 def request(args=None, **fields):
     return ApprovalRequest(
@@ -298,15 +300,14 @@ def test_html_keeps_what_is_folded_reachable():
 
 
 def test_secrets_are_masked_said_so_and_reachable():
-    token = "ghp_" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9v"
-    args = {"note": f"use {token}", "password": "hunter2", "amount": 5}
+    args = {"note": f"use {SECRET}", "password": "hunter2", "amount": 5}
     shown = text_of(args)
-    assert token not in shown
+    assert SECRET not in shown
     assert "hunter2" not in shown
     assert "MASKED: look at all of it before you decide" in shown
     assert '"amount": 5' in shown
     everything = card.to_text(card.rows(request(args), full=True))
-    assert token in everything
+    assert SECRET in everything
     assert "hunter2" in everything
     assert "<details>" in card.to_html(request(args))
     assert card.parse_edit(card.editable(args)) == args
@@ -351,3 +352,41 @@ def test_the_difference_shows_what_changed_in_full():
     assert '+    "d": 1.0' in shown.replace('+  "d"', '+    "d"')
     assert "FOLDED" not in shown
     assert card.to_text(card.diff(before, dict(before))) == "  │ nothing was changed\n"
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\n-----END PRIVATE KEY-----"
+HELD = {"a": 1, "password": "hunter2hunter2", "list": [SECRET, "x"], "pem": PEM, SECRET: 1, "last": {"token": "abc123"}}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"a": 2},
+        {"password": "new"},
+        {"password": "***"},
+        {"list": [SECRET]},
+        {"list": ["y", "x", "z"]},
+        {"pem": "none"},
+        {"pem": None},
+        {"last": {"token": "other"}},
+        {"last": 1},
+        {"new": 1},
+    ],
+)
+def test_the_difference_masks_what_was_there_before_and_hides_no_change(edit):
+    shown = card.diff(HELD, HELD | edit)
+    assert not any(secret in row.text for row in shown for secret in (SECRET, "hunter2", "MIIE", "abc123"))
+    assert any(row.style in ("added", "removed") for row in shown)
+    assert any(row.style == "removed" and "***" in row.text for row in shown) is edit.keys().isdisjoint({"a", "new"})
+    without = {key: value for key, value in HELD.items() if key != "password"}
+    assert not any("hunter2" in row.text for row in card.diff(HELD, without))
+
+
+def test_the_difference_shows_what_is_new_in_full():
+    shown = card.diff({"key": "old"}, {"key": SECRET})
+    assert [row.style for row in shown if SECRET in row.text] == ["added"]
+
+
+@pytest.mark.parametrize("field", ["description", "reason", "rule", "session", "grant"])
+def test_no_field_but_the_arguments_shows_a_secret(field):
+    assert SECRET not in card.to_text(card.rows(request(**{field: f"for {SECRET}"}), full=True))

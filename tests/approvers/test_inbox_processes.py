@@ -274,6 +274,17 @@ def test_nobody_there_to_confirm_answers_nothing(office):
     assert question in office.run()
 
 
+def test_the_list_masks_secrets(office):
+    secret = "ghp_" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9v"
+    agent = office.agent(session=f"for {secret}")
+    question = agent.question()
+    listed = office.run(COLUMNS="300")
+    assert secret not in listed
+    assert "for ghp_***" in listed
+    office.run("reject", question)
+    agent.ended()
+
+
 def test_remembered_approvals_are_listed_and_revoked(office):
     agent = office.agent()
     office.run("approve", agent.question(), "--remember", "tool", "--yes")

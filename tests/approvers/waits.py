@@ -27,7 +27,7 @@ def body(args):
 print("READY", flush=True)
 began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
 try:
-    said = guard.call(ToolCall("t", options["args"], session="one", id="call_1"), body)
+    said = guard.call(ToolCall("t", options["args"], session=options.get("session", "one"), id="call_1"), body)
 except ToolDenied as denied:
     said = f"{denied.outcome}: {denied}"
 after = resource.getrusage(resource.RUSAGE_SELF)
