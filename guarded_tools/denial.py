@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from guarded_tools.errors import printable
 from guarded_tools.values import MOST_TOLD, Charge, Full, Halted, Outcome
 
 _ADVICE: dict[str, str] = {
@@ -48,7 +49,7 @@ def text(tool: str, rule: str, outcome: Outcome, reason: str, retry_after: float
     advice = _ADVICE.get(outcome, _ADVICE["denied"])
     if retry_after is not None:
         advice = f"Retry after {seconds(retry_after)} seconds."
-    return f"DENIED: {tool} did not run. Rule: {rule}. Reason: {reason or 'the policy says so'}. {advice}"
+    return f"DENIED: {printable(tool)} did not run. Rule: {rule}. Reason: {reason or 'the policy says so'}. {advice}"
 
 
 def window(length: int) -> str:

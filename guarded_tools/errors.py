@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from guarded_tools.values import Decision
 
 
+def printable(text: str) -> str:
+    """Escape what a terminal would obey or hide, line breaks included: for words of others in errors and logs."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
 class GuardError(Exception):
     """Base of every error of this package."""
 
@@ -41,7 +46,8 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{place}: {self.pointer or '/'}: {self.message}{hint}"
+        # A draft made from a server's list has that server's names as its keys.
+        return printable(f"{place}: {self.pointer or '/'}: {self.message}{hint}")
 
 
 class PolicyError(GuardError):

@@ -17,7 +17,7 @@ from guarded_tools.adapters import answers
 from guarded_tools.adapters.arguments import json_view, snapshot
 from guarded_tools.adapters.outcome import Judge
 from guarded_tools.adapters.ticket import admitted
-from guarded_tools.errors import GuardError, ToolDenied
+from guarded_tools.errors import GuardError, ToolDenied, printable
 from guarded_tools.steps import is_suspension
 from guarded_tools.values import ToolCall, ToolInfo, canonical
 
@@ -104,7 +104,9 @@ class Body:
         try:
             args, kwargs = self.tool._to_args_and_kwargs({**edited, **known}, call_id)  # noqa: SLF001
         except Exception as error:  # noqa: BLE001 - a schema runs code of its own
-            raise ValueError(f"{self.tool.name} does not take these arguments: {_without_values(error)}") from None
+            raise ValueError(
+                f"{printable(self.tool.name)} does not take these arguments: {_without_values(error)}"
+            ) from None
         handed_on = {CALL_ID, *self.injected, *self.own_id(kwargs, call_id)}
         return args, {name: value for name, value in kwargs.items() if name not in handed_on}
 

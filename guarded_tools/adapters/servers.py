@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool
 
 from guarded_tools.adapters.mcp_tools import langchain_tools
 from guarded_tools.adapters.tools import identity
-from guarded_tools.errors import ConnectionFailed, GuardError
+from guarded_tools.errors import ConnectionFailed, GuardError, printable
 from guarded_tools.guard import Guard
 from guarded_tools.mcp_session import READ_TIMEOUT, HeldSession, HttpServer, Server, StdioServer
 from guarded_tools.values import Approver, AuditEvent, Risk
@@ -80,7 +80,7 @@ class GuardedTools(list[BaseTool]):
         for session in self._sessions:
             for tool in langchain_tools(session, keyed=self._keyed, risk=self._risk):
                 if tool.name in owners:
-                    raise GuardError(_two_of_one_name(tool.name, owners[tool.name], session.name))
+                    raise GuardError(_two_of_one_name(printable(tool.name), owners[tool.name], session.name))
                 owners[tool.name] = session.name
                 converted.append(tool)
         return converted

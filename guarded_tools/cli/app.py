@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from guarded_tools._version import __version__
-from guarded_tools.cli.words import printable
-from guarded_tools.errors import GuardError, PolicyError
+from guarded_tools.errors import GuardError, PolicyError, printable
 
 FINE, PROBLEMS, UNREADABLE = 0, 1, 2
 """Exit codes: all is well; the input was read and something is wrong with it; the input could not be read."""

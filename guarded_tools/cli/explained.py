@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from guarded_tools.cli.words import printable
 from guarded_tools.denial import seconds, taken
+from guarded_tools.errors import printable
 from guarded_tools.policy.explain import Explanation, Quota, Seen
 from guarded_tools.stores import Store
 from guarded_tools.values import Charge, Full, Halted, ToolCall

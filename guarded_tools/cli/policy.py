@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
-from guarded_tools.cli.words import printable
-from guarded_tools.errors import GuardError, PolicyError, Problem
+from guarded_tools.errors import GuardError, PolicyError, Problem, printable
 
 if TYPE_CHECKING:
     from guarded_tools.policy import Policy

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from anyio import BrokenResourceError, ClosedResourceError
 
-from guarded_tools.errors import ConnectionFailed
+from guarded_tools.errors import ConnectionFailed, printable
 from guarded_tools.mcp_session.transport import Masker, Server, Streams, Tail, Unreachable, open_streams
 
 if TYPE_CHECKING:
@@ -188,7 +188,9 @@ class Connection:
                     self._owner.adopt(await self._list(), first=False)
         except Exception as error:  # noqa: BLE001 - the old list stays, and calls say what is wrong
             log.warning(
-                "The changed tools of %s could not be listed: %s", self._owner.name, self._owner.mask(str(error))
+                "The changed tools of %s could not be listed: %s",
+                self._owner.name,
+                printable(self._owner.mask(str(error))),
             )
 
     async def _list(self) -> tuple[Tool, ...]:
@@ -212,7 +214,8 @@ class Connection:
                 break
             await asyncio.sleep(0.01)
         words = str(self._tail)
-        return ConnectionFailed(self._owner.mask(message) + (f"\nIts last words:\n{words}" if words else ""), sent=sent)
+        said = printable(self._owner.mask(message))
+        return ConnectionFailed(said + (f"\nIts last words:\n{words}" if words else ""), sent=sent)
 
 
 class _Flight:

@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlsplit
 
-from guarded_tools.errors import ConnectionFailed
+from guarded_tools.errors import ConnectionFailed, printable
 from guarded_tools.secrets import MASK, mask
 
 DOWNLOADERS = frozenset({"npx", "bunx", "pnpx", "uvx", "pipx"})
@@ -149,7 +149,8 @@ class Tail:
                 # Masked before it is cut: half a key is still a secret.
                 text = self._mask(line.decode("utf-8", "replace")).strip()
                 if text:
-                    self._lines.append(_shown(text[:_LINE_LENGTH]))
+                    # It ends up in a traceback on somebody's terminal.
+                    self._lines.append(printable(text[:_LINE_LENGTH]))
                 while line and not line.endswith(b"\n"):
                     line = stream.readline(_LONGEST_LINE)  # the rest may begin with the other half of a key
         self._ended.set()
@@ -161,11 +162,6 @@ class Tail:
 
     def __str__(self) -> str:
         return "\n".join(f"  {line}" for line in tuple(self._lines))
-
-
-def _shown(text: str) -> str:
-    # It ends up in a traceback on somebody's terminal.
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class Masker:

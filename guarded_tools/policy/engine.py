@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from guarded_tools.errors import printable
 from guarded_tools.policy.names import Names
 from guarded_tools.policy.paths import kind_of
 from guarded_tools.policy.rules import (
@@ -77,7 +78,7 @@ def standing(policy: Policy, names: Names, tool: str) -> Standing:
     """Find the rules that speak for a tool."""
     strict = policy.schema_check == "strict"
     if names.hides(tool):
-        return Standing((), "(hidden)", Decision("deny", "(hidden)", f"{tool} is not available"), strict)
+        return Standing((), "(hidden)", Decision("deny", "(hidden)", f"{printable(tool)} is not available"), strict)
     everywhere = compile_layer(policy, policy.all_tools, EVERYWHERE, tool)
     entry = names.entry(tool)
     own: tuple[Layer, ...] = ()
@@ -85,12 +86,12 @@ def standing(policy: Policy, names: Names, tool: str) -> Standing:
     if entry is None:
         rule = f"(default {policy.default})"
         if policy.default == "deny":
-            refusal = Decision("deny", rule, f"{tool} is not allowed by the policy")
+            refusal = Decision("deny", rule, f"{printable(tool)} is not allowed by the policy")
     else:
         rule = pointer("tools", entry.key)
         own = (compile_layer(policy, entry.tool, rule, tool),)
         if entry.twin:
-            refusal = Decision("deny", rule, f"{tool} is not a listed tool; it only looks like {entry.key}")
+            refusal = Decision("deny", rule, f"{printable(tool)} is not a listed tool; it only looks like {entry.key}")
     full = _standing((*own, everywhere), rule, refusal, tool, strict=strict)
     if policy.shadow:
         return Standing((), rule, None, strict=False, trial=full)
@@ -103,7 +104,7 @@ def standing(policy: Policy, names: Names, tool: str) -> Standing:
 def _standing(layers: tuple[Layer, ...], rule: str, refusal: Decision | None, tool: str, *, strict: bool) -> Standing:
     for layer in layers:
         if layer.action == "deny" and refusal is None:
-            refusal = Decision("deny", layer.action_rule, layer.reason or f"{tool} is denied by the policy")
+            refusal = Decision("deny", layer.action_rule, layer.reason or f"{printable(tool)} is denied by the policy")
     return Standing(layers, rule, refusal, strict)
 
 

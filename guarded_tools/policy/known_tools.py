@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from guarded_tools.errors import Problem
+from guarded_tools.errors import Problem, printable
 from guarded_tools.policy.crosscheck import UNREMEMBERED, never_remembered
 from guarded_tools.policy.names import Names, is_glob, matches
 from guarded_tools.policy.paths import EACH, LENGTH, parse_path
@@ -54,7 +54,7 @@ def unknown_names(
             continue
         if not (any(matches(entry, name) for name in known) if is_glob(entry) else entry in known):
             near = difflib.get_close_matches(entry, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else ""
+            hint = f"did you mean {printable(near[0])}?" if near else ""
             yield problem(at, f"{entry!r} matches no tool of the server", hint, key=True)
 
 
@@ -82,7 +82,7 @@ def _paths(rules: Rules, base: str, schemas: list[Mapping[str, Any] | None], pro
             assert gap is not None
             near = difflib.get_close_matches(gap.key, gap.known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(gap.known)[:12])}"
-            yield problem(at, f"{path} leads nowhere: the tool has no {gap.key!r} there", hint)
+            yield problem(at, f"{path} leads nowhere: the tool has no {gap.key!r} there", printable(hint))
 
 
 def _memory(rules: Rules, base: str, risks: list[Risk | None], problem: Reporter) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from guarded_tools.errors import PolicyError, Problem
+from guarded_tools.errors import PolicyError, Problem, printable
 from guarded_tools.values import ToolInfo, digest
 
 VERSION = "1"
@@ -175,14 +175,9 @@ def _diff(what: str, before: str, after: str) -> str:
     lines = difflib.unified_diff(
         before.split("\n"), after.split("\n"), f"{what} (pinned)", f"{what} (now)", lineterm="", n=1
     )
-    return "\n".join(map(_visible, lines))
-
-
-def _visible(line: str) -> str:
-    """The line with every character that a terminal would obey, or hide, written out."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in line)
+    return "\n".join(map(printable, lines))
 
 
 def _error(file: str, message: str, info: ToolInfo | None = None, *, unreadable: bool = False) -> PolicyError:
-    pointer = f"/servers/{info.server}/{info.name}" if info else ""
+    pointer = f"/servers/{info.server}/{printable(info.name)}" if info else ""
     return PolicyError((Problem(file, 0, 0, pointer, message),), unreadable=unreadable)

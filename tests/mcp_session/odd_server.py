@@ -11,6 +11,7 @@ from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.stdio import stdio_server
 
 HABITS = set(sys.argv[1:])
+NAMED = [habit.removeprefix("name=") for habit in sys.argv[1:] if habit.startswith("name=")]
 EMPTY = {"type": "object", "properties": {}}
 NAMES = ["echo", "show", "env", "grow", "noise", "bad_bytes", "structured", "refuse", "stderr"]
 
@@ -22,7 +23,8 @@ extra = []
 async def list_tools():
     tools = [types.Tool(name=name, description=name, inputSchema=EMPTY) for name in [*NAMES, *extra]]
     tools[6].outputSchema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-    if "twins" in HABITS:
+    tools[:0] = [types.Tool(name=name, inputSchema=EMPTY) for name in NAMED]
+    if "twins" in HABITS or ("twins later" in HABITS and extra):
         tools.append(tools[0])
     return tools
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from guarded_tools import ConnectionFailed, guarded_tools
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import GuardError, PolicyError
 
 
 def named(tools):
@@ -73,6 +73,25 @@ def test_two_servers_with_a_tool_of_one_name(odd, options, policy):
 def test_one_server_that_lists_a_name_twice(odd, options, policy):
     with pytest.raises(GuardError, match="the server odd lists two tools that go by the name echo"):
         guarded_tools({"odd": odd("twins")}, policy=policy(), **options).__enter__()
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e\n2026-01-01 INFO guarded_tools all calls were approved"
+
+
+def test_names_of_a_server_cannot_drive_a_terminal_or_forge_a_line(odd, options, policy, caplog):
+    with pytest.raises(GuardError, match=r"the name \\x1b\]0;owned\\x07\\x1b\[2J\\u202e\\n2026") as failed:
+        guarded_tools({"odd": odd(f"name={HOSTILE}", "twins")}, policy=policy(), **options).__enter__()
+    assert str(failed.value).isprintable()
+    near = policy({HOSTILE.splitlines()[1]: {}})
+    with pytest.raises(PolicyError, match="did you mean") as failed:
+        guarded_tools({"odd": odd(f"name={HOSTILE}")}, policy=near, **options).__enter__()
+    assert str(failed.value).isprintable()
+    with guarded_tools({"odd": odd(f"name={HOSTILE}")}, policy=policy(), **options) as tools:
+        assert text(named(tools)[HOSTILE].invoke(call())).isprintable()
+    with guarded_tools({"odd": odd(f"name={HOSTILE}", "twins later")}, policy=policy({"grow": {}}), **options) as tools:
+        named(tools)["grow"].invoke(call())
+        until(lambda: "the old ones stay in use" in caplog.text)
+    assert all(record.getMessage().isprintable() for record in caplog.records if record.name.startswith("guarded"))
 
 
 def test_a_tool_that_comes_later_is_guarded(odd, options, policy):
