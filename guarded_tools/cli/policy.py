@@ -75,7 +75,7 @@ def explain(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what would become of a call, and why: every predicate with what it saw, every limit. Changes nothing."""
+    """Say what would become of a call, and why: every predicate with what it saw, every limit. Counts nothing."""
     from guarded_tools.cli.explained import counted, print_explanation, to_json
     from guarded_tools.in_force import load_policy
     from guarded_tools.policy.explain import explain as look
