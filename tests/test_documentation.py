@@ -1,13 +1,22 @@
-"""Every Python block of the README and the docs runs as printed, page by page, in a process and state of its own."""
+"""Every Python block and every command of the README and the docs runs as printed, page by page, in a state of its own."""
 
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
+import typer
+
+from guarded_tools import Guard, InboxApprover, Policy, ToolCall, ToolDenied, open_store
+from guarded_tools.approvers.inbox import answer, first_answer, questions
+from guarded_tools.cli.app import _app
+from guarded_tools.values import Verdict
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -49,15 +58,19 @@ model = Model()
 """
 
 
-def blocks(page: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+def blocks(page: Path, kind: str = "python") -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 def test_the_readme_has_code():
     assert len(blocks(ROOT / "README.md")) >= 3
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=named)
 def test_code_blocks_run(page, tmp_path):
     script = tmp_path / "page.py"
     script.write_text("\n\n".join([PRELUDE, *blocks(page)]))
@@ -73,3 +86,171 @@ def test_code_blocks_run(page, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+# Commands
+
+COMMANDS = [
+    page
+    for page in (*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md")
+    if blocks(page, "console") and page.name != "authoring.md"  # tests/author/test_path.py walks that one
+]
+# Never end by themselves: only their names and options are checked.
+ENDLESS = ("approvals watch", "audit --follow")
+# Say with their exit code that they did nothing.
+CAUTIOUS = ("reset",)
+REDIS = "redis://counters.internal:6379"
+
+WATCHED = {
+    "version": "1",
+    "default": "deny",
+    "tools": {
+        "pictify_list_templates": {"rate_limit": "1/hour"},
+        "pictify_render": {"shadow": True, "action": "deny"},
+        "note": {"risk": "write", "approval": {"remember": "same"}},
+        "refund": {"approval": {"timeout": "1m"}},
+    },
+}
+# For docs/policy.md: what its policy is compared with, and a file with the mistakes that it shows.
+TOOLS = [
+    {"name": "refund", "inputSchema": {"type": "object", "properties": {"amount": {}, "currency": {}}}},
+    *({"name": name, "inputSchema": {"type": "object"}} for name in ("list_orders", "delete_order", "send_mail")),
+]
+MISTAKEN = """version: "1"
+server: shop
+defualt: deny
+default: deny
+tools:
+  refund:
+    limits:
+      - counter: refunded
+        window: fortnightly
+        max: 5
+"""
+CASES = "cases: [{name: reads, tool: pictify_list_templates, args: {}, expect: allow}]"
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """A folder and a state in which something happened: calls that ran, were refused, limited, tried, remembered."""
+    monkeypatch.setenv("GUARDED_TOOLS_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("EDITOR", "true")
+    guard = Guard(Policy.model_validate(WATCHED), session="s1", approver=lambda _: Verdict.approve("same"))
+    for tool in ("pictify_list_templates", "pictify_list_templates", "pictify_render", "note", "unheard_of"):
+        call_of(guard, tool)
+    guard.audit.close()
+    guard.store.close()
+    (tmp_path / "tools.json").write_text(json.dumps({"tools": TOOLS}))
+    (tmp_path / "cases.yaml").write_text(CASES)
+    return tmp_path
+
+
+def call_of(guard, tool):
+    try:
+        return guard.call(ToolCall(tool, {"amount": 5}, session="s1"), lambda _: "ran")
+    except ToolDenied as denied:
+        return denied
+
+
+@pytest.fixture
+def question(prepared):
+    """The id of a question that waits, asked anew where none does."""
+    store = open_store(f"disk://{prepared / 'state'}")
+    guard = Guard(
+        Policy.model_validate(WATCHED), store=store, approver=InboxApprover(store), audit=prepared / "a.jsonl"
+    )
+    agents = []
+
+    def unanswered():
+        return [each for each in questions(store) if not first_answer(store, each.id)]
+
+    def question():
+        until = time.monotonic() + 10
+        if not unanswered():
+            agents.append(threading.Thread(target=call_of, args=(guard, "refund"), daemon=True))
+            agents[-1].start()
+        while not (waiting := unanswered()):
+            assert time.monotonic() < until, "no question came"
+            time.sleep(0.01)
+        return waiting[0].id
+
+    yield question
+    for waiting in unanswered():
+        answer(store, waiting, Verdict.reject())
+    for agent in agents:
+        agent.join(10)
+    store.close()
+
+
+@pytest.mark.parametrize("page", COMMANDS, ids=named)
+def test_commands_run(page, cli, prepared, question):
+    for policy in blocks(page, "json")[:1]:
+        (prepared / "policy.json").write_text(policy)
+    for block in blocks(page, "console"):
+        for line, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+            program, *words = shlex.split(line.replace(REDIS, f"disk://{prepared / 'state'}"), comments=True)
+            if program != "guarded-tools":
+                assert_real(program, words)
+                continue
+            words, target = (words[:-2], words[-1]) if ">" in words else (words, None)
+            assert_known(words)
+            if " ".join(words).startswith(ENDLESS):
+                continue
+            if shown:
+                (prepared / "policy.yaml").write_text(MISTAKEN)
+            result = cli(*(answering(words, question()) if words[0] == "approvals" else words))
+            if target:
+                (prepared / target).write_text(result.out)
+            if shown:
+                assert result.out + result.err == shown
+            else:
+                assert result.code == (1 if words[0] in CAUTIOUS else 0), (line, result)
+                assert not re.match("No |Nobody", result.out), (line, result)
+
+
+def answering(words, asked):
+    """The words with the id of a question that waits, and without the need for somebody to confirm."""
+    sure = ["--yes"] if words[1:2] in (["approve"], ["edit"]) else []
+    return [asked if word == "3f2a" else word for word in words] + sure
+
+
+def test_commands_in_the_text_are_known():
+    found = [
+        (page.name, command) for page in PAGES for command in re.findall(r"`guarded-tools ([^`<…]+)`", page.read_text())
+    ]
+    assert len(found) > 10
+    for _, command in found:
+        assert_known(shlex.split(command))
+
+
+def assert_known(words):
+    """Look commands and options up, without running anything."""
+    command = typer.main.get_command(_app(words))
+    assert words[0] in command.commands, words
+    options = {"--help", "--"}
+    while words and words[0] in getattr(command, "commands", {}):
+        command, words = command.commands[words[0]], words[1:]
+        options |= {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= options, (command.name, words)
+
+
+def assert_real(program, words):
+    """What sets up or takes minutes is not run here, but has to be there."""
+    match [program, *words]:
+        case ["make", target]:
+            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        case [".venv/bin/python", "-m", "benchmarks", *arguments]:
+            from benchmarks import __main__ as benchmarks
+
+            told = Path(benchmarks.__file__).read_text()
+            assert all(f'"{argument}"' in told for argument in arguments)
+        case ["python", script, *_]:
+            assert (ROOT / script).exists()
+        case ["pip", "install", what]:
+            extra = what.removeprefix("guarded-tools[").removesuffix("]")
+            assert re.search(rf"^{extra} = ", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+        case ["export", setting]:
+            assert f'envvar="{setting.partition("=")[0]}"' in (ROOT / "guarded_tools/cli/approvals.py").read_text()
+        case _:
+            raise AssertionError(program)
