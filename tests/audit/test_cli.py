@@ -68,6 +68,21 @@ def test_it_says_who_was_refused_what_and_why(state, run):
     assert "too much" not in out
 
 
+def test_each_refusal_is_told_for_its_own_reason(tmp_path, monkeypatch, run):
+    monkeypatch.setenv("GUARDED_TOOLS_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "120")
+    with AuditLog(tmp_path / "audit.jsonl") as log:
+        for number, (cause, why) in enumerate((("timeout", "nobody came"), ("changed", "it was altered"))):
+            approval = {"verdict": "reject", "cause": cause}
+            said = {"rule": "/r", "outcome": "unanswered", "message": why, "approval": approval}
+            log.write(AuditEvent("refused", tool="t", session="s", key=str(number), **said))
+    words = " ".join(run()[1].split())
+    assert "s 1 t unanswered (timeout)" in words
+    assert "s 1 t unanswered (changed)" in words
+    assert "nobody came" in words
+    assert "it was altered" in words
+
+
 def test_filters_narrow_it(state, run):
     assert "1 call 1 denied" in run("--session", "bob")[1]
     assert "10 calls 10 limited" in run("--outcome", "limited")[1]
