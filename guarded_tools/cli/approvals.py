@@ -26,30 +26,26 @@ from guarded_tools.approvers.inbox import POLL, Question, Receipt, answer, first
 from guarded_tools.approvers.terminal import TerminalApprover
 from guarded_tools.approvers.visible import plain
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
+from guarded_tools.cli.options import State, Url, opened
 from guarded_tools.errors import CannotAsk
 from guarded_tools.remembered import remembered, revoke
 from guarded_tools.secrets import mask
-from guarded_tools.state import state_dir
 from guarded_tools.steps import run
-from guarded_tools.stores import Store, open_store
+from guarded_tools.stores import Store
 from guarded_tools.values import Verdict
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True, help="Answer waiting questions."
 )
-StoreOption = Annotated[
-    str, typer.Option("--store", envvar="GUARDED_TOOLS_STORE", help="URL of the agents' store. Default: on disk.")
-]
-StateOption = Annotated[str, typer.Option("--state", help="The state directory. Default: GUARDED_TOOLS_HOME.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The question, or the first letters of its id.")]
 Seal = Annotated[str, typer.Option("--seal", help="Answer only if this is still what `show` showed.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask me to confirm.")]
 
 
 @app.callback()
-def approvals(context: typer.Context, store: StoreOption = "", state: StateOption = "") -> None:
+def approvals(context: typer.Context, store: Url = None, state: State = None) -> None:
     """List the questions that wait for a human, and answer them."""
-    context.obj = open_store(store or f"disk://{state_dir(state or None)}")
+    context.obj = opened(store, state)
     if context.invoked_subcommand is None:
         _list(context.obj)
 

@@ -16,6 +16,7 @@ from guarded_tools.audit.head import head_path, store_key
 from guarded_tools.audit.read import files
 from guarded_tools.cli.app import FINE, PROBLEMS
 from guarded_tools.cli.audit_view import print_as_they_come, print_findings, print_summary
+from guarded_tools.cli.options import State, Url
 from guarded_tools.errors import AuditError, StoreError
 from guarded_tools.state import state_dir
 from guarded_tools.stores import Store, open_store
@@ -25,7 +26,6 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 app = typer.Typer(no_args_is_help=False, help="Who was refused what, and why.")
 
-State = Annotated[Path | None, typer.Option("--state", help="The state directory. Default: yours.", show_default=False)]
 File = Annotated[
     Path | None, typer.Option("--file", help="The audit's file. Default: the state directory's.", show_default=False)
 ]
@@ -78,10 +78,7 @@ def audit(
 @app.command("verify")
 def verify_command(
     *,
-    store: Annotated[
-        str | None,
-        typer.Option("--store", help="The store that keeps a second head: disk:///… or redis://…", show_default=False),
-    ] = None,
+    store: Url = None,
     first: Annotated[
         int, typer.Option("--first", min=1, help="The first record expected, if older ones were archived.")
     ] = 1,
@@ -89,7 +86,10 @@ def verify_command(
     file: File = None,
     state: State = None,
 ) -> None:
-    """Find lines that were edited, removed or reordered, and an end that was cut off. Exit code 1 if there are any."""
+    """Find lines that were edited, removed or reordered, and an end that was cut off. Exit code 1 if there are any.
+
+    The end is compared with the head that the store keeps, where one does.
+    """
     path = _path(file, state)
     second = _store(store, path)
     if second is None or second.get(store_key(path)) is None:  # else the store misses what is not there

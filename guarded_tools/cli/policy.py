@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
+from guarded_tools.cli.options import State, Url
 from guarded_tools.errors import GuardError, PolicyError, Problem, printable
 
 if TYPE_CHECKING:
@@ -69,10 +70,8 @@ def explain(
     session: Annotated[str, typer.Option("--session", help="The session that calls.")] = "default",
     grant: Annotated[str | None, typer.Option("--grant", help="The identity it acts for.", show_default=False)] = None,
     server: Server = None,
-    store: Annotated[str | None, typer.Option("--store", help="A store's URL.", show_default=False)] = None,
-    state: Annotated[
-        Path | None, typer.Option("--state", help="The state directory. Default: yours.", show_default=False)
-    ] = None,
+    store: Url = None,
+    state: State = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what would become of a call, and why: every predicate with what it saw, every limit. Counts nothing."""

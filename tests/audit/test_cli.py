@@ -194,6 +194,17 @@ def test_the_store_beside_the_log_is_asked_for_its_head(tmp_path, run):
     assert run("verify", "--state", home, "--store", "memory://")[0] == 2
 
 
+def test_the_store_that_the_environment_names_is_asked_for_its_head(tmp_path, run, monkeypatch):
+    home, fleet = tmp_path / "state", f"disk://{tmp_path / 'fleet'}"
+    store = open_store(fleet)
+    with AuditLog(home / "audit.jsonl", store=store) as log:
+        log.write(EVENTS[0])
+    store.close()
+    assert "no store keeps its head" in run("verify", "--state", home)[1]
+    monkeypatch.setenv("GUARDED_TOOLS_STORE", fleet)
+    assert "and the store" in run("verify", "--state", home)[1]
+
+
 def test_export_writes_csv(state, run, tmp_path):
     code, out, _ = run("export", tmp_path / "out.csv", "--outcome", "limited")
     assert (code, out) == (0, f"10 records written to {tmp_path / 'out.csv'}\n")

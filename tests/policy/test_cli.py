@@ -218,6 +218,15 @@ def test_explain_tells_what_a_call_would_take_that_could_never_fit(run, policy, 
     assert json.loads(out)["limits"][1]["takes"] == min(amount, 2**62)
 
 
+def test_explain_reads_the_store_that_the_environment_names(run, policy, tmp_path, monkeypatch):
+    url = f"disk://{tmp_path / 'fleet'}"
+    store = open_store(url)
+    store.reserve([Charge("session:default", "shop/pay/calls", 2, 2, 60, "/tools/pay/limits/calls")])
+    store.close()
+    monkeypatch.setenv("GUARDED_TOOLS_STORE", url)
+    assert run("explain", policy, "pay", "--args", '{"to": [{"name": "ann"}], "amount": 5}')[1].startswith("limited")
+
+
 def test_explain_makes_no_state_where_there_is_none(run, policy, tmp_path):
     run("explain", policy, "pay", "--args", '{"amount": 5}')
     assert not (tmp_path / "state").exists()
