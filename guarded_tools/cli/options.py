@@ -8,16 +8,18 @@ from typing import Annotated
 import typer
 
 from guarded_tools.audit import AuditLog, audit_path
-from guarded_tools.state import state_dir
+from guarded_tools.state import state_dir, state_path
 from guarded_tools.stores import Store, open_store
+from guarded_tools.stores.address import Address
 from guarded_tools.values import AuditEvent
 
+STORE = "GUARDED_TOOLS_STORE"
 State = Annotated[Path | None, typer.Option("--state", help="The state directory. Default: yours.", show_default=False)]
 Url = Annotated[
     str | None,
     typer.Option(
         "--store",
-        envvar="GUARDED_TOOLS_STORE",
+        envvar=STORE,
         help="The store, such as redis://… Default: on disk, in the state directory.",
         show_default=False,
     ),
@@ -40,16 +42,35 @@ def scope_of(session: str | None, grant: str | None) -> str | None:
 
 
 def store_url(url: str | None, state: Path | None) -> str:
-    """Say where the store is."""
-    return url or f"disk://{state_dir(state)}"
+    """Say where the store is, without making it."""
+    return url or f"disk://{state_path(state).absolute()}"
+
+
+def store_name(url: str | None, state: Path | None) -> str:
+    """Say it for people: a directory, or a URL without its password."""
+    where = store_url(url, state)
+    if where.startswith(("redis://", "rediss://")):
+        address = Address.parse(where)
+        return f"{address.name}?namespace={address.namespace}"
+    return where.removeprefix("disk://").partition("?")[0]
+
+
+def unused(url: str | None, state: Path | None) -> bool:
+    """Whether no guard ever used the store, as far as its directory tells; makes none."""
+    from guarded_tools.stores.disk import was_used
+
+    where = store_url(url, state)
+    return where.startswith("disk://") and not was_used(where.removeprefix("disk://").partition("?")[0])
 
 
 def opened(url: str | None, state: Path | None) -> Store:
-    """Open the store.
+    """Open the store, in a directory that is made if need be.
 
     Raises:
         StoreError: it cannot be relied on.
     """
+    if url is None:
+        state_dir(state)
     return open_store(store_url(url, state))
 
 

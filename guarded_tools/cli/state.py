@@ -14,10 +14,10 @@ from rich.text import Text
 
 from guarded_tools.approvers.visible import plain
 from guarded_tools.cli.app import FINE, PROBLEMS
-from guarded_tools.cli.options import Grant, Session, State, Url, note, opened, scope_of, store_url
+from guarded_tools.cli.options import Grant, Session, State, Url, note, opened, scope_of, store_name, store_url, unused
 from guarded_tools.denial import window
 from guarded_tools.errors import StateLost
-from guarded_tools.stores import Store
+from guarded_tools.stores import Store, open_stop_button
 from guarded_tools.values import Halted, Usage
 
 _BAR = 12
@@ -34,9 +34,11 @@ def status(
     store: Url = None,
 ) -> None:
     """Show every limit that was touched: used, max, and when it frees; the busiest first."""
-    source = opened(store, state)
-    usage = source.usage(scope_of(session, grant))
-    halts = source.halts()
+    scope = scope_of(session, grant)
+    new = unused(store, state)
+    button = open_stop_button(store_url(store, state))
+    usage = [] if new else opened(store, state).usage(scope)
+    halts = button.halts()
     if as_json:
         typer.echo(
             json.dumps(
@@ -48,7 +50,8 @@ def status(
     for halted in halts:
         console.print(_halted(halted))
     if not usage:
-        console.print("No limit is in use.")
+        nothing = f"No guard has used {store_name(store, state)} yet." if new else "No limit is in use."
+        console.print(Text(plain(nothing)), soft_wrap=True)
         return
     scopes = [(scope, list(limits)) for scope, limits in groupby(usage, key=lambda one: one.scope)]
     for scope, limits in scopes[:most]:

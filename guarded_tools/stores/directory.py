@@ -272,6 +272,11 @@ class StateDirectory:
             raise StoreError(f"cannot write {self.path / name}: {error.strerror}") from error
 
 
+def in_use(path: Path) -> bool:
+    """Whether a store was ever entered in a directory, or its database is there."""
+    return (path / _MARKER).exists() or (path / DATABASE).exists()
+
+
 def _lost(path: Path, reason: str) -> str:
     return (
         f"counters in {path} were lost: {reason}. Every call is refused until `guarded-tools reset --confirm` starts "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from guarded_tools.stores.clock import ReadClock, system_clock
 from guarded_tools.stores.database import Database, Durability
-from guarded_tools.stores.directory import StateDirectory
+from guarded_tools.stores.directory import StateDirectory, in_use
 from guarded_tools.stores.kept import busiest_first, check_scope
 from guarded_tools.stores.ledger import Ledger
 from guarded_tools.stores.turns import Turns
@@ -197,6 +197,11 @@ def start_over(path: str | os.PathLike[str], *, timeout: float = 5.0) -> None:
     directory = StateDirectory(_counters(path), timeout)
     directory.prepare()
     directory.clear()
+
+
+def was_used(path: str | os.PathLike[str]) -> bool:
+    """Whether any store was ever opened there; a halt alone opens none."""
+    return in_use(_counters(path))
 
 
 def _counters(path: str | os.PathLike[str]) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -140,3 +141,39 @@ def test_halting_one_session_or_grant_leaves_the_others(guard, command):
 
 def test_two_scopes_at_once_are_an_error(command):
     assert "exclude each other" in command("status", "--session", "a", "--grant", "b", code=2)
+
+
+@pytest.mark.parametrize("scope", [(), ("--session", "s 1"), ("--grant", "alice")])
+def test_the_command_that_halt_names_undoes_it(guard, command, home, scope):
+    said = command("halt", *scope, "--reason", "odd", "--state", str(home))
+    assert f", in {home}. " in said
+    assert "warning" not in said
+    undo = shlex.split(next(line for line in said.splitlines() if line.startswith("  guarded-tools resume")))
+    assert "Resumed" in command(*undo[1:])
+    assert call(guard) == "ran"
+
+
+def test_a_halt_of_a_store_that_no_guard_uses_says_so(command, tmp_path):
+    for _ in range(2):
+        assert f"no guard has used {tmp_path / 'typo'} yet" in command(
+            "halt", "--reason", "x", "--state", str(tmp_path / "typo")
+        )
+    assert "HALTED global: x" in command("status", "--state", str(tmp_path / "typo"))
+    assert f"not halted in {tmp_path / 'other'}" in command("resume", "--state", str(tmp_path / "other"), code=2)
+    assert not (tmp_path / "other").exists()
+
+
+def test_status_makes_no_store_to_look_at(command, tmp_path):
+    nowhere = tmp_path / "no" / "dir"
+    assert f"No guard has used {nowhere} yet" in command("status", "--state", str(nowhere))
+    assert json.loads(command("status", "--state", str(nowhere), "--json")) == {"limits": [], "halted": []}
+    assert not nowhere.parent.exists()
+
+
+def test_a_password_is_not_printed():
+    from guarded_tools.cli.halt import _undone_by
+    from guarded_tools.cli.options import store_name
+
+    url = "redis://me:secret@host/1?namespace=n"
+    assert store_name(url, None) == "redis://host:6379/1?namespace=n"
+    assert _undone_by(None, None, None, url) == "guarded-tools resume --store 'redis://me:***@host/1?namespace=n'"
