@@ -1,5 +1,6 @@
 """The demo itself: as a command, without a terminal and with a person at one."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -90,3 +91,16 @@ def test_an_expectation_that_fails_fails_the_demo(env, tmp_path):
     done = run(env=env)
     assert done.returncode == 1
     assert "✗" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("model", "said"), [("openai:gpt-5", "pip install langchain-openai"), ("foo", "provider:name"), ("foo:bar", "foo")]
+)
+def test_a_model_that_is_not_there_is_one_line(env, model, said):
+    if model.startswith("openai") and importlib.util.find_spec("langchain_openai"):
+        pytest.skip("langchain_openai is installed")
+    done = run("--model", model, env=env)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from guarded_tools.cli.demo.report import RAN, Report
 from guarded_tools.cli.demo.script import FLOOD, TASK, ScriptedModel
-from guarded_tools.errors import ToolDenied
+from guarded_tools.errors import GuardError, ToolDenied
 from guarded_tools.values import ApprovalRequest, Approver, Verdict
 
 TRACK = "pictify_track_experiment_events"
@@ -180,7 +180,11 @@ def _arrived(log: Path) -> Counter[str]:
 def _real_model(name: str) -> Any:
     from langchain.chat_models import init_chat_model
 
-    return init_chat_model(name)
+    try:
+        return init_chat_model(name)
+    except Exception as error:  # noqa: BLE001 - each provider complains of a missing package or key in its own way
+        said = " ".join(str(error).partition("\n\n")[0].split())[:400]
+        raise GuardError(f"--model {name} (it takes provider:name, such as openai:gpt-5): {said}") from None
 
 
 def _run_again(session: str, state: Path | None) -> dict[str, Any]:
