@@ -24,7 +24,7 @@ class Screen(Protocol):
         """Show harmless lines."""
 
     def edit(self, text: str) -> str:
-        """Let the human change a JSON text."""
+        """Let the human change a JSON text. A ``ValueError`` is shown, and the question stays open."""
 
 
 def converse(request: ApprovalRequest, screen: Screen) -> Verdict:

@@ -61,11 +61,15 @@ class _TerminalScreen:
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
         if not editor:
             return self.line("all arguments, as a JSON object")
-        with tempfile.TemporaryDirectory(prefix="guarded-tools-") as folder:
-            path = Path(folder) / "arguments.json"
-            path.write_text(text, encoding="utf-8")
-            self._run([*shlex.split(editor), str(path)])
-            return path.read_text(encoding="utf-8")
+        try:
+            command = shlex.split(editor)
+            with tempfile.TemporaryDirectory(prefix="guarded-tools-") as folder:
+                path = Path(folder) / "arguments.json"
+                path.write_text(text, encoding="utf-8")
+                self._run([*command, str(path)])
+                return path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"the editor {editor} (VISUAL or EDITOR) did not work: {error}") from None
 
     def _run(self, command: list[str]) -> None:
         with subprocess.Popen(command) as process:  # noqa: S603 - the user's own editor

@@ -275,11 +275,16 @@ def _in_editor(text: str) -> str:
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not editor:
         raise _stopped("set EDITOR, or pass the arguments with --args", UNREADABLE)
-    with tempfile.TemporaryDirectory(prefix="guarded-tools-") as folder:
-        path = Path(folder) / "arguments.json"
-        path.write_text(text, encoding="utf-8")
-        subprocess.run([*shlex.split(editor), str(path)], check=False)  # noqa: S603 - the user's own editor
-        return path.read_text(encoding="utf-8")
+    try:
+        command = shlex.split(editor)
+        with tempfile.TemporaryDirectory(prefix="guarded-tools-") as folder:
+            path = Path(folder) / "arguments.json"
+            path.write_text(text, encoding="utf-8")
+            subprocess.run([*command, str(path)], check=False)  # noqa: S603 - the user's own editor
+            return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = f"the editor {plain(editor, 80)} did not work: {error}; set EDITOR, or pass the arguments with --args"
+        raise _stopped(why, UNREADABLE) from None
 
 
 def _stopped(why: str, code: int) -> typer.Exit:

@@ -132,6 +132,13 @@ def _path(file: Path | None, state: Path | None) -> Path:
 
 
 def _written(path: Path) -> Path:
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        why = f"{path} cannot be read as an audit's file: {error.strerror} (--state names a directory, --file a file)"
+        raise AuditError(why) from None
     if not files(path) and not head_path(path).exists():
         raise AuditError(
             f"there is no audit at {path}: no guard has written there yet (--state or --file name another)"

@@ -78,7 +78,10 @@ def lock(
     drifts = pinned.compare(offer.server, offer.infos) if pinned is not None else []
     if not check:
         fresh = Lock.of(offer.infos)
-        file.write_text((pinned.joined(fresh) if pinned else fresh).to_json(), encoding="utf-8")
+        try:
+            file.write_text((pinned.joined(fresh) if pinned else fresh).to_json(), encoding="utf-8")
+        except OSError as error:
+            raise GuardError(f"{file} cannot be written: {error.strerror}") from None
     if as_json:
         typer.echo(json.dumps([drift._asdict() for drift in drifts], indent=1))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -84,6 +85,8 @@ def ask_server(
         assert command
         given = {name: _from_env(name) for name in env or ()}
         road, told = StdioServer(command[0], tuple(command[1:]), env=given), _told_by(command)
+    # It logs every line that is no message, with a traceback; the error that ends the command says enough.
+    logging.getLogger("mcp").addHandler(logging.NullHandler())
     with HeldSession(road, name=server or told) as session:
         tools = session.tools
     name = server or (_catalogue_name(tools) or told)
@@ -99,6 +102,8 @@ def _told_by(command: Sequence[str]) -> str:
     """A server's name from what starts it: of `npx -y @scope/server-x` it is `server-x`."""
     runner = re.fullmatch(r"npx|bunx|pnpx|uvx|pipx|uv|node|python[0-9.]*", PurePath(command[0]).stem)
     words = [word for word in command[1:] if not word.startswith("-")] if runner else []
+    if {"-c", "-e"} & set(command[1:2]):  # what follows is a program, not its name
+        words = []
     return PurePath(words[0] if words else command[0]).name.partition("@")[0]
 
 

@@ -172,7 +172,10 @@ def _tools_of(server: str) -> list[ToolInfo]:
         return list(catalogue().values())
     if Path(server).suffix in {".json", ".lock"}:
         return _tools_in(Path(server))
-    command = shlex.split(server)
+    try:
+        command = shlex.split(server)
+    except ValueError as error:
+        raise GuardError(f"--server {server!r} is no command: {error}") from None
     url = server if server.startswith(("http://", "https://")) else None
     if url is None and (not command or shutil.which(command[0]) is None):
         raise GuardError(f"--server {server!r} is no server's name, lock, file of tools, address or command")

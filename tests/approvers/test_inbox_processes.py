@@ -269,6 +269,7 @@ def test_nobody_there_to_confirm_answers_nothing(office):
     assert "pass --seal, or pass --yes" in office.run("approve", question, code=2)
     assert "not accepted" in office.run("edit", question, "--args", '{"x": 1, "x": 2}', "--yes", code=1)
     assert "set EDITOR" in office.run("edit", question, code=2, EDITOR="", VISUAL="")
+    assert "did not work" in office.run("edit", question, code=2, EDITOR="/no/such/editor", VISUAL="")
     assert "no question zz waits" in office.run("show", "zz", code=1)
     assert "not ever" in office.run("approve", question, "--remember", "ever", "--yes", code=1)
     assert question in office.run()

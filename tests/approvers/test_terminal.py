@@ -299,6 +299,15 @@ def test_an_edit_is_validated_before_it_is_accepted(terminal, editor, tmp_path, 
     assert (tmp_path / "given1").read_text() == text
 
 
+@pytest.mark.parametrize("editor", ["/no/such/editor", "vi 'unclosed"])
+def test_an_editor_that_does_not_start_leaves_the_question_open(terminal, editor):
+    t = terminal({}, EDITOR=editor)
+    t.answer("e")
+    assert "did not work" in t.answer("x", r"Enter to edit again.*> ")
+    t.answer("a")
+    assert t.verdict()["kind"] == "approve"
+
+
 def test_without_an_editor_the_arguments_are_typed(terminal):
     t = terminal({})
     t.answer("e")

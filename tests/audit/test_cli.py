@@ -119,6 +119,13 @@ def test_without_an_audit_it_says_so(tmp_path, run):
     assert "no guard has written there yet" in err
 
 
+@pytest.mark.parametrize("command", [(), ("verify",), ("export", "-")])
+def test_a_directory_is_no_audit(tmp_path, run, command):
+    code, _, err = run(*command, "--file", tmp_path)
+    assert code == 2
+    assert "Is a directory" in err
+
+
 def test_a_time_that_is_none_is_refused(state, run):
     code, _, err = run("--since", "soon")
     assert code == 2

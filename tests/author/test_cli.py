@@ -206,6 +206,20 @@ tools: {pictify_list_image: {}}
     assert "did you mean pictify_list_images?" in ran.err
 
 
+def test_a_command_that_is_no_server_is_one_line(cli):
+    ran = cli("scan", "--", sys.executable, "-c", "print(1)")
+    assert ran.code == 2
+    assert "ended before it answered" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_lock_that_cannot_be_written_is_an_error(cli, tmp_path):
+    ran = cli("lock", "--sandbox", "-f", str(tmp_path / "no" / "lock"))
+    assert ran.code == 2
+    assert ran.err.startswith("error: ")
+    assert "cannot be written" in ran.err
+
+
 @pytest.mark.parametrize(
     ("command", "name"),
     [
@@ -216,6 +230,8 @@ tools: {pictify_list_image: {}}
         (["python3.12", "-m", "some.server"], "some.server"),
         (["node", "/opt/server/index.js"], "index.js"),
         (["npx"], "npx"),
+        (["python3", "-c", "print(1)"], "python3"),
+        (["node", "-e", "x()"], "node"),
     ],
 )
 def test_a_server_is_called_after_what_starts_it(command, name):

@@ -148,6 +148,12 @@ def test_a_server_that_cannot_be_asked_is_an_input_that_cannot_be_read(
     assert message in err
 
 
+def test_a_command_with_an_open_quote_is_no_server(run, policy):
+    code, _, err = run("validate", "--server", "unclosed '", policy)
+    assert code == 2
+    assert "No closing quotation" in err
+
+
 def test_explain_shows_every_predicate_with_what_it_saw_and_every_limit(run, policy):
     code, out, _ = run("explain", policy, "pay", "--args", '{"to": [{"name": "ann"}, {"name": "eve"}], "amount": 60}')
     assert code == 0
