@@ -46,8 +46,9 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         hint = f" ({self.hint})" if self.hint else ""
+        pointer = f"{self.pointer or '/'}: " if self.line or self.pointer else ""
         # A draft made from a server's list has that server's names as its keys.
-        return printable(f"{place}: {self.pointer or '/'}: {self.message}{hint}")
+        return printable(f"{place}: {pointer}{self.message}{hint}")
 
 
 class PolicyError(GuardError):

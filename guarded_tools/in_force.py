@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from guarded_tools.errors import GuardError, PolicyError, Problem
 from guarded_tools.policy.engine import decide
 from guarded_tools.policy.model import Policy
+from guarded_tools.policy.problems import suggest
 from guarded_tools.policy.risk import classify
 from guarded_tools.values import Decision, Risk, ToolCall, ToolInfo
 
@@ -34,15 +35,30 @@ def load_policy(source: PolicySource) -> Policy:
     """
     if isinstance(source, Policy):
         return source
-    return Policy.from_file(_preset(source) or Path(source))
+    preset = _preset(source)
+    if preset is None and _is_name(source):
+        near = suggest(str(source), sorted(known.stem for known in _presets().glob("*.json")))
+        problem = Problem(str(source), 0, 0, "", "there is no file and no preset of that name", near)
+        raise PolicyError((problem,), unreadable=True)
+    return Policy.from_file(preset or Path(source))
 
 
 def _preset(source: PolicySource) -> Path | None:
-    """Where the preset of a name is kept; a file of that name in the working directory wins."""
-    if not isinstance(source, str) or Path(source).name != source or Path(source).suffix or Path(source).exists():
-        return None
-    preset = Path(str(files("guarded_tools.pictify"))) / "presets" / f"{source}.json"
-    return preset if preset.exists() else None
+    """Where the preset of a name is kept."""
+    preset = _presets() / f"{source}.json"
+    return preset if _is_name(source) and preset.exists() else None
+
+
+def _is_name(source: PolicySource) -> bool:
+    """Whether a source can only be a preset's name: a file of that name in the working directory wins."""
+    if not isinstance(source, str):
+        return False
+    path = Path(source)
+    return path.name == source and not path.suffix and not path.exists()
+
+
+def _presets() -> Path:
+    return Path(str(files("guarded_tools.pictify"))) / "presets"
 
 
 class InForce:

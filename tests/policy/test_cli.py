@@ -89,6 +89,14 @@ def test_what_cannot_be_read_is_told_apart(run, policy, tmp_path):
     assert run("explain", str(tmp_path / "broken.json"), "pay")[0] == 1
 
 
+def test_a_misspelt_preset_is_no_missing_file(run):
+    code, _, err = run("validate", "standart")
+    assert code == 2
+    assert err == "standart: there is no file and no preset of that name (did you mean standard?)\n"
+    assert "known here: read_only, standard, supervised" in run("explain", "mine", "pay")[2]
+    assert "cannot be read" in run("validate", "mine.yaml")[2]
+
+
 def test_a_missing_default_of_the_second_dialect_is_a_warning(run, tmp_path):
     file = tmp_path / "p.yaml"
     file.write_text('version: "1"\ntools: {a: {rules: []}}\n')
