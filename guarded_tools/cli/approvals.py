@@ -27,6 +27,7 @@ from guarded_tools.approvers.terminal import TerminalApprover
 from guarded_tools.approvers.visible import plain
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
 from guarded_tools.cli.options import State, Url, opened
+from guarded_tools.cli.words import out
 from guarded_tools.errors import CannotAsk
 from guarded_tools.remembered import remembered, revoke
 from guarded_tools.secrets import mask
@@ -155,7 +156,7 @@ def remembered_(
         covers = f"these arguments: {plain(entry.args, 200)}" if entry.covers == "same" else "ANY arguments"
         left = _span(entry.expires_at - time.time())
         _row(table, entry.id, entry.tool, covers, entry.session, entry.by, left)
-    Console().print(table)
+    out().print(table)
 
 
 def _list(store: Store) -> None:
@@ -169,7 +170,7 @@ def _list(store: Store) -> None:
         brief = " ".join(row.text.strip() for row in card.arguments(request.args))
         left = _span(question.closes_at - time.time())
         _row(table, question.id, request.tool, request.risk, brief[:120], request.session, question.asker, left)
-    Console().print(table)
+    out().print(table)
 
 
 def _table(*columns: str) -> Table:

@@ -18,6 +18,7 @@ from guarded_tools.approvers.visible import plain
 from guarded_tools.audit import Filter, Finding, Record, follow, read, when
 from guarded_tools.audit.head import head_path, peek
 from guarded_tools.audit.summary import OPEN, REFUSED, CallRow, RefusalRow, Summary, calls, summarise
+from guarded_tools.cli.words import out
 from guarded_tools.stores import Store
 
 _COLOURS = {"ok": "green", "error": "yellow", "never_ran": "yellow", "unknown": "yellow", OPEN: "yellow"}
@@ -26,7 +27,7 @@ _WIDE = 110
 
 def print_summary(path: Path, wanted: Filter, outcome: str | None, lines: int) -> int:
     """Print what became of the calls, who was refused what and why, and the latest; return the last record's number."""
-    console = Console(highlight=False)
+    console = out()
     last = 0
 
     def records() -> Iterator[Record]:
@@ -111,7 +112,7 @@ def _cells(row: CallRow) -> list[Text | str]:
 
 def print_as_they_come(path: Path, wanted: Filter, outcome: str | None, last: int) -> None:
     """Print a line for every call that ends after record ``last``, for ever."""
-    console = Console(highlight=False)
+    console = out()
     for row in calls(follow(path, wanted, after=last), shadow=bool(wanted.shadow)):
         if outcome in {None, row.outcome}:
             why = f"  {plain(row.rule, 200)} {plain(row.message, 300)}" if row.outcome in REFUSED else ""
@@ -129,7 +130,7 @@ def _print_control(console: Console, path: Path, since: float | None) -> None:
 
 def print_findings(path: Path, findings: list[Finding], store: Store | None) -> None:
     """Print what is wrong with a log, what its end was compared with, and its last record, to be noted elsewhere."""
-    console = Console(highlight=False)
+    console = out()
     for finding in findings:
         console.print(Text(plain(str(finding))), style="yellow" if finding.tolerated else "red", soft_wrap=True)
     head = peek(head_path(path))

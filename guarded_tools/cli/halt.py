@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +18,7 @@ from guarded_tools.audit import audit_path, read
 from guarded_tools.audit.summary import OPEN, CallRow, calls
 from guarded_tools.cli.app import UNREADABLE
 from guarded_tools.cli.options import STORE, Grant, Session, State, Url, note, scope_of, store_name, store_url, unused
+from guarded_tools.cli.words import out
 from guarded_tools.state import state_dir
 from guarded_tools.stores import open_stop_button
 
@@ -38,7 +38,7 @@ def halt(
         state_dir(state)
     open_stop_button(store_url(store, state)).halt(scope, reason)
     note(state, "(halt)", f"halted {scope}: {reason}")
-    console = Console()
+    console = out()
     what = "No call" if scope == "global" else "No call of it"
     console.print(Text(f"Halted: {plain(scope)}, in {place}. {what} is admitted there until you run:"), soft_wrap=True)
     console.print(Text(f"  {plain(_undone_by(session, grant, state, store), 1000)}"), soft_wrap=True)
@@ -64,7 +64,7 @@ def resume(*, session: Session = None, grant: Grant = None, state: State = None,
         raise typer.Exit(UNREADABLE)
     note(state, "(halt)", f"resumed {scope}")
     left = ", ".join(plain(halted.scope) for halted in source.halts())
-    Console().print(Text(f"Resumed: {plain(scope)}." + (f" Still halted: {left}." if left else "")))
+    out().print(Text(f"Resumed: {plain(scope)}." + (f" Still halted: {left}." if left else "")))
 
 
 def _undone_by(session: str | None, grant: str | None, state: Path | None, store: str | None) -> str:

@@ -8,13 +8,13 @@ from itertools import groupby
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from guarded_tools.approvers.visible import plain
 from guarded_tools.cli.app import FINE, PROBLEMS
 from guarded_tools.cli.options import Grant, Session, State, Url, note, opened, scope_of, store_name, store_url, unused
+from guarded_tools.cli.words import out
 from guarded_tools.denial import window
 from guarded_tools.errors import StateLost
 from guarded_tools.stores import Store, open_stop_button
@@ -46,7 +46,7 @@ def status(
             )
         )
         return
-    console = Console()
+    console = out()
     for halted in halts:
         console.print(_halted(halted))
     if not usage:

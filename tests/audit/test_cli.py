@@ -119,6 +119,18 @@ def test_without_an_audit_it_says_so(tmp_path, run):
     assert "no guard has written there yet" in err
 
 
+def test_in_a_pipe_no_name_is_cut_in_two(state, run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    tool, rule = "a_tool_" * 10, "/tools/" + "rule/" * 30
+    with AuditLog(state / "audit.jsonl") as log:
+        log.write(
+            AuditEvent("refused", tool=tool, session="ann", outcome="denied", rule=rule, message="too much " * 20)
+        )
+    out = run()[1]
+    assert tool in out
+    assert rule in out
+
+
 @pytest.mark.parametrize("command", [(), ("verify",), ("export", "-")])
 def test_a_directory_is_no_audit(tmp_path, run, command):
     code, _, err = run(*command, "--file", tmp_path)

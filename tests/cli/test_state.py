@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from guarded_tools import Guard, Policy, ToolCall, ToolDenied, open_store
+from guarded_tools.values import Charge
 
 POLICY = Policy.model_validate(
     {
@@ -137,6 +138,14 @@ def test_halting_one_session_or_grant_leaves_the_others(guard, command):
     with pytest.raises(ToolDenied, match="left"):
         guard.call(ToolCall("t", {}, "s2", grant="alice"), lambda _: "ran")
     assert "Still halted: session:s1" in command("resume", "--grant", "alice")
+
+
+def test_in_a_pipe_no_name_is_cut_in_two(home, command):
+    store = open_store(f"disk://{home}")
+    store.reserve([Charge("session:" + "long-" * 30, "counter-" * 20, 1, 2, 60, "/limits/0")])
+    store.close()
+    assert "counter-" * 20 in command("status")
+    assert "session:" + "long-" * 30 in command("status")
 
 
 def test_two_scopes_at_once_are_an_error(command):
