@@ -27,9 +27,12 @@ class Screen(Protocol):
         """Let the human change a JSON text. A ``ValueError`` is shown, and the question stays open."""
 
 
-def converse(request: ApprovalRequest, screen: Screen) -> Verdict:
+TITLE = "A tool call waits for you"
+
+
+def converse(request: ApprovalRequest, screen: Screen, title: str = TITLE) -> Verdict:
     """Show a request and talk until there is a verdict. A command counts once its line is sent, and only as a whole."""
-    return _Conversation(request, screen).verdict()
+    return _Conversation(request, screen).verdict(title)
 
 
 class _Conversation:
@@ -54,8 +57,8 @@ class _Conversation:
     def folded(self) -> bool:
         return card.is_folded(self.request.args)
 
-    def verdict(self) -> Verdict:
-        self.screen.show(card.rows(self.request), "A tool call waits for you")
+    def verdict(self, title: str) -> Verdict:
+        self.screen.show(card.rows(self.request), title)
         while True:
             self.screen.say([f"{key}  {what}" for key, (what, _) in self.commands.items()])
             typed = self.screen.line("your answer")

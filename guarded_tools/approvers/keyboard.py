@@ -28,27 +28,38 @@ _CTRL_C = "\x03"
 
 def terminal(request: ApprovalRequest) -> str:
     """The path of the terminal that both hears and shows."""
-    advice = (
-        f"{request.tool} needs a human's approval, and TerminalApprover found no terminal to ask at (%s). "
-        "Run the program in an interactive terminal, or give the guard another approver: "
-        "InboxApprover answers from another terminal, InterruptApprover from a LangGraph front end"
-    )
+    try:
+        return find_terminal()
+    except CannotAsk as why:
+        raise CannotAsk(
+            f"{request.tool} needs a human's approval, and TerminalApprover found no terminal to ask at ({why}). "
+            "Run the program in an interactive terminal, or give the guard another approver: "
+            "InboxApprover answers from another terminal, InterruptApprover from a LangGraph front end"
+        ) from None
+
+
+def find_terminal() -> str:
+    """The path of the terminal that both hears and shows.
+
+    Raises:
+        CannotAsk: there is none; it only says why.
+    """
     try:
         import termios  # noqa: F401
     except ImportError:
-        raise CannotAsk(advice % "this system has no POSIX terminals") from None
+        raise CannotAsk("this system has no POSIX terminals") from None
     try:
         inside = sys.stdin.fileno()
         outside = next((s.fileno() for s in (sys.stdout, sys.stderr) if s is not None and s.isatty()), None)
     except (AttributeError, OSError, ValueError):
-        raise CannotAsk(advice % "standard input is closed or captured") from None
+        raise CannotAsk("standard input is closed or captured") from None
     if not os.isatty(inside):
-        raise CannotAsk(advice % "standard input is not a terminal")
+        raise CannotAsk("standard input is not a terminal")
     if outside is None:
-        raise CannotAsk(advice % "neither standard output nor standard error is a terminal")
+        raise CannotAsk("neither standard output nor standard error is a terminal")
     with contextlib.suppress(OSError):
         if os.tcgetpgrp(inside) != os.getpgrp():
-            raise CannotAsk(advice % "the program runs in the background: bring it to the foreground")
+            raise CannotAsk("the program runs in the background: bring it to the foreground")
     return os.ttyname(inside)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from guarded_tools.approvers import card
 from guarded_tools.approvers.calling import Unanswered
-from guarded_tools.approvers.conversation import converse
+from guarded_tools.approvers.conversation import TITLE, converse
 from guarded_tools.approvers.keyboard import TICK, Keyboard, terminal
 from guarded_tools.values import ApprovalRequest, Verdict
 
@@ -35,9 +35,17 @@ class TerminalApprover:
 
     def __call__(self, request: ApprovalRequest) -> Verdict:
         """Ask, and return the answer."""
-        deadline = time.monotonic() + request.timeout
-        with Keyboard(terminal(request), deadline) as keyboard:
-            return converse(request, _TerminalScreen(keyboard))
+        return ask_at_terminal(request, TITLE)
+
+
+def ask_at_terminal(request: ApprovalRequest, title: str) -> Verdict:
+    """Ask at the terminal this runs in, under a title of the caller's.
+
+    Raises:
+        CannotAsk: as :class:`TerminalApprover` does.
+    """
+    with Keyboard(terminal(request), time.monotonic() + request.timeout) as keyboard:
+        return converse(request, _TerminalScreen(keyboard), title)
 
 
 class _TerminalScreen:

@@ -22,8 +22,10 @@ from rich.text import Text
 
 from guarded_tools.approvers import card
 from guarded_tools.approvers.calling import Unanswered, who, withdrawn_by
+from guarded_tools.approvers.conversation import TITLE
 from guarded_tools.approvers.inbox import POLL, Question, Receipt, answer, first_answer, is_open, questions
-from guarded_tools.approvers.terminal import TerminalApprover
+from guarded_tools.approvers.keyboard import find_terminal
+from guarded_tools.approvers.terminal import ask_at_terminal
 from guarded_tools.approvers.visible import plain
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
 from guarded_tools.cli.options import State, Url, opened
@@ -121,6 +123,11 @@ def respond(
 def watch(context: typer.Context) -> None:
     """Show each question as it comes, and read the answer here, until Ctrl-C."""
     store: Store = context.obj
+    try:
+        find_terminal()
+    except CannotAsk as why:
+        how = "list the questions with `guarded-tools approvals`, and answer with `guarded-tools approvals approve ID`"
+        raise _stopped(f"there is no terminal to ask at ({why}): {how}", UNREADABLE) from None
     typer.echo("Waiting for questions; Ctrl-C ends this.")
     seen: set[str] = set()
     try:
@@ -224,33 +231,36 @@ def _confirm(question: Question, seal: str, yes: bool, what: str, *, shown: bool
         raise _stopped("nothing was answered", PROBLEMS)
 
 
-def _tell(receipt: Receipt) -> None:
+def _became(receipt: Receipt) -> str:
     said = {
         "taken": "answered: the agent goes on with it",
         "late": "too late: the question was answered or has expired",
         "second": f"somebody was first: {receipt.detail}",
         "refused": f"the agent does not accept it: {receipt.detail}",
-        "unclaimed": "the agent has not picked it up; it may be gone, then the answer expires with the question",
+        "unclaimed": "nobody picked the answer up yet: the asking program may be gone,"
+        " and then the answer expires with the question",
     }[receipt.kind]
+    return plain(said)
+
+
+def _tell(receipt: Receipt) -> None:
     if receipt.kind != "taken":
-        raise _stopped(plain(said), PROBLEMS)
-    typer.echo(said)
+        raise _stopped(_became(receipt), PROBLEMS)
+    typer.echo(_became(receipt))
 
 
 def _ask_here(store: Store, question: Question) -> None:
     request = replace(question.request, timeout=max(question.closes_at - time.time(), 0.0))
     try:
         with _taken_back_when_closed(store, question):
-            verdict = TerminalApprover()(request)
+            verdict = ask_at_terminal(request, f"{TITLE}: question {question.id}")
     except Unanswered:
         first = first_answer(store, question.id)
         typer.echo(f"\n  {question.id} is closed: {plain(first) or 'nobody waits for it any more'}")
-    except CannotAsk as error:
-        raise _stopped(str(error), UNREADABLE) from None
     else:
         receipt = answer(store, question, verdict)
         if receipt.kind != "taken":
-            typer.echo(f"  {receipt.kind}: {plain(receipt.detail)}")
+            typer.echo(f"  {question.id}: {_became(receipt)}")
 
 
 @contextmanager

@@ -190,7 +190,7 @@ def test_an_agent_that_was_killed_leaves_a_question_that_expires_and_runs_nothin
     agent.process.wait()
     assert question in office.run()
     said = office.run("approve", question, "--yes", code=1)
-    assert "has not picked it up" in said
+    assert "nobody picked the answer up yet" in said
     until = time.monotonic() + 10
     while question in office.run() and time.monotonic() < until:
         time.sleep(0.2)
@@ -215,6 +215,7 @@ def test_watch_shows_each_question_reads_the_answer_and_closes_what_others_answe
     first = office.agent(args={"x": 1})
     one, other = office.watch(), office.watch()
     try:
+        one.expect(f"question {first.question()}")
         one.expect('"x": 1')
         one.expect("your answer.*> ")
         other.expect("your answer.*> ")
@@ -236,6 +237,13 @@ def test_watch_shows_each_question_reads_the_answer_and_closes_what_others_answe
     finally:
         one.close(force=True)
         other.close(force=True)
+
+
+def test_watch_without_a_terminal_ends_at_once_and_says_how_to_answer(office):
+    said = office.run("watch", code=2)
+    assert said.startswith("error: there is no terminal")
+    assert "guarded-tools approvals approve ID" in said
+    assert said.count("\n") == 1
 
 
 def test_the_second_to_answer_is_told_who_was_first(office):
