@@ -7,13 +7,14 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from guarded_tools.audit import Filter, audit_path, export, follow, read, verify
-from guarded_tools.audit.head import head_path, store_key
+from guarded_tools.audit.head import head_path, peek, store_key
 from guarded_tools.audit.read import files
+from guarded_tools.audit.summary import OPEN
 from guarded_tools.cli.app import FINE, PROBLEMS
 from guarded_tools.cli.audit_view import print_as_they_come, print_findings, print_summary
 from guarded_tools.cli.options import State, Url
@@ -21,6 +22,7 @@ from guarded_tools.errors import AuditError, StoreError
 from guarded_tools.state import state_dir
 from guarded_tools.stores import Store, open_store
 from guarded_tools.stores.directory import DATABASE
+from guarded_tools.values import Outcome
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -33,7 +35,7 @@ Session = Annotated[str | None, typer.Option("--session", help="Only this sessio
 Tool = Annotated[
     str | None, typer.Option("--tool", help="Only this tool; * and ? stand for others.", show_default=False)
 ]
-Outcome = Annotated[
+OutcomeOption = Annotated[
     str | None, typer.Option("--outcome", help="Only this outcome: ok, denied, limited, rejected …", show_default=False)
 ]
 Since = Annotated[
@@ -50,7 +52,7 @@ def audit(
     *,
     session: Session = None,
     tool: Tool = None,
-    outcome: Outcome = None,
+    outcome: OutcomeOption = None,
     since: Since = None,
     shadow: Annotated[bool, typer.Option("--shadow", help="What rules under trial would have refused.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the latest calls to list.")] = 15,
@@ -62,6 +64,7 @@ def audit(
     """Show who was refused what, and why; then the latest calls."""
     if context.invoked_subcommand is not None:
         return
+    outcome = _outcome(outcome)
     path = _written(_path(file, state))
     wanted = Filter(session=session, tool=tool, since=_since(since), shadow=shadow)
     try:
@@ -105,23 +108,31 @@ def verify_command(
 
 @app.command("export")
 def export_command(
-    target: Annotated[Path, typer.Argument(help="The CSV file to write; - for standard output.", show_default=False)],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="The CSV file to write, which must not exist yet; - for standard output.", show_default=False
+        ),
+    ],
     *,
     session: Session = None,
     tool: Tool = None,
-    outcome: Outcome = None,
+    outcome: OutcomeOption = None,
     since: Since = None,
     file: File = None,
     state: State = None,
 ) -> None:
     """Write the records as CSV, one row each."""
+    outcome = _outcome(outcome)
     records = read(_written(_path(file, state)), session=session, tool=tool, outcome=outcome, since=_since(since))
     if str(target) == "-":
         export(records, sys.stdout)
         return
     try:
-        with target.open("w", encoding="utf-8", newline="") as sink:
+        with target.open("x", encoding="utf-8", newline="") as sink:
             count = export(records, sink)
+    except FileExistsError:
+        raise AuditError(f"{target} is there already; name another file, or - for standard output") from None
     except OSError as error:
         raise AuditError(f"{target} cannot be written: {error.strerror}") from error
     typer.echo(f"{count} records written to {target}")
@@ -143,7 +154,17 @@ def _written(path: Path) -> Path:
         raise AuditError(
             f"there is no audit at {path}: no guard has written there yet (--state or --file name another)"
         )
+    # A head tells that records were there: then `verify` says which are missing.
+    if peek(head_path(path)) is None and next(read(path), None) is None:
+        raise AuditError(f"{path} is no audit: there is no record in it (--state or --file name another)")
     return path
+
+
+def _outcome(name: str | None) -> str | None:
+    known = (*get_args(Outcome), OPEN)
+    if name is not None and name not in known:
+        raise typer.BadParameter(f"{name!r} is none; they are {', '.join(known)}", param_hint="--outcome")
+    return name
 
 
 def _since(text: str | None) -> float | None:

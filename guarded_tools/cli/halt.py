@@ -32,6 +32,8 @@ def halt(
     store: Url = None,
 ) -> None:
     """Refuse every call from now on, in every process and on every machine of this store."""
+    if not reason.strip():
+        raise typer.BadParameter("say why: agents and people are told", param_hint="--reason")
     scope = scope_of(session, grant) or "global"
     place, new = plain(store_name(store, state), 500), unused(store, state)
     if store is None:

@@ -75,6 +75,10 @@ def ask_server(
 
     if sum((bool(command), sandbox, url is not None)) != 1:
         raise GuardError("name one server: --sandbox, --url ADDRESS, or -- COMMAND")
+    if env and not command:
+        raise GuardError("--env hands a variable to a command: it says nothing of --sandbox or --url")
+    if token_env and url is None:
+        raise GuardError("--token-env is sent to an address: name one with --url")
     road: StdioServer | HttpServer
     if url is not None:
         headers = {"Authorization": f"Bearer {_from_env(token_env)}"} if token_env else {}

@@ -39,6 +39,9 @@ def explain_errors(error: ValidationError, model: type[BaseModel], problem: Repo
         elif kind == "literal_error":
             given = found["input"]
             choices = [choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")]
+            if type(given) in {int, float} and str(given) in choices:
+                yield problem(at, "must be a text", f'write it in quotes: "{given}"')
+                continue
             hint = suggest(given, choices) if type(given) is str and len(choices) > 1 else f'write "{choices[0]}"'
             yield problem(at, f"{_shown(given)} is not one of {', '.join(choices)}", hint)
         else:

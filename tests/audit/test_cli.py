@@ -138,6 +138,38 @@ def test_a_directory_is_no_audit(tmp_path, run, command):
     assert "Is a directory" in err
 
 
+@pytest.mark.parametrize("text", ["", "hello\n", '{"a": 1}\n', "\x00\xff"])
+@pytest.mark.parametrize("command", [(), ("verify",), ("export", "-")])
+def test_a_file_without_a_record_is_no_audit(tmp_path, run, command, text):
+    (tmp_path / "notes").write_text(text)
+    code, out, err = run(*command, "--file", tmp_path / "notes")
+    assert (code, out) == (2, "")
+    assert "is no audit" in err
+
+
+def test_a_log_that_was_overwritten_is_still_found_out_by_its_head(state, run):
+    (state / "audit.jsonl").write_text("hello\n")
+    code, out, _ = run("verify")
+    assert code == 1
+    assert "whole" not in out
+
+
+def test_an_outcome_that_is_none_is_refused(state, run):
+    for command in ((), ("export", "-")):
+        code, _, err = run(*command, "--outcome", "bogus")
+        assert code == 2
+        assert "failed_closed" in err
+    assert run("--outcome", "open")[0] == 0
+
+
+def test_export_overwrites_nothing(state, run, tmp_path):
+    (tmp_path / "mine.csv").write_text("precious")
+    code, _, err = run("export", tmp_path / "mine.csv")
+    assert code == 2
+    assert "there already" in err
+    assert (tmp_path / "mine.csv").read_text() == "precious"
+
+
 def test_a_time_that_is_none_is_refused(state, run):
     code, _, err = run("--since", "soon")
     assert code == 2

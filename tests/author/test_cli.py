@@ -213,6 +213,13 @@ def test_a_command_that_is_no_server_is_one_line(cli):
     assert ran.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("options", [("--env", "NOPE"), ("--token-env", "NOPE")])
+def test_an_option_that_would_do_nothing_is_refused(cli, options):
+    ran = cli("scan", "--sandbox", *options)
+    assert ran.code == 2
+    assert options[0] in ran.err
+
+
 def test_a_lock_that_cannot_be_written_is_an_error(cli, tmp_path):
     ran = cli("lock", "--sandbox", "-f", str(tmp_path / "no" / "lock"))
     assert ran.code == 2

@@ -148,6 +148,11 @@ def test_in_a_pipe_no_name_is_cut_in_two(home, command):
     assert "session:" + "long-" * 30 in command("status")
 
 
+def test_a_halt_says_why(command):
+    assert "say why" in command("halt", "--reason", " ", code=2)
+    assert "No guard has used" in command("status")
+
+
 def test_two_scopes_at_once_are_an_error(command):
     assert "exclude each other" in command("status", "--session", "a", "--grant", "b", code=2)
 

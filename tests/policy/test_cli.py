@@ -97,6 +97,11 @@ def test_a_misspelt_preset_is_no_missing_file(run):
     assert "cannot be read" in run("validate", "mine.yaml")[2]
 
 
+def test_a_version_without_quotes_is_told_so(run, tmp_path):
+    (tmp_path / "p.yaml").write_text("version: 1\ndefault: deny\n")
+    assert 'must be a text (write it in quotes: "1")' in run("validate", str(tmp_path / "p.yaml"))[2]
+
+
 def test_a_missing_default_of_the_second_dialect_is_a_warning(run, tmp_path):
     file = tmp_path / "p.yaml"
     file.write_text('version: "1"\ntools: {a: {rules: []}}\n')
