@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -31,7 +32,8 @@ def execute(path: Path, workplace: Path, timeout: int = 60) -> nbformat.Notebook
         store_widget_state=False,
         record_timing=False,
     )
-    environment = os.environ | {"GUARDED_TOOLS_HOME": str(workplace / "state"), "COLUMNS": "100"}
+    own = {"GUARDED_TOOLS_HOME": str(workplace / "state"), "TMPDIR": str(workplace), "COLUMNS": "100"}
+    environment = os.environ | own
     environment.pop("MODEL", None)
     client.execute(env=environment)
     for cell in notebook.cells:
@@ -48,6 +50,8 @@ def _shorten(value: dict, workplace: str) -> None:
         if isinstance(text, dict):
             _shorten(text, workplace)
         elif isinstance(text, str):
+            # A notebook's own temporary directory is in the workplace, under another name each time.
+            text = re.sub(rf"{re.escape(workplace)}/tmp\w{{8}}/", "", text)
             value[key] = text.replace(f"{workplace}/", "").replace(workplace, ".")
 
 
