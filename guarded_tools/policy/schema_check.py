@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import jsonschema_rs
@@ -17,10 +18,53 @@ _LONGEST_EXPECTATION: Final = 120
 _MOST_UNFOLDED: Final = 1_000_000
 # Where references cannot be followed they have to be few: so many multiply to a few thousand at most.
 _MOST_UNTRACED: Final = 20
+# Whether arguments fit is told in linear time, where they do not is not: a definition that names itself twice for one
+# value is walked through twice as often with each level of the arguments. So many subschemas take half a second.
+_MOST_WALKED: Final = 500_000
+# What speaks of the same value as the schema that it stands in.
+_IN_PLACE: Final = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas"})
+# What speaks of no value until a reference names it.
+_SHELVES: Final = frozenset({"$defs", "definitions"})
+# What holds schemas under names, which are no keywords.
+_NAMED: Final = _SHELVES | {"properties", "patternProperties", "dependentSchemas", "dependencies"}
+_ANYWHERE: Final = ""
 _REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
+
+class _Extent(NamedTuple):
+    """How many subschemas a part unfolds to, and how many references back to what it is a part of are among them.
+
+    These are counted by the property that they are for, or under :data:`_ANYWHERE`.
+    """
+
+    parts: int
+    loops: Counter[str]
+
+    @property
+    def branches(self) -> int:
+        """How many of the references may be for one value."""
+        named = max((count for key, count in self.loops.items() if key != _ANYWHERE), default=0)
+        return named + self.loops[_ANYWHERE]
+
+    def moved(self, key: str) -> _Extent:
+        """The extent of a part that speaks of another value."""
+        return _Extent(self.parts, Counter({key: self.loops.total()}) if self.loops else self.loops)
+
+
+_NONE: Final = _Extent(0, Counter())
+
+
+class _Checked(NamedTuple):
+    """A validator and the schema it was made from; how often its recursions branch, and into how many subschemas."""
+
+    schema: Mapping[str, Any]
+    validator: Any
+    branches: int
+    parts: int
+
+
 # By identity, for speed; the schema is kept, so that its identity stays its own.
-_validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
+_validators: dict[int, _Checked] = {}
 
 
 def misfit(schema: Mapping[str, Any], args: dict[str, Any]) -> str | None:
@@ -35,9 +79,12 @@ def misfit(schema: Mapping[str, Any], args: dict[str, Any]) -> str | None:
     except (TypeError, ValueError, RecursionError):
         return "the arguments are not JSON: a number that is not finite, half a surrogate pair, or a foreign object"
     try:
-        validator = _validator(schema)
+        checked = _checked(schema)
+        validator = checked.validator
         if validator.is_valid(args):
             return None
+        if not _told_in_time(checked, args):
+            return "the arguments do not fit the tool's input schema; they are nested too deep to tell where"
         errors = [error for _, error in zip(range(_MOST_TOLD), validator.iter_errors(args), strict=False)]
     except jsonschema_rs.ValidationError:
         return "the tool's own input schema is not a valid JSON Schema"
@@ -46,22 +93,35 @@ def misfit(schema: Mapping[str, Any], args: dict[str, Any]) -> str | None:
     return "; ".join(_say(error) for error in errors) or "the arguments do not fit the tool's input schema"
 
 
-def _validator(schema: Mapping[str, Any]) -> Any:
+def _told_in_time(checked: _Checked, args: dict[str, Any]) -> bool:
+    if checked.branches <= 1:
+        return True
+    level: list[Any] = [args]
+    left, walked = _MOST_WALKED, checked.parts
+    while level and left >= 0:
+        left -= walked * len(level)
+        walked *= checked.branches
+        opened = (found.values() if isinstance(found, dict) else found for found in level if not isinstance(found, str))
+        level = [inner for found in opened if isinstance(found, Iterable) for inner in found]
+    return left >= 0
+
+
+def _checked(schema: Mapping[str, Any]) -> _Checked:
     known = _validators.get(id(schema))
     if known is not None:
-        return known[1]
+        return known
     if len(_validators) >= _MOST_VALIDATORS:
         _validators.clear()
     options: dict[str, Any] = {"validate_formats": True, "retriever": _refuse}
     plain = schema if type(schema) is dict else dict(schema)
-    _Unfolding(plain).check()
+    branches, parts = _Unfolding(plain).check()
     try:
         # Linear time, where the schema's patterns allow it.
         validator = jsonschema_rs.validator_for(plain, pattern_options=jsonschema_rs.RegexOptions(), **options)
     except jsonschema_rs.ValidationError:
         validator = jsonschema_rs.validator_for(plain, **options)
-    _validators[id(schema)] = (schema, validator)
-    return validator
+    checked = _validators[id(schema)] = _Checked(schema, validator, branches, parts)
+    return checked
 
 
 class _Unfolding:
@@ -70,39 +130,59 @@ class _Unfolding:
     def __init__(self, schema: dict[str, Any]) -> None:
         self._schema = schema
         self._id = "id" if "draft-04" in str(schema.get("$schema")) else "$id"
-        self._sizes: dict[str, int] = {}
+        self._extents: dict[str, _Extent | None] = {}
+        self._recursive: set[str] = set()
         self._references = 0
         self._untraced = False
 
-    def check(self) -> None:
-        """Refuse what would keep a validator busy for long.
+    def check(self) -> tuple[int, int]:
+        """Refuse what would keep a validator busy for long; say how often what refers to itself branches, and its size.
 
         Raises:
             ValueError: it unfolds to too much.
         """
-        size = self._size(self._schema)
-        if size > _MOST_UNFOLDED or (self._untraced and self._references > _MOST_UNTRACED):
+        parts = self._extent(self._schema).parts
+        if parts > _MOST_UNFOLDED or (self._untraced and self._references > _MOST_UNTRACED):
             raise ValueError("the schema refers to its own parts too often to be checked")
+        if self._untraced and self._references:
+            # More ways there cannot be: each third reference triples them.
+            return round(3 ** (self._references / 3)), parts
+        found = [extent for name in self._recursive if (extent := self._extents[name])]
+        return max((each.branches for each in found), default=0), max((each.parts for each in found), default=0)
 
-    def _size(self, part: Any) -> int:
+    def _extent(self, part: Any) -> _Extent:
         if isinstance(part, list):
-            return sum(map(self._size, part))
+            return _sum(map(self._extent, part))
         if not isinstance(part, dict):
-            return 0
+            return _NONE
         if part is not self._schema and isinstance(part.get(self._id), str):
             self._untraced = True  # pointers in here begin in here
         names = [part[key] for key in _REFERENCES & part.keys() if isinstance(part[key], str)]
         self._references += len(names)
-        return 1 + sum(map(self._named, names)) + sum(map(self._size, part.values()))
+        return _sum([_Extent(1, Counter()), *map(self._named, names), *(self._under(*item) for item in part.items())])
 
-    def _named(self, reference: str) -> int:
-        if reference not in self._sizes:
-            self._sizes[reference] = 0
+    def _under(self, keyword: str, value: Any) -> _Extent:
+        if keyword == "properties" and isinstance(value, dict):
+            return _sum(self._extent(part).moved(key or _ANYWHERE) for key, part in value.items())
+        named = keyword in _NAMED and isinstance(value, dict)
+        found = self._extent(list(value.values()) if named else value)
+        if keyword in _SHELVES:
+            return found._replace(loops=Counter())
+        return found if keyword in _IN_PLACE else found.moved(_ANYWHERE)
+
+    def _named(self, reference: str) -> _Extent:
+        if reference not in self._extents:
+            self._extents[reference] = None
             try:
-                self._sizes[reference] = self._size(self._at(reference))
+                self._extents[reference] = self._extent(self._at(reference))
             except (LookupError, ValueError, TypeError):
                 self._untraced = True
-        return self._sizes[reference]
+                self._extents[reference] = _NONE
+        found = self._extents[reference]
+        if found is None:  # it stands within what it names
+            self._recursive.add(reference)
+            return _Extent(0, Counter({_ANYWHERE: 1}))
+        return found
 
     def _at(self, reference: str) -> Any:
         root, *steps = unquote(reference).split("/")
@@ -113,6 +193,14 @@ class _Unfolding:
             name = step.replace("~1", "/").replace("~0", "~")
             found = found[int(name)] if isinstance(found, list) else found[name]
         return found
+
+
+def _sum(extents: Iterable[_Extent]) -> _Extent:
+    parts, loops = 0, Counter[str]()
+    for extent in extents:
+        parts += extent.parts
+        loops.update(extent.loops)
+    return _Extent(parts, loops)
 
 
 def _refuse(uri: str) -> Any:

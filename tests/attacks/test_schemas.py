@@ -35,6 +35,10 @@ DOUBLING = {
         "$defs": {f"a{i}": {} for i in range(DEPTH)},
         "properties": {"x": {"$id": "http://localhost/x", **BY_POINTER}},
     },
+    "by a pattern that is called like a keyword": {
+        "$defs": BY_POINTER["$defs"],
+        "patternProperties": {"properties": {"$ref": BY_POINTER["$ref"]}},
+    },
     "among the properties": {"properties": {"default": by(lambda i: f"#/properties/default/$defs/a{i}")}},
     "with a reference to itself beside it": {**BY_POINTER, "properties": {"x": {"$ref": "#"}}},
 }
@@ -46,6 +50,60 @@ def test_a_schema_that_multiplies_by_naming_itself_is_refused_at_once(schema: di
     decision = decide(OPEN, ToolCall("t", {"x": {}, "default": {}}), schema)
     assert (decision.effect, decision.rule) == ("deny", "/schema")
     assert time.monotonic() - began < 1
+
+
+N = {"$ref": "#/$defs/n"}
+UNMET = {"required": ["zz"]}
+BRANCHING = {
+    "twice": {"properties": {"c": {"anyOf": [{"allOf": [N, UNMET]}, N]}, "leaf": {"type": "integer"}}},
+    "by way of another": {"properties": {"c": {"oneOf": [{"$ref": "#/$defs/m"}] * 3}, "leaf": {"type": "integer"}}},
+    "wide": {
+        "properties": {"c": {"anyOf": [N] * 40}, "leaf": {"type": "integer"}},
+        "anyOf": [{"required": [f"z{i}"]} for i in range(400)],
+    },
+    "by anchor": {
+        "$anchor": "n",
+        "properties": {"c": {"anyOf": [{"$ref": "#n"}, {"$ref": "#n"}]}, "leaf": {"type": "integer"}},
+    },
+}
+
+
+@pytest.mark.parametrize("definition", BRANCHING.values(), ids=BRANCHING)
+@pytest.mark.parametrize("depth", [3, 6, 12, 24, 60])
+def test_a_definition_that_names_itself_many_times_is_judged_at_once_however_deep(
+    definition: dict[str, Any], depth: int
+) -> None:
+    schema = {"properties": {"t": N}, "$defs": {"n": definition, "m": {"allOf": [N, {"anyOf": [N, UNMET]}]}}}
+    value: dict[str, Any] = {"leaf": "no"}
+    for _ in range(depth):
+        value = {"c": value}
+    began = time.monotonic()
+    assert decide(OPEN, ToolCall("t", {"t": value}), schema).rule == "/schema"
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("choice", ["anyOf", "oneOf"])
+def test_filters_within_filters_are_judged_and_told_about(choice: str) -> None:
+    fields = {
+        "and": {"type": "array", "items": N},
+        "or": {"type": "array", "items": N},
+        "not": N,
+        "eq": {"type": "string"},
+    }
+    kinds = [{"properties": {key: field}, "required": [key]} for key, field in fields.items()]
+    closed = [{"type": "object", "additionalProperties": False, **kind} for kind in kinds]
+    schema = {"properties": {"filter": N, "n": {"type": "integer"}}, "$defs": {"n": {choice: closed}}}
+
+    def judge(depth: int, eq: object) -> Any:
+        value: dict[str, Any] = {"eq": eq}
+        for level in range(depth):
+            value = {"not": value} if level % 2 else {"and": [value]}
+        return decide(OPEN, ToolCall("t", {"filter": value, "n": "x"} if eq == "x" else {"filter": value}), schema)
+
+    assert judge(28, "y").effect == "allow"
+    assert judge(28, 1).rule == "/schema"
+    assert judge(28, 1).message == f"{choice} at /filter"
+    assert 'type ["integer"] at /n' in judge(3, "x").message
 
 
 def test_what_real_schemas_do_is_checked() -> None:
