@@ -202,7 +202,7 @@ def _say_result(path: Path, result: Result) -> None:
     explanation, counts = failure.explained
     said = f": {seen.message}" if seen.message else ""
     typer.echo(f"      what became of it: {seen.effect}, by {seen.rule}{said}")
-    typer.echo("      what explains it, with the counters as that call left them:")
+    typer.echo("      what explains it, with the counters as that call met them:")
     print_explanation(failure.judged, explanation, counts)
 
 

@@ -200,7 +200,7 @@ def run(
     """Run the cases one by one, each on a store of its own; the first call that is not as expected ends its case.
 
     ``words`` puts a full limit into the text that a model would be told. ``explain`` is called with a failing call, the
-    store as that call left it, and the time.
+    store as that call met it, and the time.
     """
     for case in cases.cases:
         yield _run(policy, case, store(), schemas=schemas, words=words, explain=explain)
@@ -222,20 +222,28 @@ def _run(
         for call in range(1, step.times + 1):
             calls += 1
             decision = decide(policy, judged, schemas.get(step.tool))
-            seen = _settle(decision, store, now, words, approved=step.approved)
+            seen = _seen(decision, store, now, words)
             if any(True for _ in step.expect.differences(seen)):
                 explained = explain(judged, store, now)
                 return Result(case, calls, Failure(number, call, judged, step.expect, seen, explained))
+            _count(decision, store, now, approved=step.approved)
     return Result(case, calls, None)
 
 
-def _settle(decision: Decision, store: Counters, now: float, words: Callable[[Full], str], *, approved: bool) -> Seen:
-    shadow = decision.shadow and _settle(decision.shadow, store, now, words, approved=True).effect
+def _seen(decision: Decision, store: Counters, now: float, words: Callable[[Full], str]) -> Seen:
+    shadow = decision.shadow and _seen(decision.shadow, store, now, words).effect
     if decision.effect == "deny":
         return Seen("deny", decision.rule, decision.message, None, shadow)
-    # As in the guard: nobody is asked about a call that would not fit, and a refused one counts nothing.
-    count = store.reserve if decision.effect == "allow" or approved else store.peek
-    blocked = count(decision.charges, now=now)
+    # As in the guard: nobody is asked about a call that would not fit.
+    blocked = store.peek(decision.charges, now=now)
     if isinstance(blocked, Full):
         return Seen("deny", blocked.charge.rule, words(blocked), blocked.retry_after, shadow)
     return Seen(decision.effect, decision.rule, decision.message, None, shadow)
+
+
+def _count(decision: Decision, store: Counters, now: float, *, approved: bool) -> None:
+    if decision.shadow is not None:
+        _count(decision.shadow, store, now, approved=True)
+    # As in the guard: a refused call counts nothing.
+    if decision.effect == "allow" or (decision.effect == "ask" and approved):
+        store.reserve(decision.charges, now=now)

@@ -142,6 +142,10 @@ def test_a_failing_case_shows_what_was_expected_and_what_explains_it(cli, tmp_pa
 cases:
   - {name: fine, tool: pictify_list_images, expect: allow}
   - {name: wrong, tool: pictify_list_images, times: 121, expect: allow}
+  - name: last
+    steps:
+      - {tool: pictify_list_images, times: 119, expect: allow}
+      - {tool: pictify_list_images, expect: deny}
 """)
     ran = cli("test", "standard", "cases.yaml")
     assert ran.code == 1
@@ -151,7 +155,8 @@ cases:
     assert "effect: expected 'allow', was 'deny'" in ran.out
     assert "/all_tools/limits/session_per_minute" in ran.out
     assert "session:default: 120/120 in 60 s, takes 1, full, fits in 60 s" in ran.out, "what explain shows"
-    assert "1 of 2 cases passed" in ran.out
+    assert "session:default: 119/120 in 60 s, takes 1, frees in 60 s" in ran.out, "before the failing call was counted"
+    assert "1 of 3 cases passed" in ran.out
     wrong = cli("test", "standard", "cases.yaml", "--json").json[1]
     assert (wrong["passed"], wrong["failure"]["call"]) == (False, 121)
     assert wrong["failure"]["explained"]["limits"][0]["used"] == 120
