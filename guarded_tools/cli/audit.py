@@ -155,7 +155,7 @@ def _written(path: Path) -> Path:
             f"there is no audit at {path}: no guard has written there yet (--state or --file name another)"
         )
     # A head tells that records were there: then `verify` says which are missing.
-    if peek(head_path(path)) is None and next(read(path), None) is None:
+    if next(read(path), None) is None and peek(head_path(path)) is None:
         raise AuditError(f"{path} is no audit: there is no record in it (--state or --file name another)")
     return path
 

@@ -273,8 +273,17 @@ class StateDirectory:
 
 
 def in_use(path: Path) -> bool:
-    """Whether a store was ever entered in a directory, or its database is there."""
-    return (path / _MARKER).exists() or (path / DATABASE).exists()
+    """Whether a store was ever entered in a directory, or its database is there.
+
+    Raises:
+        StoreError: that cannot be seen.
+    """
+    try:
+        return any(found.name in {_MARKER, DATABASE} for found in path.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreError(f"no counters in {path}: {error.strerror}") from error
 
 
 def _lost(path: Path, reason: str) -> str:

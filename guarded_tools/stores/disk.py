@@ -200,7 +200,11 @@ def start_over(path: str | os.PathLike[str], *, timeout: float = 5.0) -> None:
 
 
 def was_used(path: str | os.PathLike[str]) -> bool:
-    """Whether any store was ever opened there; a halt alone opens none."""
+    """Whether any store was ever opened there; a halt alone opens none.
+
+    Raises:
+        StoreError: that cannot be seen.
+    """
     return in_use(_counters(path))
 
 

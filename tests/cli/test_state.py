@@ -182,6 +182,8 @@ def test_status_makes_no_store_to_look_at(command, tmp_path):
     assert f"No guard has used {nowhere} yet" in command("status", "--state", str(nowhere))
     assert json.loads(command("status", "--state", str(nowhere), "--json")) == {"limits": [], "halted": []}
     assert not nowhere.parent.exists()
+    (tmp_path / "file").touch()
+    assert "Not a directory" in command("status", "--state", str(tmp_path / "file"), code=2)
 
 
 def test_a_password_is_not_printed():
