@@ -114,6 +114,8 @@ def rows(quick: bool = False) -> list[Row]:
 
 def _one_process(folder: Path, blocks: int) -> Iterator[Row]:
     store, raw = _filled(folder / "one"), _Raw(folder / "raw.db")
+    stopped = _filled(folder / "stopped")
+    stopped.halt("session:somebody", "else")
     time.sleep(SETTLED_S)
     row = sqlite3.connect(folder / "one" / "counters" / "cache.db", isolation_level=None)
     bodies: dict[str, Body] = {f"raw {count}": raw.upserts(count) for count in (1, 2, 4)}
@@ -126,6 +128,7 @@ def _one_process(folder: Path, blocks: int) -> Iterator[Row]:
     }
     bodies["peek"] = lambda: store.peek(CALLS["1 charge"])
     bodies["refusal"] = lambda: store.reserve(REFUSED)
+    bodies["halted"] = lambda: stopped.reserve(CALLS["1 charge"])
     bodies |= _others(folder)
     took = _interleaved(bodies, blocks)
 
@@ -143,6 +146,10 @@ def _one_process(folder: Path, blocks: int) -> Iterator[Row]:
         )
     yield row_of("peek, over a raw read of the row", "peek", "raw read of session:s", 3)
     yield row_of("refusal, over a raw read of the row", "refusal", "raw read of session:full", 3)
+    plain, halted = took["1 charge"][0], took["halted"][0]
+    note = f"{halted:.1f} µs against {plain:.1f} µs"
+    yield Row("reserve while somebody else is halted, over nobody", halted / plain, RATIO, 1.15, note)
+    stopped.close()
     for name in _NAMES:
         p50, p99 = took[name]
         yield Row(f"{name}, one charge", p50, "µs", None, f"p99 {p99:.0f} µs")

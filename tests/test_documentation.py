@@ -251,6 +251,6 @@ def assert_real(program, words):
             extra = what.removeprefix("guarded-tools[").removesuffix("]")
             assert re.search(rf"^{extra} = ", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
         case ["export", setting]:
-            assert f'envvar="{setting.partition("=")[0]}"' in (ROOT / "guarded_tools/cli/approvals.py").read_text()
+            assert f'"{setting.partition("=")[0]}"' in (ROOT / "guarded_tools/cli/options.py").read_text()
         case _:
             raise AssertionError(program)
