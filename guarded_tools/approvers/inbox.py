@@ -162,14 +162,15 @@ def _is_sound(question: Question) -> bool:
 
 
 def questions(store: Store) -> list[Question]:
-    """List the questions that wait in a store, the oldest first. One that cannot be read is left out."""
+    """List the questions that wait in a store for an answer, the oldest first. One that cannot be read is left out."""
+    answered = {key.removeprefix(_ANSWERS) for key, _ in store.scan(_ANSWERS)}
     found = []
     for _, kept in store.scan(_OPEN):
         try:
             found.append(Question.load(kept))
         except StoreError:
             continue
-    return sorted(found, key=lambda question: question.asked_at)
+    return sorted((each for each in found if each.id not in answered), key=lambda question: question.asked_at)
 
 
 def is_open(store: Store, question: Question) -> bool:

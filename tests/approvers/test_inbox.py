@@ -226,6 +226,7 @@ def test_an_answer_that_nobody_picks_up_is_told_so(store, sync_desk):
     question = Question.ask(sync_desk.request())
     store.put(f"approvals/inbox/{question.id}", question.dump(), 5)  # as an agent leaves it that was killed
     assert answer(store, question, Verdict.approve(), wait=0.2).kind == "unclaimed"
+    assert questions(store) == [], "it would be asked again, and could not be answered"
 
 
 async def test_cancelling_the_call_withdraws_the_question(sync_desk):
