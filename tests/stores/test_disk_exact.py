@@ -173,6 +173,43 @@ def test_the_event_loop_turns_while_another_process_holds_the_lock(path, one, re
     store.close()
 
 
+class Watched:
+    """A lock that notes how often each task looks at it."""
+
+    def __init__(self, lock):
+        self._lock = lock
+        self.looks = Counter()
+
+    def locked(self):
+        self.looks[asyncio.current_task()] += 1
+        return self._lock.locked()
+
+    def __enter__(self):
+        return self._lock.__enter__()
+
+    def __exit__(self, *error):
+        return self._lock.__exit__(*error)
+
+
+def test_many_tasks_that_wait_leave_the_processor_to_the_one_whose_turn_it_is(path, one):
+    """Two hundred that look for their turn once a millisecond starve a thread that has it, and are refused in the end."""
+    store = DiskStore(path)
+    lock = store._turns._lock
+    store._turns._lock = watched = Watched(lock)
+
+    async def attempt():
+        with lock:  # in a thread, for all the tasks can tell
+            tasks = [asyncio.ensure_future(store.areserve(one)) for _ in range(200)]
+            while max(watched.looks.values(), default=0) < 20:  # noqa: ASYNC110 - a lock that tasks look at sets no event
+                await asyncio.sleep(0)
+        return await asyncio.gather(*tasks), sorted(watched.looks.values())
+
+    answers, looks = asyncio.run(attempt())
+    assert sum(isinstance(answer, Reservation) for answer in answers) == 200
+    assert max(looks[:-1]) <= 3, "more than one looked again and again"
+    store.close()
+
+
 def test_after_the_deadline_the_call_is_refused(path, one):
     store = DiskStore(path, timeout=0.3)
     holder = start("hold", path, 0, 2)
