@@ -41,7 +41,10 @@ class Turns:
         self._database = database
         self._timeout = timeout
         self._lock = threading.Lock()
-        self._looking: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        # Kept by those who wait for it: such a lock holds on to its loop, which would never be freed.
+        self._looking: weakref.WeakValueDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
+            weakref.WeakValueDictionary()
+        )
         self._over = False
         # Nobody can be inside when this is dropped; at exit somebody can, see below.
         weakref.finalize(self, database.close).atexit = False

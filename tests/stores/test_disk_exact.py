@@ -207,6 +207,7 @@ def test_many_tasks_that_wait_leave_the_processor_to_the_one_whose_turn_it_is(pa
     answers, looks = asyncio.run(attempt())
     assert sum(isinstance(answer, Reservation) for answer in answers) == 200
     assert max(looks[:-1]) <= 3, "more than one looked again and again"
+    assert len(store._turns._looking) == 0, "a loop that is over is held on to"
     store.close()
 
 
