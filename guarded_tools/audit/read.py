@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -75,7 +75,7 @@ def opened(path: str | PathLike[str]) -> Iterator[tuple[str, BinaryIO]]:
     behind = 0
     while True:
         # Opened before the list is read: if nothing newer is full by then, this is what comes next.
-        with _open_if_there(current) as last:
+        with _open(current) or nullcontext() as last:
             full = [(number, file) for number, file in rotated(current) if number > behind]
             if not full:
                 if last is not None:
@@ -83,20 +83,9 @@ def opened(path: str | PathLike[str]) -> Iterator[tuple[str, BinaryIO]]:
                 return
         for number, file in full:
             behind = number
-            with _open_if_there(file) as lines:
+            with _open(file) or nullcontext() as lines:
                 if lines is not None:
                     yield file.name, lines
-
-
-@contextmanager
-def _open_if_there(path: Path) -> Iterator[BinaryIO | None]:
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        yield None
-        return
-    with file:
-        yield file
 
 
 def read(
@@ -134,15 +123,13 @@ def follow(
     Begins behind record ``after``, or with what is written from now on.
     """
     current = Path(path)
-    file = _open_behind(current, after)
+    file = _begin(current, after)
     part = b""
     try:
         while True:
             # Asked before reading: what was written until then is still delivered.
             ending = stop()
-            if file is None:
-                file = current.open("rb") if current.exists() else None
-            following = _after(file, current) if file is not None else None
+            following = _open_next(current, file)
             while file is not None and (piece := file.readline()):
                 part += piece
                 if part.endswith(b"\n"):
@@ -150,9 +137,10 @@ def follow(
                     part = b""
                     if record is not None and record["seq"] > (after or 0) and wanted.wants(record):
                         yield record
-            if file is not None and following is not None:
-                file.close()
-                file, part = following.open("rb"), b""
+            if following is not None:
+                if file is not None:
+                    file.close()
+                file, part = following, b""
             elif ending:
                 return
             else:
@@ -162,36 +150,53 @@ def follow(
             file.close()
 
 
-def _open_behind(current: Path, after: int | None) -> BinaryIO | None:
-    """Open the newest file that may hold the record after ``after``, or the current one at its end."""
-    candidates = files(current)
-    if after is None:
-        candidates = candidates[-1:]
-    for candidate in reversed(candidates):
-        file = candidate.open("rb")
-        if after is None:
-            file.seek(0, os.SEEK_END)
-            return file
-        first = parse(file.readline())
-        file.seek(0)
-        if candidate == candidates[0] or (first is not None and first["seq"] <= after + 1):
-            return file
-        file.close()
-    return None
+def _begin(current: Path, after: int | None) -> BinaryIO | None:
+    """Open the newest file that may hold the record after ``after``, or the newest of all at its end."""
+    file = _open(current)
+    full = reversed(rotated(current))
+    while True:
+        if file is not None:
+            if after is None:
+                file.seek(0, os.SEEK_END)
+                return file
+            first = parse(file.readline())
+            if first is not None and first["seq"] <= after + 1:
+                file.seek(0)
+                return file
+            file.close()
+        older = next(full, None)
+        if older is None:
+            return None
+        file = _open(older[1])
 
 
-def _after(file: BinaryIO, current: Path) -> Path | None:
-    """Name the file that continues ``file``, once that is no longer the current one."""
-    own = os.fstat(file.fileno())
-    candidates = files(current)
-    for position, candidate in enumerate(candidates):
-        try:
-            found = candidate.stat()
-        except FileNotFoundError:
+def _open_next(current: Path, file: BinaryIO | None) -> BinaryIO | None:
+    """Open what continues ``file``, or the oldest file where that is ``None``; ``None`` while there is no such."""
+    # As in opened(): if nothing behind ours is full once the list is read, this is what comes next.
+    newest = _open(current)
+    own = None if file is None else os.fstat(file.fileno())
+    if newest is not None and own is not None and os.path.samestat(os.fstat(newest.fileno()), own):
+        newest.close()
+        return None
+    passed = own is None
+    for _, path in rotated(current):
+        full = _open(path)
+        if full is None:
             continue
-        if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
-            return candidates[position + 1] if position + 1 < len(candidates) else None
-    return candidates[-1] if candidates else None
+        if passed:
+            if newest is not None:
+                newest.close()
+            return full
+        passed = own is not None and os.path.samestat(os.fstat(full.fileno()), own)
+        full.close()
+    return newest
+
+
+def _open(path: Path) -> BinaryIO | None:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return None
 
 
 def parse(line: bytes) -> Record | None:

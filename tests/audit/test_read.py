@@ -2,12 +2,14 @@
 
 import csv
 import io
+import itertools
 import threading
 import time
 
 import pytest
 
 from guarded_tools.audit import Filter, export, follow, read, when
+from guarded_tools.audit.files import rotated
 from guarded_tools.audit.read import FIELDS
 from guarded_tools.audit.summary import OPEN, calls, summarise
 from guarded_tools.denial import used_up
@@ -70,17 +72,21 @@ def test_no_file_reads_as_nothing(path):
 
 def collect(path, count, *args, **options):
     """Follow in a thread until ``count`` records came; returns what stands between and a way to wait for it."""
-    found, done = [], threading.Event()
+    found, standing, done = [], threading.Event(), threading.Event()
+
+    def stop():
+        standing.set()  # asked once the follower has its place
+        return done.is_set()
 
     def work():
-        for record in follow(path, *args, poll=0.01, stop=done.is_set, **options):
+        for record in follow(path, *args, poll=0.01, stop=stop, **options):
             found.append(record["seq"])
             if len(found) == count:
                 done.set()
 
     thread = threading.Thread(target=work)
     thread.start()
-    time.sleep(0.05)  # it has to stand at the end before more is written
+    assert standing.wait(10)
 
     def wait():
         thread.join(10)
@@ -122,6 +128,45 @@ def test_following_behind_a_record_misses_none(path, make_log, event):
     wait = collect(path, 13, after=8)
     log.write(event(20))
     assert wait() == list(range(9, 22))
+
+
+@pytest.mark.parametrize("after", [None, 0, 2, 5])
+@pytest.mark.parametrize("looks", [1, 2, 3])
+@pytest.mark.parametrize(("before", "behind"), [(1, 0), (0, 1), (0, 2), (1, 1), (2, 2), (3, 0), (0, 3)])
+def test_rotations_while_the_files_are_listed_lose_nothing(
+    monkeypatch, path, make_log, event, after, looks, before, behind
+):
+    log = make_log(max_bytes=1)  # a file for each record
+    for number in range(4):
+        log.write(event(number))
+    listed = 0
+
+    def rotating(current):
+        nonlocal listed
+        listed += 1
+        for number in range(before * (listed <= looks)):
+            log.write(event(number))
+        found = rotated(current)
+        for number in range(behind * (listed <= looks)):
+            log.write(event(number))
+        return found
+
+    monkeypatch.setitem(follow.__globals__, "rotated", rotating)
+    rounds = itertools.count()
+    records = follow(path, after=after, poll=0, stop=lambda: next(rounds) == 50)
+    found = [record["seq"] for record in records]
+    end = 4 + min(listed, looks) * (before + behind)
+    begin = found[0] if after is None and found else (after or 0) + 1
+    assert found == list(range(begin, end + 1))
+
+
+def test_a_name_that_is_gone_between_two_files_is_no_error(path, make_log, event):
+    log = make_log(max_bytes=1)
+    for number in range(3):
+        log.write(event(number))
+    path.rename(f"{path}.3")  # as in the middle of a rotation
+    for after, expected in ((None, []), (0, [1, 2, 3]), (1, [2, 3])):
+        assert [record["seq"] for record in follow(path, after=after, poll=0, stop=lambda: True)] == expected
 
 
 def test_following_filters(some, make_log, event):
