@@ -29,14 +29,17 @@ def until(condition, seconds=5.0):
 def processes():
     """Of each process: its id, its parent's, whether it is dead and only not yet collected, and its command line."""
     if sys.platform != "linux":
-        listed = subprocess.run(["ps", "-axo", "pid=,ppid=,stat=,command="], check=True, capture_output=True, text=True)
+        listed = subprocess.run(
+            ["ps", "-axo", "pid=,ppid=,stat=,command="], check=True, capture_output=True, text=True, errors="replace"
+        )
         rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
         return [(int(row[0]), int(row[1]), row[2].startswith("Z"), row[3]) for row in rows]
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            state, parent, *_ = (path / "stat").read_text().rpartition(")")[2].split()
-            found.append((int(path.name), int(parent), state == "Z", (path / "cmdline").read_text().replace("\0", " ")))
+            state, parent, *_ = (path / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            command = (path / "cmdline").read_text(errors="replace").replace("\0", " ")
+            found.append((int(path.name), int(parent), state == "Z", command))
         except OSError:
             continue  # it ended while we looked
     return found
