@@ -55,16 +55,13 @@ def resume(
 
     An answer counts for exactly the call that was shown, once, until the question expires.
     """
-    if not getattr(approver, "suspends", False):
+    found = yield from _waits(request, approver, store)
+    if found is None:
         return None
-    try:
-        key, task = _address(approver, request)
-    except CannotAsk:
-        return None  # it is said when the call is asked about
-    kept = yield Step(store.get, store.aget, (key,))
-    if kept is None:
-        return None
-    record = _read(kept)
+    key, task, record = found
+    if record.get("task") == task and record["digest"] != request.digest:
+        # Calls without ids, or with the same one, go by one name: answer and question of another must stay its own.
+        return refusal("changed", "a human was asked about another call here, or about this one before it was changed")
     said: object
     try:
         said = yield Step(_in_place, _ain_place, (approver, request))
@@ -73,7 +70,7 @@ def resume(
             said = error
         else:
             if record["digest"] != request.digest:  # shown anew as what it has become: the answer will be to that
-                yield from _put(store, key, _record(request, record["id"], record["slot"], clock))
+                yield from _put(store, key, _record(request, record["id"], record["slot"], task, clock))
             raise
     answer = judge(said, _now(clock) - record["asked"])
     if (yield Step(store.take, store.atake, (key,))) is None:
@@ -105,7 +102,7 @@ def ask(
     if known is not None:
         return known
     try:
-        key = yield from _reach(request, approver, store)
+        key, task = yield from _reach(request, approver, store)
     except CannotAsk as error:
         return refusal("unavailable", str(error))
     suspends = bool(key)
@@ -116,7 +113,7 @@ def ask(
         # By then those that wait now are answered, or over.
         crowd = refusal("pending", f"{asked} of this session must be answered before another is asked")
         return crowd._replace(retry_after=request.timeout)
-    record = _record(request, ask_id, slot, clock)
+    record = _record(request, ask_id, slot, task, clock)
     try:
         full = yield from count_ask(request, limits, store=store, at=clock and clock())
         if full is not None:
@@ -145,6 +142,18 @@ def reopen(answer: Answer, *, store: Store) -> Line[None]:
     """
     if answer.reuse is not None and answer.outcome is None:
         yield Step(store.put, store.aput, (*answer.reuse, LONGEST))
+
+
+def _waits(request: ApprovalRequest, approver: Approver, store: Store) -> Line[tuple[str, str, dict[str, Any]] | None]:
+    """Find the question that waits under this call's name: where it is kept, in which task this is, its record."""
+    if not getattr(approver, "suspends", False):
+        return None
+    try:
+        key, task = _address(approver, request)
+    except CannotAsk:
+        return None  # it is said when the call is asked about
+    kept = yield Step(store.get, store.aget, (key,))
+    return None if kept is None else (key, task, _read(kept))
 
 
 def _without_asking(
@@ -225,10 +234,10 @@ def _conclude(
     return answer
 
 
-def _record(request: ApprovalRequest, ask_id: str, slot: str, clock: Clock | None) -> dict[str, Any]:
+def _record(request: ApprovalRequest, ask_id: str, slot: str, task: str, clock: Clock | None) -> dict[str, Any]:
     now = _now(clock)
     expires = request.expires_at or now + request.timeout
-    return {"id": ask_id, "slot": slot, "digest": request.digest, "asked": now, "expires": expires}
+    return {"id": ask_id, "slot": slot, "task": task, "digest": request.digest, "asked": now, "expires": expires}
 
 
 def _put(store: Store, key: str, record: Mapping[str, Any]) -> Line[None]:
@@ -236,8 +245,8 @@ def _put(store: Store, key: str, record: Mapping[str, Any]) -> Line[None]:
     yield Step(store.put, store.aput, (key, _dump(record), seconds))
 
 
-def _reach(request: ApprovalRequest, approver: Any, store: Store) -> Line[str]:
-    """Make sure that the approver can ask here, and say where a suspended call looks for its answer.
+def _reach(request: ApprovalRequest, approver: Any, store: Store) -> Line[tuple[str, str]]:
+    """Make sure that the approver can ask here, and say where a suspended call looks for its answer, in which task.
 
     Raises:
         CannotAsk: it cannot.
@@ -245,16 +254,17 @@ def _reach(request: ApprovalRequest, approver: Any, store: Store) -> Line[str]:
     if (check := getattr(approver, "check", None)) is not None:
         check(request)
     if not getattr(approver, "suspends", False):
-        return ""
+        return "", ""
     key, task = _address(approver, request)
     # The answers that come to a task have no name on them: it is claimed for the questions about one call.
-    if not (yield Step(store.add, store.aadd, (task, key.encode(), request.timeout + LATE))):
+    claim = f"{key} {request.digest}".encode()
+    if not (yield Step(store.add, store.aadd, (task, claim, request.timeout + LATE))):
         holder = yield Step(store.get, store.aget, (task,))
         if holder == _SPENT + key.encode():
             raise approver.spent(request)
-        if holder not in (None, key.encode()):
+        if holder not in (None, claim):
             raise approver.crowded(request)
-    return key
+    return key, task
 
 
 def _address(approver: Any, request: ApprovalRequest) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphInterrupt
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, Send, interrupt
@@ -666,3 +667,33 @@ def test_of_several_calls_in_one_sent_task_one_is_asked_about_and_no_answer_reac
     others = [said for call, said in run.answers().items() if call != asked.value["tool_call_id"]]
     assert len(others) == 2
     assert all("create_agent" in said for said in others)
+
+
+@pytest.mark.parametrize("id_", [None, "same"], ids=["without an id", "with the same id"])
+def test_calls_of_one_task_that_go_by_one_name_do_not_get_each_others_answers(start, id_):
+    run = start()
+    (t, *_) = run.guard.wrap(run.tools)
+    orders = iter([(1, 9999), (9999, 1)])  # as of threads, which start in any order each time
+
+    def both(state):
+        said, waits = [], None
+        for x in next(orders):
+            call = {"name": "t", "args": {"x": x}, "id": id_, "type": "tool_call"} if id_ else {"x": x}
+            try:
+                said.append(HumanMessage(getattr(answer := t.invoke(call), "content", answer)))
+            except GraphInterrupt as interrupted:
+                waits = waits or interrupted
+        if waits is not None:
+            raise waits
+        return {"messages": said}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("both", both)
+    graph.add_conditional_edges(START, lambda state: [Send("both", state)], ["both"])
+    run.agent = graph.compile(checkpointer=run.checkpointer)
+    run.go()
+    (asked,) = run.pending()
+    assert asked.value["args"] == {"x": 1}
+    said = run.resume({asked.id: APPROVE})["messages"]
+    assert run.ran == [("t", 1)]
+    assert "asked about another call" in said[-2].content
