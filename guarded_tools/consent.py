@@ -62,14 +62,16 @@ def resume(
     if record.get("task") == task and record["digest"] != request.digest:
         # Calls without ids, or with the same one, go by one name: answer and question of another must stay its own.
         return refusal("changed", "a human was asked about another call here, or about this one before it was changed")
+    known = (record.get("task"), record["digest"]) == (task, request.digest)
+    shown = dataclasses.replace(request, expires_at=record["expires"]) if known else request
     said: object
     try:
-        said = yield Step(_in_place, _ain_place, (approver, request))
+        said = yield Step(_in_place, _ain_place, (approver, shown))
     except Exception as error:
         if not is_suspension(error):
             said = error
         else:
-            if record["digest"] != request.digest:  # shown anew as what it has become: the answer will be to that
+            if not known:  # shown anew, in a fork or as what it has become: the answer will be to that
                 yield from _put(store, key, _record(request, record["id"], record["slot"], task, clock))
             raise
     answer = judge(said, _now(clock) - record["asked"])

@@ -474,6 +474,30 @@ def test_an_answer_after_the_question_expired_runs_nothing(start):
     assert "expired" in run.answers()["call_0"]
 
 
+def test_a_question_shown_again_says_when_it_really_expires(start):
+    run = start(tools={"t": ASK | {"approval": {"timeout": "10m"}}}).agent_of(turn(("t", {"x": 1}), ("u", {"x": 2})))
+    run.go()
+    asked = {waiting.value["name"]: waiting for waiting in run.pending()}
+    run.clock.now += 500
+    run.resume({asked["u"].id: APPROVE})
+    (shown,) = run.pending()
+    assert shown.value["expires_at"] == asked["t"].value["expires_at"] == run.clock.now + 100
+
+
+def test_a_fork_asks_anew_also_when_the_question_it_repeats_has_expired(start):
+    run = start(tools={"t": ASK | {"approval": {"timeout": "10m"}}}).agent_of(turn(("t", {"x": 1})))
+    run.go()
+    run.clock.now += 601
+    forked = run.agent.update_state(run.config, {"messages": []}, as_node="model")
+    run.agent.invoke(None, forked)
+    (asked,) = run.pending()
+    assert asked.value["expires_at"] == run.clock.now + 600
+    run.resume({asked.id: APPROVE})
+    assert run.ran == [("t", 1)]
+    run.resume({asked.id: APPROVE})
+    assert run.ran == [("t", 1)]
+
+
 def test_the_human_is_not_asked_what_the_limits_refuse(start):
     run = start(tools={"t": ASK | {"rate_limit": "1/hour"}})
     run.agent_of(turn(("t", {"x": 1})), [{"name": "t", "args": {"x": 2}, "id": "second"}])
