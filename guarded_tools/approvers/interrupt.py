@@ -105,7 +105,8 @@ def _cannot(request: ApprovalRequest, problem: str) -> CannotAsk:
 
 def _payload(request: ApprovalRequest, schema: Mapping[str, Any]) -> dict[str, Any]:
     args = json.loads(canonical(request.args))
-    description = card.to_text(card.rows(request))
+    # Front ends read it as Markdown, Agent Inbox with HTML in it. No line of a card can end the block.
+    description = f"```text\n{card.to_text(card.rows(request))}```"
     return {
         "type": "tool_approval",
         "tool_call_id": request.call_id,

@@ -15,6 +15,7 @@ from langgraph.errors import GraphInterrupt
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, Send, interrupt
+from markdown_it import MarkdownIt
 
 from guarded_tools import Guard, Policy
 from guarded_tools.approvers.interrupt import InterruptApprover
@@ -177,6 +178,44 @@ def test_the_payload_renders_in_front_ends_of_every_age(start):
     assert "ANY arguments of t" in kinds["approve"]["properties"]["remember"]["description"]
     assert kinds["edit"]["properties"]["edited_action"]["properties"]["name"] == {"const": "t"}
     json.dumps(value)
+
+
+@pytest.mark.parametrize("prefix", ["", "Please decide:\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<img src=x onerror=alert(1)>",
+        "<div style='display:none'>",
+        "![](https://evil.example/?q=1)",
+        "**approved** by [security](https://evil.example)",
+        "a\n```\n# Approved\n- risk: read\n~~~",
+        "`" * 200,
+        "\n\n    ```\n\n",
+    ],
+)
+def test_a_front_end_that_reads_descriptions_as_markdown_shows_every_character_as_it_is(start, text, prefix):
+    run = start()
+
+    @tool
+    def note(text: str, amount: int) -> str:
+        """A tool `with` **marks**."""
+
+    run.tools.append(note)
+    run.guard = Guard(
+        Policy.model_validate({"version": "1", "default": "deny", "tools": {"note": ASK}}),
+        store=run.guard.store,
+        approver=InterruptApprover(),
+        audit=run.guard.audit,
+        clock=run.clock,
+    )
+    run.agent_of(turn(("note", {"text": text, "amount": 9999}))).go()
+    (asked,) = run.pending()
+    for description in (asked.value["description"], asked.value["action_requests"][0]["description"]):
+        block = MarkdownIt("commonmark").parse(prefix + description.strip())[-1]
+        assert block.type == "fence"
+        assert description.strip() == f"```text\n{block.content}```"
+        assert '"amount": 9999' in block.content
+        assert block.content.startswith("tool:")
 
 
 EDIT = {"name": "t", "args": {"x": 7}}
