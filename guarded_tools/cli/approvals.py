@@ -129,12 +129,11 @@ def watch(context: typer.Context) -> None:
         how = "list the questions with `guarded-tools approvals`, and answer with `guarded-tools approvals approve ID`"
         raise _stopped(f"there is no terminal to ask at ({why}): {how}", UNREADABLE) from None
     typer.echo("Waiting for questions; Ctrl-C ends this.")
-    seen: set[str] = set()
     try:
         while True:
-            waiting = [question for question in questions(store) if question.id not in seen]
+            # One that was answered is not among them, unless its agent did not accept the answer and waits on.
+            waiting = [question for question in questions(store) if question.closes_at > time.time()]
             for question in waiting[:1]:
-                seen.add(question.id)
                 _ask_here(store, question)
             if not waiting:
                 time.sleep(POLL)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from guarded_tools.approvers.inbox import questions
+from guarded_tools.approvers.inbox import answer, questions
 from guarded_tools.stores import open_store
+from guarded_tools.values import Verdict
 
 WAITS = str(Path(__file__).with_name("waits.py"))
 COMMAND = [sys.executable, "-m", "guarded_tools.cli", "approvals"]
@@ -237,6 +238,43 @@ def test_watch_shows_each_question_reads_the_answer_and_closes_what_others_answe
     finally:
         one.close(force=True)
         other.close(force=True)
+
+
+def test_watch_asks_again_about_a_question_whose_edit_the_agent_did_not_accept(office):
+    agent = office.agent(args={"x": 1}, rule={"deny_if": [{"path": "args.x", "op": "gt", "value": 100}]})
+    watcher = office.sit("watch", VISUAL="", EDITOR="")
+    try:
+        watcher.expect("your answer.*> ")
+        watcher.send("e\r")
+        watcher.expect("JSON object.*> ")
+        watcher.send('{"x": 999}\r')
+        watcher.expect("go back.*> ")
+        watcher.send("y\r")
+        watcher.expect("does not accept it: .*more than 100")
+        watcher.expect(f"question {agent.question()}")
+        watcher.expect("your answer.*> ")
+        watcher.send("a\r")
+        assert agent.ended()["said"] == "ran"
+        assert office.ran() == [{"x": 1}]
+    finally:
+        watcher.close(force=True)
+
+
+def test_watch_asks_again_about_a_question_whose_edit_by_another_was_not_accepted(office):
+    agent = office.agent()
+    store = open_store(f"disk://{office.folder}")
+    watcher = office.watch()
+    try:
+        watcher.expect("your answer.*> ")
+        agent.process.kill()  # what it does with such an edit is done below
+        (question,) = questions(store)
+        assert answer(store, question, Verdict.edit({"x": 999}), wait=0).kind == "unclaimed"
+        watcher.expect("is closed: edit by")
+        store.take(f"approvals/answer/{question.id}")
+        watcher.expect(f"question {question.id}")
+        watcher.expect("your answer.*> ")
+    finally:
+        watcher.close(force=True)
 
 
 def test_watch_without_a_terminal_ends_at_once_and_says_how_to_answer(office):
