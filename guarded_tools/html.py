@@ -21,6 +21,10 @@ _BAR = "display:inline-block;width:8em;height:.7em;margin-right:.6em;border:1px 
 _FULLNESS = ((1.0, "#d64545"), (0.75, "#c98500"), (0.0, "#2a9d5c"))
 
 
+AS_IT_IS = 'class="tex2jax_ignore mathjax_ignore"'
+"""Of the outermost element: JupyterLab typesets dollars in HTML as mathematics, and would show ``$1 %9999 $`` as 1."""
+
+
 class Cell(NamedTuple):
     """A cell with more to it than its text. ``share``, from 0 to 1, is drawn as a bar in front of it."""
 
@@ -35,8 +39,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Cell
     body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
     below = f'<div style="{_COLOURS["quiet"]};margin-top:.4em">{_escape(note)}</div>' if note else ""
     return (
-        f'<div style="font-size:.92em;margin:.4em 0"><div style="font-weight:700;margin-bottom:.3em">{_escape(title)}'
-        f'</div><table style="border-collapse:collapse"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        f'<div {AS_IT_IS} style="font-size:.92em;margin:.4em 0">'
+        f'<div style="font-weight:700;margin-bottom:.3em">{_escape(title)}</div>'
+        f'<table style="border-collapse:collapse"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         f"{below}</div>"
     )
 

@@ -19,6 +19,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from guarded_tools.approvers.visible import plain, quoted, remarks, visible
+from guarded_tools.html import AS_IT_IS
 from guarded_tools.secrets import MASK, mask, mask_json
 from guarded_tools.values import ApprovalRequest, Usage
 
@@ -277,7 +278,7 @@ def to_html(request: ApprovalRequest) -> str:
 
 def rows_to_html(shown: Sequence[Row], title: str, more: str = "") -> str:
     """Lay rows out as an HTML fragment, as :func:`to_html` does. ``more`` is HTML to put below them."""
-    return f'<div style="{_BOX}"><b>{html.escape(title)}</b>{_html_rows(shown)}{more}</div>'
+    return f'<div {AS_IT_IS} style="{_BOX}"><b>{html.escape(title)}</b>{_html_rows(shown)}{more}</div>'
 
 
 _RICH: Mapping[Style, str] = {

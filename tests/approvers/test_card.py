@@ -289,7 +289,23 @@ def test_html_in_arguments_is_text():
 def test_html_holds_no_tag_or_attribute_of_the_call(args):
     tags = parsed(card.to_html(request(args)))
     assert {tag for tag, _ in tags.seen} <= {"div", "b", "details", "summary"}
-    assert all(set(attrs) <= {"style"} for _, attrs in tags.seen)
+    (_, outermost), *others = tags.seen
+    assert set(outermost) == {"class", "style"}
+    assert all(set(attrs) <= {"style"} for _, attrs in others)
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        card.to_html(request({"note": "$1 %9999 $ and \\(x\\)"})),
+        card.rows_to_html([card.Row("$1 %9999 $")], "title"),
+    ],
+)
+def test_a_notebook_does_not_take_dollars_for_mathematics(fragment):
+    # JupyterLab typesets every HTML output but what has these classes: of "$1 %9999 $" it would show "1".
+    tag, attrs = parsed(fragment).seen[0]
+    assert (tag, attrs["class"].split()) == ("div", ["tex2jax_ignore", "mathjax_ignore"])
+    assert fragment.endswith("</div>")
 
 
 def test_html_keeps_what_is_folded_reachable():

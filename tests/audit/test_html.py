@@ -27,7 +27,10 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         assert tag in self.KNOWN
-        assert {name for name, _ in attributes} <= {"style"}
+        classes = dict(attributes).get("class")
+        # JupyterLab takes dollars in an HTML output for mathematics, but for what is in an element of these classes.
+        assert classes == (None if self.open else "tex2jax_ignore mathjax_ignore")
+        assert {name for name, _ in attributes} <= {"style", "class"}
         self.open.append(tag)
 
     def handle_endtag(self, tag):
