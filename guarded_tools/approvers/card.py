@@ -245,7 +245,9 @@ def _usage(usage: Usage) -> str:
 
 def durations(request: ApprovalRequest) -> dict[str, str]:
     """What may be answered to "for how long?", in words that say what it covers."""
-    span = f"{min(request.remember_for, 86_400) / 60:.0f} minutes"
+    seconds = min(request.remember_for, 86_400)
+    size, unit = (seconds, "second") if seconds % 60 else (seconds / 60, "minute")
+    span = f"{size:g} {unit}{'' if size == 1 else 's'}"
     tool = plain(request.tool, 120)
     offers = {"same": f"these same arguments, for {span}", "tool": f"ANY arguments of {tool}, for {span}"}
     if request.remember == "never" or request.risk in ("destructive", "financial"):

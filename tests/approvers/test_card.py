@@ -231,6 +231,22 @@ def test_what_approving_a_tool_covers_is_said_in_capitals():
     assert list(card.durations(request(remember="same"))) == ["same"]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (1, "1 second"),
+        (20, "20 seconds"),
+        (90, "90 seconds"),
+        (60, "1 minute"),
+        (3600, "60 minutes"),
+        (1e6, "1440 minutes"),
+    ],
+)
+def test_how_long_an_approval_is_remembered_is_said_exactly(seconds, said):
+    offers = card.durations(request(remember="same", remember_for=seconds))
+    assert offers == {"same": f"these same arguments, for {said}"}
+
+
 # Rich
 
 
