@@ -11,7 +11,9 @@ import json
 import re
 import unicodedata
 
-_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffc")  # letters and marks that draw nothing
+_INVISIBLE = frozenset(  # letters, marks and symbols that draw nothing
+    "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffc\U00013441\U00013442\U00016fe4\U0001d159"
+)
 _WORD = re.compile(r"[^\W\d_]+")
 _ALPHABETS = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"})
 _PILE = 2

@@ -73,7 +73,7 @@ def test_what_is_shown_of_a_string_has_nothing_hidden_in_it(text):
         *"\u034f\u061c\u115f\u1160\u1680\u17b4\u180b\u180e\u2000\u2003\u200b\u200c\u200d\u200e\u200f",
         *"\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u202f\u205f\u2060\u2064\u2066\u2067\u2068\u2069\u2800",
         *"\u3000\u3164\ufe00\ufe0f\ufeff\uffa0\ufff9\ufffc\ue000\ud800\U000e0001\U000e0041\U000e0100\U000f0000",
-        *"\u0378\u212a\u212b\u05d0\u0627\u0661",
+        *"\u0378\u212a\u212b\u05d0\u0627\u0661\U00013441\U00013442\U00016fe4\U0001d159",
     ],
     ids=ascii,
 )
