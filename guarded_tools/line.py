@@ -219,7 +219,7 @@ class CallLine:
             description=info.description,
             risk=risk,
             usage=usage,
-            expires_at=(self._now() or time.time()) + terms.timeout,
+            expires_at=(time.time() if self._clock is None else self._clock()) + terms.timeout,
             timeout=terms.timeout,
             remember="never" if risk in ("destructive", "financial") else terms.remember,
             remember_for=terms.remember_for,

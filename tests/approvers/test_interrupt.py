@@ -513,6 +513,16 @@ def test_an_answer_after_the_question_expired_runs_nothing(start):
     assert "expired" in run.answers()["call_0"]
 
 
+def test_a_question_asked_when_the_clock_begins_expires_too(start):
+    run = start()
+    run.clock.now = 0.0
+    run.agent_of(turn(("t", {"x": 1}))).go()
+    assert run.pending()[0].value["expires_at"] == 600
+    run.clock.now = 601
+    run.resume(APPROVE)
+    assert run.ran == []
+
+
 def test_a_question_shown_again_says_when_it_really_expires(start):
     run = start(tools={"t": ASK | {"approval": {"timeout": "10m"}}}).agent_of(turn(("t", {"x": 1}), ("u", {"x": 2})))
     run.go()
