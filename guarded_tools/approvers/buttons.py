@@ -23,6 +23,7 @@ class Buttons:
         self._session = session
         self._resuming: asyncio.Future[Any] | None = None
         self._places: dict[str, int] = {}
+        self._cards: dict[str, tuple[Any, Any]] = {}
         self.result = result
         self.widget = ipywidgets.VBox()
         self._show()
@@ -41,8 +42,10 @@ class Buttons:
         self._lock(locked=True)
         try:
             result = self._run(Command(resume={interrupt_id: answer}))
-        except Exception as error:  # noqa: BLE001 - shown to the one who clicked; the run can still be resumed
-            self._show(error)
+        except BaseException as error:
+            self._show(error)  # to the one who clicked; the run can still be resumed
+            if not isinstance(error, Exception):
+                raise
             return
         if inspect.isawaitable(result):
             self._resuming = asyncio.ensure_future(result)
@@ -67,20 +70,32 @@ class Buttons:
         # LangGraph lists them in the order in which they came up; what a human is about to click must not move.
         for waiting in self.pending:
             self._places.setdefault(waiting.id, len(self._places))
-        parts = [self._card(waiting) for waiting in sorted(self.pending, key=lambda one: self._places[one.id])]
+        pending = sorted(self.pending, key=lambda one: self._places[one.id])
+        self._cards = {waiting.id: self._card(waiting) for waiting in pending}
+        parts = [part for _, part in self._cards.values()]
         if error is not None:
             parts.insert(0, ipywidgets.HTML(_line(f"the run failed: {type(error).__name__}: {error}", "danger")))
         elif not parts:
             parts.append(ipywidgets.HTML(_line(f"No question waits. The agent says: {_last_message(self.result)}")))
         shown, self.widget.children = self.widget.children, parts
         for part in shown:
-            _close(part)
+            if part not in parts:
+                _close(part)
+        self._lock(locked=False)
 
-    def _card(self, waiting: Any) -> Any:
+    def _card(self, waiting: Any) -> tuple[Any, Any]:
+        """What is asked, and where it is: the same as before if it asks the same, with what was written there."""
         value = waiting.value
-        if isinstance(value, Mapping) and value.get("type") == "tool_approval":
-            return _Card(waiting.id, _request(value, self._session), self.answer).widget
-        return _free_answer(waiting, self.answer)
+        ours = isinstance(value, Mapping) and value.get("type") == "tool_approval"
+        request = _request(value, self._session) if ours else None
+        # By what is to be seen of it: to Python, 1 and True are equal.
+        asked = repr(value) if request is None else (card.to_html(request), card.durations(request))
+        before = self._cards.get(waiting.id)
+        if before is not None and before[0] == asked:
+            return before
+        if request is None:
+            return asked, _free_answer(waiting, self.answer)
+        return asked, _Card(waiting.id, request, self.answer).widget
 
 
 class _Card:

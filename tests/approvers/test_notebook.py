@@ -11,6 +11,7 @@ import nbclient
 import nbformat
 import pytest
 from jupyter_client import KernelManager
+from langgraph.types import Interrupt
 
 SETUP = """
 import asyncio, threading
@@ -347,6 +348,47 @@ def test_a_run_that_fails_says_so_and_can_be_resumed(agents):
     agents.click("Approve")
     assert any("the run failed: ZeroDivisionError" in str(s.get("value")) for s in agents.widgets.values())
     agents.cell("buttons._run = real")
+
+
+def test_what_was_written_on_one_card_stays_while_another_is_answered(agents):
+    agents.cell(start([("t", {"x": 1}), ("u", {"x": 2})]))
+    agents.write('{"x": 20}', _model_name="TextareaModel", value='{\n  "x": 2\n}\n')
+    agents.click("Approve", agents.shown().index(1))
+    agents.click("Run as edited below")
+    assert agents.cell("print(agents.ran, buttons.pending)") == "[('t', 1), ('u', 20)] []\n"
+
+
+def test_interrupting_a_run_leaves_buttons_that_work():
+    from guarded_tools.approvers.buttons import Buttons, _buttons
+
+    value = {"type": "tool_approval", "name": "t", "args": {"x": 1}, "risk": "write"}
+    runs = iter([KeyboardInterrupt, None])
+
+    def run(command):
+        if error := next(runs):
+            raise error
+        return {}
+
+    buttons = Buttons(run, {"__interrupt__": [Interrupt(value, id="a" * 32)]}, "session")
+    with pytest.raises(KeyboardInterrupt):
+        buttons.answer("a" * 32, {"type": "approve"})
+    assert not any(button.disabled for button in _buttons(buttons.widget))
+    buttons.answer("a" * 32, {"type": "approve"})
+    assert buttons.pending == []
+
+
+def test_a_question_that_became_another_gets_a_card_of_its_own():
+    from guarded_tools.approvers.buttons import Buttons
+
+    def asking(x):
+        value = {"type": "tool_approval", "name": "t", "args": {"x": x}, "risk": "write"}
+        return {"__interrupt__": [Interrupt(value, id="a" * 32)]}
+
+    buttons = Buttons(lambda command: asking(True), asking(1), "session")
+    buttons.answer("a" * 32, {"type": "nonsense"})
+    shown, _, _, editable, _ = buttons.widget.children[0].children
+    assert "&quot;x&quot;: true" in shown.value
+    assert '"x": true' in editable.value
 
 
 def test_without_a_thread_nothing_can_be_resumed():
