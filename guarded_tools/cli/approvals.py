@@ -196,6 +196,9 @@ def _span(seconds: float) -> str:
 
 def _find(store: Store, prefix: str) -> Question:
     found = [question for question in questions(store) if question.id.startswith(prefix)]
+    if not prefix:
+        waiting = ", ".join(question.id for question in found) or "none"
+        raise _stopped(f"an empty ID names no question; those that wait: {waiting}", UNREADABLE)
     if len(found) == 1:
         return found[0]
     if found:

@@ -146,6 +146,14 @@ def test_approve_and_reject_by_the_first_letters_of_the_id(office):
     assert len(office.ran()) == 1
 
 
+def test_an_empty_id_answers_nothing(office):
+    agent = office.agent()
+    question = agent.question()
+    said = office.run("approve", "", "--yes", code=2)  # as of a script whose variable was never set
+    assert said == f"error: an empty ID names no question; those that wait: {question}\n"
+    assert office.ran() == []
+
+
 def test_at_a_terminal_one_sees_it_and_confirms_or_not(office, tmp_path):
     agent = office.agent()
     question = agent.question()
