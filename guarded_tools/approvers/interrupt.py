@@ -41,8 +41,10 @@ class InterruptApprover:
     def address(self, request: ApprovalRequest) -> tuple[str, str]:
         """Name the call within all runs, and the task whose answers LangGraph hands out by order of arrival."""
         configurable = _configurable(request)
-        task = canonical([configurable.get("thread_id"), configurable.get("checkpoint_ns")])
-        return (canonical([configurable.get("thread_id"), request.call_id]) if request.call_id else task), task
+        # As text, which it becomes on the way: LangGraph's get_state() writes "7" over the 7 of its caller's config.
+        thread = str(configurable.get("thread_id"))
+        task = canonical([thread, configurable.get("checkpoint_ns")])
+        return (canonical([thread, request.call_id]) if request.call_id else task), task
 
     def crowded(self, request: ApprovalRequest) -> CannotAsk:
         """Say that another call of the same task is asked about."""

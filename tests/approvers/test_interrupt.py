@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from langchain.agents import create_agent
@@ -486,6 +487,17 @@ def test_changed_arguments_are_shown_anew_and_the_answer_is_to_these(start):
     assert asked.value["args"] == {"x": 2}
     run.resume({asked.id: APPROVE})
     assert run.ran == [("t", 2)]
+
+
+@pytest.mark.parametrize("thread", [7, UUID(int=7)], ids=["a number", "a UUID"])
+def test_a_thread_may_be_named_by_whatever_the_checkpointer_takes(start, thread):
+    run = start().agent_of(turn(("t", {"x": 1}), ("u", {"x": 2})))
+    run.config = {"configurable": {"thread_id": thread}}
+    run.go()
+    by_name = {asked.value["name"]: asked.id for asked in run.pending()}
+    run.resume({by_name["u"]: APPROVE})
+    run.resume({by_name["t"]: APPROVE})
+    assert run.ran == [("u", 2), ("t", 1)]
 
 
 def test_asks_that_vanish_between_interrupt_and_resume_shift_nothing(start, tmp_path):
