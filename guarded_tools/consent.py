@@ -49,11 +49,18 @@ LATE = 86_400.0
 
 
 def resume(
-    request: ApprovalRequest, *, store: Store, approver: Approver, limits: AskLimits, clock: Clock | None = None
+    request: ApprovalRequest,
+    *,
+    store: Store,
+    approver: Approver,
+    limits: AskLimits,
+    clock: Clock | None = None,
+    announce: Step | None = None,
 ) -> Line[Answer | None]:
     """Pick up the answer for which a suspended call waits; ``None`` where it does not wait.
 
-    An answer counts for exactly the call that was shown, once, until the question expires.
+    An answer counts for exactly the call that was shown, once, until the question expires. ``announce`` is as in
+    :func:`ask`, for a question that comes by again as another one.
     """
     found = yield from _waits(request, approver, store)
     if found is None:
@@ -72,6 +79,8 @@ def resume(
             said = error
         else:
             if not known:  # shown anew, in a fork or as what it has become: the answer will be to that
+                if announce is not None:
+                    yield announce
                 yield from _put(store, key, _record(request, record["id"], record["slot"], task, clock))
             raise
     answer = judge(said, _now(clock) - record["asked"])

@@ -132,8 +132,9 @@ class CallLine:
     def _clear(self, case: Case, read: Read | None) -> Line[Case]:
         """Bring a call to where the policy lets it run, through a human where it asks for one."""
         answer = None
+        announce = Step(self._announce, self._aannounce, (case,))
         if getattr(self._approver, "suspends", False):
-            answer = yield from consent.resume(self._request(case), **self._human(case.policy))
+            answer = yield from consent.resume(self._request(case), announce=announce, **self._human(case.policy))
         if answer is None:
             self._stop_if_denied(case)
             if case.decision.effect == "allow":
@@ -142,7 +143,6 @@ class CallLine:
             if blocked is not None:
                 raise self._blocked(case, blocked)
             usage = yield from self._usage_against(case.decision.charges)
-            announce = Step(self._announce, self._aannounce, (case,))
             answer = yield from consent.ask(
                 self._request(case, usage, self._check_edit(case, read)), announce=announce, **self._human(case.policy)
             )

@@ -485,6 +485,7 @@ def test_changed_arguments_are_shown_anew_and_the_answer_is_to_these(start):
     run.agent.invoke(None, run.config)
     (asked,) = run.pending()
     assert asked.value["args"] == {"x": 2}
+    assert run.kinds() == [("asked", None)] * 2
     run.resume({asked.id: APPROVE})
     assert run.ran == [("t", 2)]
 
@@ -553,6 +554,7 @@ def test_a_fork_asks_anew_also_when_the_question_it_repeats_has_expired(start):
     run.agent.invoke(None, forked)
     (asked,) = run.pending()
     assert asked.value["expires_at"] == run.clock.now + 600
+    assert run.kinds() == [("asked", None)] * 2
     run.resume({asked.id: APPROVE})
     assert run.ran == [("t", 1)]
     run.resume({asked.id: APPROVE})
