@@ -43,8 +43,10 @@ class InterruptApprover:
         configurable = _configurable(request)
         # As text, which it becomes on the way: LangGraph's get_state() writes "7" over the 7 of its caller's config.
         thread = str(configurable.get("thread_id"))
-        task = canonical([thread, configurable.get("checkpoint_ns")])
-        return (canonical([thread, request.call_id]) if request.call_id else task), task
+        place = configurable.get("checkpoint_ns") or ""
+        task = canonical([thread, place])
+        graph = place.rpartition("|")[0]  # models number the calls of each agent alike
+        return (canonical([thread, graph, request.call_id]) if request.call_id else task), task
 
     def crowded(self, request: ApprovalRequest) -> CannotAsk:
         """Say that another call of the same task is asked about."""

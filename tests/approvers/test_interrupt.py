@@ -731,6 +731,26 @@ def test_an_agent_inside_a_tool_of_another_agent(start):
     assert run.ran == [("u", 2)]
 
 
+def test_agents_inside_tools_may_number_their_calls_alike(start):
+    run = start()
+    inner = create_agent(Scripted(turns=[turn(("t", {"x": 1}))]), run.guard.wrap(run.tools))
+
+    @tool
+    def delegate(task: str) -> str:
+        """Let another agent do it."""
+        return inner.invoke({"messages": [HumanMessage(task)]})["messages"][-2].content
+
+    calls = [{"name": "delegate", "args": {"task": task}, "id": task} for task in ("one", "two")]
+    run.agent = create_agent(Scripted(turns=[calls]), [delegate], checkpointer=run.checkpointer)
+    run.go()
+    first, second = run.pending()
+    run.resume({second.id: APPROVE})
+    assert run.ran == [("t", 1)]
+    run.resume({first.id: APPROVE})
+    assert run.ran == [("t", 1)] * 2
+    assert run.answers() == {"one": "t1", "two": "t1"}
+
+
 def several_in_one_task(run, *calls):
     """A graph whose calls look sent on their own, but share one task after all."""
     graph = StateGraph(MessagesState)
