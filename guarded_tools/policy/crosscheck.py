@@ -102,7 +102,7 @@ def _entry(entry: dict[str, Any], at: str, shared: tuple[_Limit, ...], problem: 
     if entry.get("reason") and action != "deny" and (not (action == "approve" or approval) or _says(approval)):
         yield problem(f"{at}/reason", "nobody is ever told this reason", "set action, or take it out")
     if type(approval) is dict:
-        yield from _approval(approval, entry.get("risk"), f"{at}/approval", problem)
+        yield from _approval(approval, entry, f"{at}/approval", problem)
     own = list(_limits(entry, at))
     for place, limit in enumerate(own):
         if limit.counter in {earlier.counter for earlier in own[:place]}:
@@ -126,8 +126,11 @@ def _says(approval: Any) -> bool:
     return type(approval) is dict and bool(approval.get("message"))
 
 
-def _approval(approval: dict[str, Any], risk: Any, at: str, problem: Reporter) -> Iterator[Problem]:
-    remember = approval.get("remember", "never")
+def _approval(approval: dict[str, Any], entry: dict[str, Any], at: str, problem: Reporter) -> Iterator[Problem]:
+    risk, remember = entry.get("risk"), approval.get("remember", "never")
+    if entry.get("action") == "approve" and approval.get("when"):
+        message = 'when can never narrow "action": "approve", which asks about every call'
+        yield problem(f"{at}/when", message, "take one of the two out")
     if "for" in approval and remember == "never":
         yield problem(f"{at}/for", "for has no meaning while nothing is remembered", "set remember, or take it out")
     if remember in {"same", "tool"} and risk in UNREMEMBERED:
