@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import warnings
@@ -170,13 +171,15 @@ def _tools_of(server: str) -> list[ToolInfo]:
 
     if server == SERVER:
         return list(catalogue().values())
-    if Path(server).suffix in {".json", ".lock"}:
-        return _tools_in(Path(server))
+    url = server if server.startswith(("http://", "https://")) else None
+    file = Path(server)
+    # A command may end with the name of a file, too.
+    if url is None and file.suffix in {".json", ".lock"} and (file.exists() or not re.search(r"\s", server)):
+        return _tools_in(file)
     try:
         command = shlex.split(server)
     except ValueError as error:
         raise GuardError(f"--server {server!r} is no command: {error}") from None
-    url = server if server.startswith(("http://", "https://")) else None
     if url is None and (not command or shutil.which(command[0]) is None):
         raise GuardError(f"--server {server!r} is no server's name, lock, file of tools, address or command")
     from guarded_tools.cli.offer import ask_server

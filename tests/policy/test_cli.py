@@ -161,6 +161,22 @@ def test_a_server_that_cannot_be_asked_is_an_input_that_cannot_be_read(
     assert message in err
 
 
+@pytest.mark.parametrize(
+    ("server", "message"),
+    [
+        (f"{sys.executable} -c pass --config server.json", "ended before it answered"),
+        ("http://127.0.0.1:9/tools.json", "127.0.0.1 could not be reached"),
+        ("mine/own tools.json", "'pay' matches no tool of the server"),
+    ],
+    ids=["command", "address", "file"],
+)
+def test_a_command_or_an_address_that_ends_like_a_file_is_asked(run, policy, tmp_path, monkeypatch, server, message):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "own tools.json").write_text("[]")
+    monkeypatch.chdir(tmp_path)
+    assert message in run("validate", "--server", server, policy)[2]
+
+
 def test_a_command_with_an_open_quote_is_no_server(run, policy):
     code, _, err = run("validate", "--server", "unclosed '", policy)
     assert code == 2
