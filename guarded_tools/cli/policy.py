@@ -194,13 +194,16 @@ def _tools_in(path: Path) -> list[ToolInfo]:
 
     try:
         data = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise GuardError(f"{path} cannot be read as JSON: {error}") from None
     if isinstance(data, dict) and "servers" in data:
         servers = Lock.from_file(path).servers
         return [ToolInfo(name, schema=pinned.schema) for tools in servers.values() for name, pinned in tools.items()]
     tools = data.get("tools", data) if isinstance(data, dict) else data
-    try:
-        return [ToolInfo(tool["name"], schema=tool.get("inputSchema")) for tool in tools]
-    except (TypeError, KeyError, AttributeError):
-        raise GuardError(f"{path} is not a lock, nor a list of tools with their names") from None
+    listed = type(tools) is list and all(
+        type(tool) is dict and type(tool.get("name")) is str and isinstance(tool.get("inputSchema"), dict | None)
+        for tool in tools
+    )
+    if not listed:
+        raise GuardError(f"{path} is not a lock, nor a list of tools with their names")
+    return [ToolInfo(tool["name"], schema=tool.get("inputSchema")) for tool in tools]

@@ -162,6 +162,23 @@ def test_a_server_that_cannot_be_asked_is_an_input_that_cannot_be_read(
 
 
 @pytest.mark.parametrize(
+    ("tools", "message"),
+    [
+        ('[{"name": 5}]', "nor a list of tools"),
+        ('[{"name": "pay", "inputSchema": 5}]', "nor a list of tools"),
+        ("[" * 100_000, "cannot be read as JSON"),
+    ],
+    ids=["name", "schema", "depth"],
+)
+def test_a_file_of_tools_that_are_none_cannot_be_read(run, policy, tmp_path, tools, message):
+    file = tmp_path / "tools.json"
+    file.write_text(tools)
+    code, _, err = run("validate", "--server", str(file), policy)
+    assert code == 2
+    assert message in err
+
+
+@pytest.mark.parametrize(
     ("server", "message"),
     [
         (f"{sys.executable} -c pass --config server.json", "ended before it answered"),
