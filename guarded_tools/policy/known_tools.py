@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guarded_tools.errors import Problem, printable
 from guarded_tools.policy.crosscheck import UNREMEMBERED, never_remembered
@@ -16,9 +16,6 @@ from guarded_tools.values import Risk, ToolInfo
 
 if TYPE_CHECKING:
     from guarded_tools.policy.model import Policy, Rules
-
-# A schema may refer to itself.
-_DEEPEST: Final = 32
 
 
 def unknown(policy: Policy, tools: Iterable[str | ToolInfo], problem: Reporter) -> Iterator[Problem]:
@@ -81,7 +78,8 @@ def _paths(rules: Rules, base: str, schemas: list[Mapping[str, Any] | None], pro
             gap = gaps[0]
             assert gap is not None
             near = difflib.get_close_matches(gap.key, gap.known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(gap.known)[:12])}"
+            known = f"there are {', '.join(sorted(gap.known)[:12])}" if gap.known else "nothing is known there"
+            hint = f"did you mean {near[0]}?" if near else known
             yield problem(at, f"{path} leads nowhere: the tool has no {gap.key!r} there", printable(hint))
 
 
@@ -101,7 +99,7 @@ def _gap(schema: Mapping[str, Any], steps: tuple[Any, ...]) -> _Gap | None:
     """Find the first step that the schema knows nothing of; ``None`` where it may be there."""
     here = [schema]
     for step in steps:
-        parts = [part for found in here for part in _parts(found, schema, _DEEPEST)]
+        parts = _parts(here, schema)
         if step is LENGTH:
             return None
         if isinstance(step, str):
@@ -125,19 +123,33 @@ def _is_open(part: Mapping[str, Any]) -> bool:
     return bool(part.get("additionalProperties")) or "patternProperties" in part or "unevaluatedProperties" in part
 
 
-def _parts(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:
-    """The schema and all that it is put together from."""
-    if depth == 0:
-        return
-    yield schema
-    for keyword in ("anyOf", "oneOf", "allOf"):
-        for part in schema.get(keyword) or ():
-            if isinstance(part, Mapping):
-                yield from _parts(part, root, depth - 1)
+def _parts(schemas: list[Mapping[str, Any]], root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The schemas and all that they are put together from, each part once: it may refer to itself, in many ways."""
+    found: dict[int, Mapping[str, Any]] = {}
+    waiting: list[Any] = list(schemas)
+    while waiting:
+        part = waiting.pop()
+        if not isinstance(part, Mapping) or id(part) in found:
+            continue
+        found[id(part)] = part
+        for keyword in ("anyOf", "oneOf", "allOf"):
+            waiting += _list(part.get(keyword))
+        # What only some calls may have is there all the same.
+        waiting += [part.get("if"), part.get("then"), part.get("else")]
+        dependent = part.get("dependentSchemas")
+        waiting += dependent.values() if isinstance(dependent, Mapping) else ()
+        waiting.append(_named(part.get("$ref"), root))
+    return list(found.values())
+
+
+def _named(reference: Any, root: Mapping[str, Any]) -> Any:
+    if not isinstance(reference, str) or not reference.startswith("#/"):
+        return None
     target: Any = root
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/"):
-        for step in reference[2:].split("/"):
-            target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
-        if isinstance(target, Mapping):
-            yield from _parts(target, root, depth - 1)
+    for step in reference[2:].split("/"):
+        target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
+    return target
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -178,6 +178,34 @@ def test_a_path_that_the_schema_does_not_have_is_found(path, hint):
         assert policy.check_tools(["pay"]) == ()
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"if": {"properties": {"amount": {"const": 1}}}, "then": {"properties": {"note": {}}}},
+        {"else": {"properties": {"note": {}}}},
+        {"dependentSchemas": {"amount": {"properties": {"note": {}}}}},
+        {"allOf": [{"if": {}, "then": {"$ref": "#/$defs/more"}}], "$defs": {"more": {"properties": {"note": {}}}}},
+    ],
+)
+def test_a_path_that_only_some_calls_have_is_there(more):
+    policy = Policy.model_validate({**BASE, "tools": {"pay": {"deny_if": [{"path": "args.note", "op": "exists"}]}}})
+    assert policy.check_tools([ToolInfo("pay", schema={"properties": {"amount": {}}, **more})]) == ()
+
+
+@pytest.mark.parametrize(
+    "more", [{"anyOf": 5, "$ref": "#/anyOf/0"}, {"anyOf": [{"$ref": "#/$defs/x"}] * 9}, {"dependentSchemas": [1]}]
+)
+def test_no_schema_keeps_or_breaks_the_search_for_a_path(more):
+    schema = {"properties": {"amount": {}}, "$defs": {"x": {"allOf": [{"$ref": "#/$defs/x"}] * 9}}, **more}
+    policy = Policy.model_validate({**BASE, "tools": {"pay": {"deny_if": [{"path": "args.amuont", "op": "exists"}]}}})
+    assert policy.check_tools([ToolInfo("pay", schema=schema)])[0].hint == "did you mean amount?"
+
+
+def test_where_a_tool_takes_nothing_that_is_what_is_said():
+    policy = Policy.model_validate({**BASE, "tools": {"pay": {"deny_if": [{"path": "args.a", "op": "exists"}]}}})
+    assert policy.check_tools([ToolInfo("pay", schema={"properties": {}})])[0].hint == "nothing is known there"
+
+
 def test_a_path_for_many_tools_is_there_if_one_of_them_has_it():
     rule = {"require": [{"path": "args.amount", "op": "exists"}]}
     policy = Policy.model_validate(
