@@ -180,7 +180,8 @@ class Guard:
         """Compare the policy with all the tools that there are.
 
         Raises:
-            PolicyError: the policy names a tool that does not exist; a misspelt rule would protect nothing.
+            PolicyError: the policy names a tool that does not exist, or an argument that no tool has as far as their
+                schemas are known; a misspelt rule would protect nothing.
         """
         self._force.check_names(names)
 

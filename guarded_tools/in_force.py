@@ -142,8 +142,8 @@ class InForce:
         """Compare the policy with all the tools that there are.
 
         Raises:
-            PolicyError: the policy names tools that do not exist. A preset of ours only warns: a server that dropped a
-                tool since must not stop everybody.
+            PolicyError: the policy names tools that do not exist, or arguments that none of them has. A preset of ours
+                only warns: a server that dropped a tool since must not stop everybody.
         """
         self._names = tuple(names)
         self._check(self.policies, self._names)
@@ -151,11 +151,14 @@ class InForce:
     def _check(self, policies: Policy | Mapping[str, Policy], names: Sequence[str]) -> None:
         if not names:
             return
+        # Servers list tools later, too; and where a tool's schema is known, so are its arguments.
+        tools = self.tools.copy()
+        known = [tools.get(name, ToolInfo(name)) for name in dict.fromkeys((*names, *tools))]
         sources = self._source.values() if isinstance(self._source, Mapping) else (self._source,)
         each = policies.values() if isinstance(policies, Mapping) else (policies,)
         found: list[Problem] = []
         for source, policy in zip(sources, each, strict=True):
-            problems = policy.check_tools(names)
+            problems = policy.check_tools(known)
             if _preset(source) is None:
                 found += problems
                 continue

@@ -94,6 +94,26 @@ def test_names_of_a_server_cannot_drive_a_terminal_or_forge_a_line(odd, options,
     assert all(record.getMessage().isprintable() for record in caplog.records if record.name.startswith("guarded"))
 
 
+def test_a_rule_on_an_argument_that_no_tool_has_is_refused_at_start(odd, options, policy):
+    rules = {"echo": {"deny_if": [{"path": "args.amuont", "op": "gt", "value": 5}]}}
+    with pytest.raises(PolicyError, match="'amuont'"):
+        guarded_tools({"odd": odd()}, policy=policy(rules), **options).__enter__()
+
+
+def test_a_policy_may_speak_of_a_tool_that_came_later(odd, options, tmp_path):
+    file = tmp_path / "policy.json"
+    file.write_text('{"version": "1", "default": "deny", "tools": {"grow": {}}}')
+    with guarded_tools({"odd": odd()}, policy=file, **options) as tools:
+        named(tools)["grow"].invoke(call())
+        until(lambda: "late_0" in named(tools))
+        file.write_text('{"version": "1", "default": "deny", "tools": {"grow": {}, "late_0": {}}}')
+        tools.guard.reload()
+        assert text(named(tools)["late_0"].invoke(call())) == "late"
+        file.write_text('{"version": "1", "default": "deny", "tools": {"late_1": {}}}')
+        with pytest.raises(PolicyError, match="did you mean late_0"):
+            tools.guard.reload()
+
+
 def test_a_tool_that_comes_later_is_guarded(odd, options, policy):
     with guarded_tools({"odd": odd()}, policy=policy({"grow": {}}), **options) as tools:
         before = named(tools)
