@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Protocol, Self
+from typing import Annotated, Any, Final, NamedTuple, Protocol, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
@@ -19,6 +19,9 @@ from guarded_tools.policy.model import Policy
 from guarded_tools.policy.problems import Reporter, explain_errors, suggest
 from guarded_tools.policy.source import read_source
 from guarded_tools.values import Charge, Decision, Effect, Full, Halted, Reservation, ToolCall
+
+# In seconds since the epoch: as far as dates go. In microseconds, a store still holds it.
+_END_OF_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
 class Counters(Protocol):
@@ -39,13 +42,16 @@ class Seen(NamedTuple):
 
 
 def _time(value: object) -> object:
-    if type(value) is not str:
-        return value
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise wrong("not a point in time", 'write "2026-03-01T23:59:30Z"') from None
-    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    moment = value
+    if type(value) is str:
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            raise wrong("not a point in time", 'write "2026-03-01T23:59:30Z"') from None
+        moment = found.replace(tzinfo=found.tzinfo or UTC).timestamp()
+    if type(moment) in {int, float} and not 0 <= moment < _END_OF_TIME:  # type: ignore[operator]
+        raise wrong("not a point in time that counters know", "write one from 1970 to 9999")
+    return moment
 
 
 def _some(found: tuple[Any, ...]) -> tuple[Any, ...]:
