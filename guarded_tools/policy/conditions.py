@@ -54,8 +54,8 @@ def fold(text: str) -> str:
 
 def value_problem(op: Operator, value: Any) -> tuple[str, str] | None:  # noqa: C901, PLR0911 - one answer an operator
     """Say what is wrong with the value of a predicate, and what to write instead; ``None`` if nothing is."""
-    if not _is_unicode(value):
-        return "not valid Unicode: half of a surrogate pair", "write the character itself"
+    if unwritable := _unwritable(value):
+        return unwritable
     if op in LISTS:
         if type(value) is not list or not value:
             return f"{op} needs a list with at least one entry, not {_said(value)}", 'write ["a", "b"]'
@@ -159,14 +159,16 @@ def _said(value: object) -> str:
     return "an empty list" if value == [] else "a number that is not finite" if type(value) is float else kind_of(value)
 
 
-def _is_unicode(value: object) -> bool:
+def _unwritable(value: object) -> tuple[str, str] | None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return False
-    except (TypeError, ValueError, RecursionError):
-        return True  # wrong in another way, which is told where it is found
-    return True
+        return "not valid Unicode: half of a surrogate pair", "write the character itself"
+    except ValueError:
+        return "no JSON: a number too long to be written, or what holds itself", "write a shorter one"
+    except (TypeError, RecursionError):
+        pass  # told where it is found
+    return None
 
 
 def _is_scalar(value: object) -> bool:

@@ -280,7 +280,9 @@ for _tag, _pattern, _first in (
 
 
 def _integer(text: str) -> int:
-    return int(text[2:], 8 if text[1] == "o" else 16) if text[:2] in {"0o", "0x"} else int(text)
+    number = int(text[2:], 8 if text[1] == "o" else 16) if text[:2] in {"0o", "0x"} else int(text)
+    str(number)  # one that is too long to be written raises here, and not in a message
+    return number
 
 
 def _float(text: str) -> float:

@@ -11,6 +11,7 @@ import warnings
 import pytest
 from pydantic import ValidationError
 
+from guarded_tools.errors import PolicyError
 from guarded_tools.policy import Policy, decide
 from guarded_tools.policy.engine import Plans
 from guarded_tools.policy.explain import explain
@@ -126,6 +127,14 @@ def test_a_missing_default_warns_where_the_file_is_read(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert Policy.from_file(file).warnings == ()
+
+
+@pytest.mark.parametrize("op", ["gt", "eq", "in"])
+def test_a_number_that_no_message_could_hold_is_refused(op):
+    long = 10**5000
+    predicate = {"path": "args.a", "op": op, "value": [1, -long] if op == "in" else long}
+    with pytest.raises(PolicyError, match=r"/tools/t/require/0/value: .*too long"):
+        Policy.model_validate({**BASE, "tools": {"t": {"require": [predicate]}}})
 
 
 def test_limits_of_questions_have_defaults_and_can_be_set():

@@ -90,6 +90,7 @@ def test_yaml_places(problems):
         ("p.yaml", 'version: "1"\ndefault: deny\nhide: [!!int x]\n', ":3:8: /hide/0: this does not fit its tag"),
         ("p.yaml", 'version: "1"\ndefault: deny\ntools: {t: {limits: [{counter: c, window: day, max: .inf}]}}\n', "/max: must be a whole"),
         ("p.yaml", 'version: "1"\ndefault: "\x01"\n', "not YAML"),
+        ("p.yaml", f"version: 0x{'f' * 5000}\n", ":1:10: /version: this does not fit its tag, or is a number too long to read"),
         ("p.yaml", "# only a comment\n", ":1:1: /: a policy is an object"),
         ("p.yaml", 'version: "1"\ndefault: deny\nhide: &a [*a]\n', ":3:7: /: an alias that repeats itself"),
         ("p.yaml", 'version: "1"\ndefault: deny\n<<: {tools: {}}\n', ":3:1: /<<: unknown key"),
