@@ -19,6 +19,8 @@ from guarded_tools.errors import PolicyError, Problem, printable
 from guarded_tools.values import ToolInfo, digest
 
 VERSION = "1"
+# The command reads the lock that is there, to say what changed and to keep the other servers' pins.
+_ANEW = "delete it, then write it anew with `guarded-tools lock`"
 
 
 class Pinned(NamedTuple):
@@ -84,7 +86,7 @@ class Lock:
         except (ValueError, RecursionError) as error:
             raise _error(file, f"not JSON: {error}", unreadable=True) from None
         if not isinstance(document, dict) or document.get("version") != VERSION:
-            raise _error(file, f"not a lock of version {VERSION!r}; write it anew with `guarded-tools lock`")
+            raise _error(file, f"not a lock of version {VERSION!r}; {_ANEW}")
         try:
             tools = [
                 (ToolInfo(name, server, entry["description"], entry["schema"]), entry["hash"])
@@ -95,7 +97,7 @@ class Lock:
             raise _error(file, f"a part is missing or of the wrong kind ({error})") from None
         for info, hashed in tools:
             if _pin(info).hash != hashed:
-                raise _error(file, "its hash is not that of its content; write it anew with `guarded-tools lock`", info)
+                raise _error(file, f"its hash is not that of its content; {_ANEW}", info)
         return cls.of(info for info, _ in tools)
 
     def to_json(self) -> str:

@@ -118,6 +118,20 @@ def test_check_without_a_lock_cannot_be_read(cli):
     assert cli("lock", "--sandbox", "--check").code == 2
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [{"version": "2"}, {"version": "1", "servers": {"s": {"t": {"hash": "", "description": "", "schema": None}}}}],
+)
+def test_a_broken_lock_says_how_to_come_by_a_whole_one(cli, tmp_path, broken):
+    file = tmp_path / "guarded-tools.lock"
+    file.write_text(json.dumps(broken))
+    ran = cli("lock", "--sandbox")
+    assert ran.code == 1
+    assert "delete it, then write it anew with `guarded-tools lock`" in ran.err
+    file.unlink()
+    assert cli("lock", "--sandbox").code == 0
+
+
 def test_a_lock_keeps_the_other_servers(cli, tmp_path):
     cli("lock", "--sandbox")
     cli("lock", "--server", "other", *SANDBOX)
