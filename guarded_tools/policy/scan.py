@@ -31,6 +31,7 @@ _TERMS: Mapping[Risk, str] = {
     "destructive": "hidden; to use one, take it out of `hide` and the # away: every single call is asked",
 }
 _LONGEST = 160
+_LONGEST_KEY = 1024  # in YAML, on one line
 _MANY_PARAMETERS = 12
 
 
@@ -52,15 +53,15 @@ def rate(info: ToolInfo, annotations: Mapping[str, Any] | None = None, known: Ri
 def draft(server: str, tools: Iterable[Rated]) -> dict[str, Any]:
     """Make the policy that :func:`draft_yaml` writes down, as the mapping that is in such a file."""
     grouped = _by_class(tools)
+    allowed = {rated.info.name: _entry(rated.risk) for risk in ("read", "write", "execute") for rated in grouped[risk]}
     return {
         "version": "1",
         **({"server": server} if server else {}),
         "default": "deny",
         "hide": [rated.info.name for rated in (*grouped["financial"], *grouped["destructive"])],
-        "all_tools": {"limits": [dict(limit) for limit in _CEILINGS]},
-        "tools": {
-            rated.info.name: _entry(rated.risk) for risk in ("read", "write", "execute") for rated in grouped[risk]
-        },
+        # Where no call is let through, a policy may not say how many there may be.
+        **({"all_tools": {"limits": [dict(limit) for limit in _CEILINGS]}} if allowed else {}),
+        "tools": allowed,
     }
 
 
@@ -70,6 +71,7 @@ def draft_yaml(server: str, tools: Iterable[Rated]) -> str:
     grouped = _by_class(rated)
     policy = draft(server, rated)
     total = sum(map(len, grouped.values()))
+    off = "" if policy["tools"] else "#"
     lines = [
         f"# A draft for {total} tools of {_shown(server) or 'a server'}, made from what the server says of them.",
         "# Read it before you use it: the classes are told from words. Then test it, and pin the tools with a lock.",
@@ -80,9 +82,10 @@ def draft_yaml(server: str, tools: Iterable[Rated]) -> str:
         *(f"  - {_scalar(name)}" for name in policy["hide"]),
         "",
         "# Ceilings over all calls: no tool needs them, a loop does.",
-        "all_tools:",
-        "  limits:",
-        *(f"    - {_flow(limit)}" for limit in _CEILINGS),
+        *([] if policy["tools"] else ["# Take the # away with that of the first tool below."]),
+        f"{off}all_tools:",
+        f"{off}  limits:",
+        *(f"{off}    - {_flow(limit)}" for limit in _CEILINGS),
         "",
         "tools:" if policy["tools"] else "tools: {}  # take the {} away with the first # below",
     ]
@@ -93,7 +96,7 @@ def draft_yaml(server: str, tools: Iterable[Rated]) -> str:
                 lines += _lines(member)
     left_out = [tool.info.name for tool in rated if not _can_be_named(tool.info.name)]
     if left_out:
-        lines += ["", "  # Refused by default, because their names would be read as patterns:"]
+        lines += ["", "  # Refused by default, because their names are patterns, blank, or too long for a key:"]
         lines += [f"  #   {_shown(name)}" for name in left_out]
     return "\n".join(lines) + "\n"
 
@@ -107,8 +110,8 @@ def _by_class(tools: Iterable[Rated]) -> dict[Risk, list[Rated]]:
 
 
 def _can_be_named(name: str) -> bool:
-    """Whether a policy's key means this tool and no other: a tool called ``*`` would speak for all."""
-    return bool(name) and not set(name) & set("*?[]")
+    """Whether there is a policy's key that means this tool and no other: one called ``*`` would speak for all."""
+    return bool(name.strip()) and not re.search("[*?\\[\\]\ud800-\udfff]", name) and len(_scalar(name)) <= _LONGEST_KEY
 
 
 def _entry(risk: Risk) -> dict[str, Any]:

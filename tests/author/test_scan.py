@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import yaml
 
 from guarded_tools.pictify.catalogue import catalogue
 from guarded_tools.pictify.presets import preset_text
+from guarded_tools.policy import Policy
 from guarded_tools.policy.scan import draft, draft_yaml, rate
 from guarded_tools.values import ToolInfo
 
@@ -112,6 +114,28 @@ def test_a_catalogue_decides_and_annotations_may_raise_it():
     assert rate(info, None, "read").risk == "read"
     assert rate(info, {"destructiveHint": True}, "read").risk == "destructive"
     assert rate(info, {"readOnlyHint": True}, "destructive").risk == "destructive"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["delete_thing"], ["frobnicate", "pay_invoice"], [], [" "], ["get_thing", "\u3000"], ["get_" + "x" * 1100]],
+    ids=["destructive", "unknown", "none", "blank", "blanks", "long"],
+)
+def test_every_draft_is_a_policy(tmp_path, names):
+    tools = [rate(ToolInfo(name, description="")) for name in names]
+    file = tmp_path / "draft.yaml"
+    file.write_text(draft_yaml("s", tools), encoding="utf-8")
+    assert Policy.from_file(file) == Policy.model_validate(draft("s", tools))
+
+
+def test_ceilings_wait_for_the_first_tool_that_is_let_through():
+    text = draft_yaml("s", [rate(ToolInfo("delete_thing"))])
+    assert "all_tools" not in yaml.safe_load(text)
+    lines = text.replace("  - delete_thing\n", "").replace("tools: {}", "tools:").replace("hide:", "hide: []")
+    enabled = "\n".join(re.sub(r"^( *)#(?! \S)", r"\1", line) for line in lines.splitlines())
+    policy = Policy.model_validate(yaml.safe_load(enabled))
+    assert len(policy.all_tools.limits) == 3
+    assert policy.tools["delete_thing"].approval
 
 
 def test_a_server_without_tools():
