@@ -78,7 +78,8 @@ class Predicate(Part):
     value: Annotated[Any, WithJsonSchema({})] = Field(default_factory=_Unset, validate_default=True)
     on_deny: Maybe[Text] = None
     fold: Maybe[bool] = Field(
-        default=None, description="Compare texts without regard to case, width, invisible characters and blanks."
+        default=None,
+        description="Compare texts without regard to case, width, invisible characters and blanks; a regex, to case.",
     )
 
     @field_validator("value", mode="after")
