@@ -148,7 +148,7 @@ def _by_name(name: str) -> Classified | None:
             "destructive", "name is not plain ASCII"
         )  # a letter that only looks like another hides a verb
     words = [word.lower() for word in _WORD.findall(name)]
-    loud = [word for word in words if word in _UNMISTAKABLE]
+    loud = [word for word in words if word in _UNMISTAKABLE] + _joined(words)
     end = next((at for at, word in enumerate(words) if at and word in _PREPOSITIONS), len(words))
     words = words[:end]
     verbs = [word for word in words if word in _CLASS]
@@ -162,6 +162,15 @@ def _by_name(name: str) -> Classified | None:
         return None
     strongest = _strongest([head, *loud])
     return Classified(_CLASS[strongest], f"name says {strongest!r}")
+
+
+def _joined(words: list[str]) -> list[str]:
+    """The verbs that `and`, `or` or `then` joins to what stands before: in `list_and_kill`, both count."""
+    return [
+        word
+        for before, joint, word in zip(words, words[1:], words[2:], strict=False)
+        if joint in _JOINING and word in _CLASS and (word not in _NOUNS or (before in _CLASS and before not in _NOUNS))
+    ]
 
 
 def _head(words: list[str], verbs: list[str]) -> str:
