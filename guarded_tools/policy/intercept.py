@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema
@@ -133,6 +135,12 @@ def _has_rules(entry: Any) -> bool:
     return type(entry) is dict and "rules" in entry
 
 
+def _sound(rules: Any) -> Iterator[tuple[int, Rule]]:
+    for place, rule in enumerate(rules if type(rules) is list else ()):
+        with suppress(ValidationError):
+            yield place, Rule.model_validate(rule)
+
+
 class _Entry:
     """One tool's entry on its way into the first dialect; what it becomes stands at ``base``."""
 
@@ -150,12 +158,13 @@ class _Entry:
             )
         try:
             tool = InterceptTool.model_validate({key: entry[key] for key in entry if key not in _FIRST_DIALECT})
+            rules = list(enumerate(tool.rules))
         except ValidationError as error:
             self._out.problems.extend(explain_errors(error, InterceptTool, self._below))
-            return {}
-        denying = next((rule for rule in tool.rules if rule.action == "deny"), None)
+            rules = list(_sound(entry["rules"]))  # what is wrong with them is told with the rest
+        denying = next((rule for _, rule in rules if rule.action == "deny"), None)
         times: dict[str, int] = {}
-        for place, rule in enumerate(tool.rules):
+        for place, rule in rules:
             times[rule.name] = nth = times.get(rule.name, 0) + 1
             here = f"{self._at}/rules/{place}"
             if denying is not None and rule is not denying:

@@ -48,6 +48,23 @@ def test_all_problems_come_at_once():
     assert {problem.pointer for problem in raised.value.problems} == expected
 
 
+def test_a_broken_rule_of_the_second_dialect_hides_no_problem_of_the_others():
+    rules = [
+        {"name": "a", "rate_limit": "5/week"},
+        {"name": "b", "conditions": [{"path": "args.a", "op": "regex", "value": "("}]},
+        {"name": "c", "conditions": [{"path": "state.t.n", "op": "lt", "value": 5}]},
+        {"name": "d", "rate_limit": "5/hour", "state": {"counter": "n", "window": "day"}},
+    ]
+    with pytest.raises(PolicyError) as raised:
+        Policy.model_validate({**BASE, "tools": {"t": {"rules": rules}}})
+    assert [problem.pointer for problem in raised.value.problems] == [
+        "/tools/t/rules/0/rate_limit",
+        "/tools/t/rules/2/conditions/0/path",
+        "/tools/t/rules/3/state",
+        "/tools/t/rules/1/conditions/0/value",
+    ]
+
+
 @pytest.mark.parametrize("data", [None, [], "deny", 5, True])
 def test_what_is_no_object_is_no_policy(data):
     with pytest.raises(PolicyError, match="a policy is an object"):
