@@ -54,7 +54,7 @@ def _is_name(source: PolicySource) -> bool:
     if not isinstance(source, str):
         return False
     path = Path(source)
-    return path.name == source and not path.suffix and not path.exists()
+    return path.name == source and not path.suffix and (path.is_dir() or not path.exists())
 
 
 def _presets() -> Path:

@@ -97,6 +97,13 @@ def test_a_misspelt_preset_is_no_missing_file(run):
     assert "cannot be read" in run("validate", "mine.yaml")[2]
 
 
+def test_a_directory_of_a_presets_name_is_not_taken_for_a_policy(run, tmp_path, monkeypatch):
+    (tmp_path / "standard").mkdir()
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run("validate", "standard")
+    assert (code, out[:14]) == (0, "standard: fine")
+
+
 def test_a_version_without_quotes_is_told_so(run, tmp_path):
     (tmp_path / "p.yaml").write_text("version: 1\ndefault: deny\n")
     assert 'must be a text (write it in quotes: "1")' in run("validate", str(tmp_path / "p.yaml"))[2]
