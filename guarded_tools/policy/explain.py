@@ -68,7 +68,9 @@ def _look(stand: Standing, call: ToolCall, *, trial: bool) -> tuple[list[Seen], 
         for rule, limit, counter in layer.limits:
             found = compile_limit(rule, limit, counter)(args, call)
             if isinstance(found, Decision):
-                quotas.append(Quota(rule, None, found.message, trial))
+                # Not on_deny, which speaks to the model of a limit that is full.
+                plain = compile_limit(rule, limit.model_copy(update={"on_deny": None}), counter)(args, call)
+                quotas.append(Quota(rule, None, plain.message if plain else "", trial))
             else:
                 apart = found._replace(scope=f"shadow:{found.scope}") if trial and found else found
                 quotas.append(Quota(rule, apart, "", trial))

@@ -277,6 +277,17 @@ def test_explain_tells_what_a_call_would_take_that_could_never_fit(run, policy, 
     assert json.loads(out)["limits"][1]["takes"] == min(amount, 2**62)
 
 
+def test_explain_says_why_an_amount_cannot_be_counted_whatever_the_model_is_told(run, tmp_path):
+    file = tmp_path / "p.json"
+    limit = {"counter": "c", "window": "day", "max": 9, "count": "args.n", "on_deny": "enough for today"}
+    file.write_text(json.dumps({"version": "1", "default": "deny", "tools": {"t": {"limits": [limit]}}}))
+    code, out, _ = run("explain", str(file), "t", "--args", '{"n": "x"}', "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["decision"]["message"] == "enough for today"
+    assert told["limits"][0]["reason"] == "args.n cannot be counted: it is a string; count its .length"
+
+
 def test_explain_reads_the_store_that_the_environment_names(run, policy, tmp_path, monkeypatch):
     url = f"disk://{tmp_path / 'fleet'}"
     store = open_store(url)
