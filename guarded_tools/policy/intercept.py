@@ -62,7 +62,7 @@ def _rate(text: str) -> str:
 
 
 def _condition_path(text: str) -> str:
-    if not text.startswith(("args.", "state.")):
+    if not text.startswith(("args.", "args[", "state.")):
         raise wrong('a path begins with "args." or "state."', f"did you mean args.{text}?")
     return text
 
