@@ -1,6 +1,7 @@
 """What is wrong with a policy though each part of it is right: rules that contradict, repeat or can never apply.
 
-Works on plain data that may be wrong in other ways, so that every problem is told at once.
+Works on plain data that may be wrong in other ways, so that every problem is told at once: what is compared may be of
+any kind, and is looked for in no set.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ class _Limit(NamedTuple):
             other.count == self.count
             and other.max <= self.max
             and other.window >= self.window
-            and other.scope in {self.scope, "global"}
+            and other.scope in (self.scope, "global")
             and other.align == self.align
             # Aligned windows must lie within each other; a limit that gives back counts less than one that does not.
             and (self.align == "rolling" or other.window % self.window == 0)
-            and other.counts in {self.counts, "attempts"}
+            and other.counts in (self.counts, "attempts")
         )
 
 
@@ -64,7 +65,7 @@ def problems(data: dict[str, Any], problem: Reporter) -> Iterator[Problem]:
     for key, entry in tools.items():
         at = pointer("tools", key)
         yield from _entry(entry, at, () if entry.get("shadow") else shared, problem)
-        allows = entry.get("action") in {"allow", "approve"}
+        allows = entry.get("action") in ("allow", "approve")
         if not (_ruled(entry) or allows):
             continue
         if any(covers(hidden, key) for hidden in hide):
@@ -133,7 +134,7 @@ def _approval(approval: dict[str, Any], entry: dict[str, Any], at: str, problem:
         yield problem(f"{at}/when", message, "take one of the two out")
     if "for" in approval and remember == "never":
         yield problem(f"{at}/for", "for has no meaning while nothing is remembered", "set remember, or take it out")
-    if remember in {"same", "tool"} and risk in UNREMEMBERED:
+    if remember in ("same", "tool") and risk in UNREMEMBERED:
         yield problem(f"{at}/remember", *never_remembered(risk))
 
 

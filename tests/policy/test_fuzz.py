@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 
 import jsonschema_rs
@@ -97,6 +98,45 @@ def sane(decision):
     for charge in decision.charges:
         assert type(charge) is Charge
         assert 1 <= charge.amount <= MOST_TOLD
+
+
+# Everything that an entry may hold, so that every part of it is put to the test of being something else.
+FULL = {
+    "action": "approve", "reason": "r", "risk": "read", "shadow": False,
+    "require": [{"path": "args.a", "op": "eq", "value": "x", "fold": True, "on_deny": "d"}],
+    "rate_limit": {"max": 1, "window": 1},
+    "limits": [
+        {"counter": "c", "window": "day", "max": 9, "count": 1, "scope": "grant", "counts": "attempts", "align": "utc"},
+        {"counter": "d", "window": "day", "max": 9, "count": 1, "scope": "grant", "counts": "attempts", "align": "utc"},
+    ],
+    "approval": {"remember": "same", "for": "1h", "timeout": 5, "message": "m"},
+}  # fmt: skip
+RULE = {
+    "name": "r", "action": "evaluate", "on_deny": "d",
+    "conditions": [{"path": "state.t.n", "op": "lt", "value": 5}, {"path": "args.a", "op": "eq", "value": 1}],
+    "state": {"counter": "n", "window": "day", "increment": 1},
+}  # fmt: skip
+
+
+def places(part, above=()):
+    for key, inner in part.items() if isinstance(part, dict) else enumerate(part):
+        yield (*above, key)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*above, key))
+
+
+@pytest.mark.parametrize("junk", [[], {}, [[]], {"a": {}}, None, True, 1.5, "", "x"], ids=repr)
+@pytest.mark.parametrize("entry", [FULL, {"rules": [RULE]}], ids=["ours", "intercept"])
+def test_a_part_that_is_something_else_is_a_problem_or_fine_and_never_a_crash(entry, junk):
+    whole = {"version": "1", "default": "deny", "all_tools": FULL, "tools": {"t": entry, "u": FULL}, "hide": ["v"]}
+    for place in places(whole):
+        document = json.loads(json.dumps(whole))
+        part = document
+        for step in place[:-1]:
+            part = part[step]
+        part[place[-1]] = junk
+        with suppress(PolicyError):
+            Policy.model_validate(document)
 
 
 @QUIET
