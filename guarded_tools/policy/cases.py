@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, Protocol, Self
+from typing import Annotated, Any, Final, NamedTuple, Protocol
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
@@ -120,14 +120,6 @@ class Cases(Part):
 
     cases: Annotated[tuple[Case, ...], Field(strict=False), AfterValidator(_some)]
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        names = [case.name for case in self.cases]
-        for name in names:
-            if names.count(name) > 1:
-                raise wrong(f"two cases are called {name!r}", "a name says which one failed: give each its own")
-        return self
-
     @classmethod
     def from_file(cls, path: str | Path, tools: Collection[str] = ()) -> Cases:
         """Read cases from a YAML or JSON file. ``tools`` are the names that exist, where they are known.
@@ -146,7 +138,7 @@ class Cases(Part):
         except ValidationError as error:
             problems += explain_errors(error, cls, problem)
         else:
-            problems += _unknown_tools(cases, problem, tools)
+            problems += [*_repeated_names(cases, problem), *_unknown_tools(cases, problem, tools)]
             if not problems:
                 return cases
         raise PolicyError(tuple(sorted(problems, key=lambda found: (found.line, found.column))))
@@ -163,6 +155,15 @@ def _written(data: Any, at: str) -> str:
         if "steps" not in written:
             return "/".join(parts[:3] + parts[5:])
     return at
+
+
+def _repeated_names(cases: Cases, problem: Reporter) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for place, case in enumerate(cases.cases):
+        if case.name in seen:
+            message = f"two cases are called {case.name!r}"
+            yield problem(f"/cases/{place}/name", message, "a name says which one failed: give each its own")
+        seen.add(case.name)
 
 
 def _unknown_tools(cases: Cases, problem: Reporter, tools: Collection[str]) -> Iterator[Problem]:

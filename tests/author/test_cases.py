@@ -181,6 +181,13 @@ def test_a_file_that_tests_nothing_or_something_else_is_refused(problems, text, 
     assert says in "\n".join(problems(text))
 
 
+def test_each_name_that_stands_twice_is_pointed_at(problems):
+    case = "tool: get_thing, expect: allow"
+    text = f"cases:\n- {{name: a, {case}}}\n- {{name: a, {case}}}\n- {{name: b, {case}}}\n- {{name: b, {case}}}\n"
+    found = problems(text)
+    assert [line.partition(": ")[0].rpartition("/")[2] for line in found] == ["cases.yaml:3:10", "cases.yaml:5:10"]
+
+
 def test_a_number_that_is_not_json_is_refused_in_cases_too(tmp_path):
     file = tmp_path / "cases.json"
     file.write_text('{"cases": [{"name": "a", "tool": "get_thing", "args": {"n": NaN}, "expect": "allow"}]}')
