@@ -120,7 +120,7 @@ def convert(data: dict[str, Any], problem: Reporter) -> Imported:
             continue
         if key != "*":
             rewritten[key] = _Entry(key, pointer("tools", key), out, problem).convert(entry)
-        elif data.get("all_tools"):
+        elif data.get("all_tools", {}) != {}:
             out.problems.append(problem("/tools/*", 'rules for "*" beside all_tools', "keep one of the two", key=True))
         else:
             result["all_tools"] = _Entry(GLOBAL, EVERYWHERE, out, problem).convert(entry)
