@@ -101,7 +101,7 @@ def run_tests(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Run a policy's own tests: calls, time passing between them, and what has to become of each."""
-    from guarded_tools.cli.explained import standing_in
+    from guarded_tools.cli.explained import dump, standing_in
     from guarded_tools.denial import used_up
     from guarded_tools.in_force import load_policy
     from guarded_tools.policy.cases import Cases, run
@@ -127,7 +127,7 @@ def run_tests(
     ]
     failed = sum(result.failure is not None for _, result in results)
     if as_json:
-        typer.echo(json.dumps([_as_json(path, result) for path, result in results], indent=1, default=str))
+        typer.echo(dump([_as_json(path, result) for path, result in results]))
     else:
         for path, result in results:
             _say_result(path, result)

@@ -99,6 +99,14 @@ def to_json(explanation: Explanation, counts: tuple[Sequence[Counted | None], Ha
     }
 
 
+def dump(data: Any) -> str:
+    """Write plain data as JSON. That has no word for a number that is not finite, so it becomes a text."""
+    try:
+        return json.dumps(data, indent=1, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(data, default=str), parse_constant=str), indent=1)
+
+
 def _limit_as_json(quota: Quota, count: Counted | None) -> dict[str, Any]:
     told: dict[str, Any] = {"rule": quota.rule, "trial": quota.trial, "reason": quota.reason}
     if quota.charge is None or count is None:

@@ -76,7 +76,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say what would become of a call, and why: every predicate with what it saw, every limit. Counts nothing."""
-    from guarded_tools.cli.explained import counted, print_explanation, to_json
+    from guarded_tools.cli.explained import counted, dump, print_explanation, to_json
     from guarded_tools.in_force import load_policy
     from guarded_tools.policy.explain import explain as look
     from guarded_tools.values import ToolCall
@@ -90,7 +90,7 @@ def explain(
     explanation = look(policy, call, schema)
     counts = counted(explanation, call, store, state)
     if as_json:
-        typer.echo(json.dumps(to_json(explanation, counts), indent=1, default=str))
+        typer.echo(dump(to_json(explanation, counts)))
     else:
         print_explanation(call, explanation, counts)
 

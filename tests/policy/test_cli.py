@@ -288,6 +288,17 @@ def test_explain_says_why_an_amount_cannot_be_counted_whatever_the_model_is_told
     assert told["limits"][0]["reason"] == "args.n cannot be counted: it is a string; count its .length"
 
 
+@pytest.mark.parametrize(("given", "saw"), [("1e999", "Infinity"), ("NaN", "NaN")])
+def test_what_is_not_finite_is_told_in_json_that_every_program_reads(run, policy, given, saw):
+    def no_json(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    _, out, _ = run("explain", policy, "pay", "--args", f'{{"amount": {given}}}', "--json")
+    assert ["args.amount", [saw]] in [
+        [seen["path"], seen["saw"]] for seen in json.loads(out, parse_constant=no_json)["predicates"]
+    ]
+
+
 def test_explain_reads_the_store_that_the_environment_names(run, policy, tmp_path, monkeypatch):
     url = f"disk://{tmp_path / 'fleet'}"
     store = open_store(url)
