@@ -49,8 +49,8 @@ def same_file(descriptor: int, path: str) -> bool:
     return os.path.samestat(found, os.fstat(descriptor))
 
 
-def lock(descriptor: int) -> None:
-    """Take an exclusive lock, waiting at most five seconds for another process.
+def lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> None:
+    """Take a lock, an exclusive one unless ``kind`` is another, waiting at most five seconds for another process.
 
     Raises:
         OSError: it was held all that time.
@@ -58,7 +58,7 @@ def lock(descriptor: int) -> None:
     deadline = 0.0
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             now = time.monotonic()
             deadline = deadline or now + _LOCK_PATIENCE

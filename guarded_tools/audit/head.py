@@ -7,6 +7,7 @@ written with every line, and in the store, at most a second later. The file is a
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -17,7 +18,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from guarded_tools.audit.files import flush, open_own
+from guarded_tools.audit.files import flush, lock, open_own
 from guarded_tools.audit.record import GENESIS, unseal
 
 log = logging.getLogger("guarded_tools.audit")
@@ -74,8 +75,13 @@ def peek(path: Path) -> Head | None:
     except FileNotFoundError:
         return None
     try:
+        # The kernel lets a read see half of a write: the number of one head, the hash of another. So no one may write
+        # meanwhile. A process that sits on the lock is not about to.
+        with contextlib.suppress(OSError):
+            lock(descriptor, fcntl.LOCK_SH)
         return parse(os.pread(descriptor, WIDTH + 1, 0))
     finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # said aloud: a fork of this moment holds the same lock
         os.close(descriptor)
 
 

@@ -1,13 +1,15 @@
 """What a change to the log's files looks like to the one who checks them."""
 
+import fcntl
 import hashlib
 import json
+import os
 import sys
 
 import pytest
 
-from guarded_tools.audit import read, verify
-from guarded_tools.audit.head import Head, head_path, peek, store_key
+from guarded_tools.audit import files, read, verify
+from guarded_tools.audit.head import Head, head_path, parse, peek, store_key
 
 
 def faults(path, store=None, **options):
@@ -302,3 +304,17 @@ def test_a_log_that_is_written_meanwhile_is_whole(make_log, event, path, monkeyp
 
     monkeypatch.setattr(module, "unseal", write_more)
     assert verify(path) == []
+
+
+def test_a_head_that_is_being_written_is_not_read_half(written, monkeypatch):
+    old, new = bytes(Head(3, "a" * 64, 300)), bytes(Head(4, "b" * 64, 400))
+    with head_path(written).open("r+b", buffering=0) as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        writer.write(new[:60] + old[60:])
+
+        def finish(_seconds):
+            os.pwrite(writer.fileno(), new, 0)
+            fcntl.flock(writer, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(files.time, "sleep", finish)
+        assert peek(head_path(written)) == parse(new)
