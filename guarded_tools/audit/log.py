@@ -234,13 +234,20 @@ class AuditLog:
     def _rotate(self, head: Head) -> Head:
         if self.fsync != "never":
             os.fsync(self._file)
-        turn = max((number for number, _ in rotated(self.path)), default=0) + 1
-        self.path.rename(f"{self.path}.{turn}")
-        head = head._replace(size=0, turn=turn)
-        self._note(head)
+        # Archived files keep their numbers: none is used twice.
+        turn = max((head.turn, *(number for number, _ in rotated(self.path)))) + 1
+        # Noted and let go of first: whoever dies before the end has every writer open the current file anew, not go on
+        # in one that has left its place.
+        begun = head._replace(size=0, turn=turn)
+        self._note(begun)
         self._let_go_of_file()
+        try:
+            self.path.rename(f"{self.path}.{turn}")
+        except OSError:
+            self._note(head)
+            raise
         self._file = self._open_file()
-        return head
+        return begun
 
     def _open_file(self) -> int:
         descriptor = open_own(self._file_path, os.O_RDWR | os.O_APPEND)

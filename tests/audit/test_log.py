@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from guarded_tools.audit import AuditLog, audit_path, read, verify
+from guarded_tools.audit.head import head_path
 from guarded_tools.errors import AuditError
 from guarded_tools.values import AuditEvent
 
@@ -207,6 +208,18 @@ def test_rotated_files_are_read_by_number_not_by_name(make_log, event, path):
     assert [record["seq"] for record in read(path)] == list(range(1, 26))
 
 
+def test_a_number_is_not_used_again_when_its_file_was_archived(make_log, event, path):
+    log = make_log(max_bytes=300)
+    for number in range(5):
+        log.write(event(number))
+    last = max(int(file.suffix[1:]) for file in path.parent.glob("audit.jsonl.[0-9]*"))
+    for file in path.parent.glob("audit.jsonl.[0-9]*"):
+        file.unlink()
+    log.write(event(5))
+    assert [file.name for file in path.parent.glob("audit.jsonl.[0-9]*")] == [f"audit.jsonl.{last + 1}"]
+    assert verify(path, first=5) == []
+
+
 def test_one_log_notices_that_another_rotated(make_log, event, path):
     one, other = make_log(max_bytes=1000), make_log(max_bytes=1000)
     for number in range(30):
@@ -256,6 +269,46 @@ def test_a_death_right_after_a_rotation_costs_nothing(make_log, event, path):
     path.rename(path.with_name("audit.jsonl.1"))
     make_log().write(event(3))
     assert [record["seq"] for record in read(path)] == [1, 2, 3, 4]
+    assert verify(path) == []
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+def test_a_death_within_a_rotation_splits_no_writers(make_log, event, path, monkeypatch, done):
+    one, other, third = (make_log(max_bytes=2000) for _ in range(3))
+    for number, log in enumerate((one, other, one, other)):
+        log.write(event(number))
+
+    def die(file, target):
+        if done:
+            file.replace(target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", die)
+        with pytest.raises(KeyboardInterrupt):
+            one.write(event(4, message="x" * 900))
+    # At once: nobody has had time to look whether the file it has open still has its name. Short lines would fit there.
+    for number, log in enumerate((other, third, other, one), 4):
+        log.write(event(number))
+    assert [record["seq"] for record in read(path)] == list(range(1, 9))
+    assert verify(path) == []
+
+
+def test_a_rotation_that_fails_refuses_and_leaves_all_as_it_was(make_log, event, path, monkeypatch):
+    log = make_log(max_bytes=300)
+    log.write(event(1))
+
+    def fail(_file, _target):
+        raise OSError(28, "No space left on device")
+
+    head = head_path(path).read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", fail)
+        with pytest.raises(AuditError, match="No space left"):
+            log.write(event(2))
+    assert head_path(path).read_bytes() == head
+    log.write(event(3))
+    assert [record["tool"] for record in read(path)] == ["tool_1", "tool_3"]
     assert verify(path) == []
 
 
