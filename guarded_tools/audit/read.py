@@ -211,7 +211,8 @@ def parse(line: bytes) -> Record | None:
 def export(records: Iterable[Record], file: TextIO) -> int:
     """Write records as CSV, one column a field, and return how many. What is not a text or number becomes JSON.
 
-    A text that a spreadsheet would run as a formula is preceded by an apostrophe.
+    A text that a spreadsheet would run as a formula is preceded by an apostrophe. Half a surrogate pair, which JSON may
+    hold and UTF-8 may not, becomes its escape: ``\ud800``.
     """
     rows = csv.writer(file)
     rows.writerow(FIELDS)
@@ -228,4 +229,5 @@ def _cell(value: Any) -> str | int | float:
     if isinstance(value, int | float):
         return value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = text.encode("utf-8", "backslashreplace").decode()
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

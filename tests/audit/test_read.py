@@ -302,6 +302,14 @@ def test_no_cell_is_a_formula(make_log, path):
     assert row["args"] == '["=1"]'
 
 
+def test_half_a_surrogate_pair_in_a_name_ends_no_export(make_log, path, tmp_path):
+    make_log().write(AuditEvent("refused", tool="\ud800", session="\udfff", args=("\udabc",), outcome="denied"))
+    with (tmp_path / "out.csv").open("w", encoding="utf-8", newline="") as file:
+        export(read(path), file)
+    (row,) = csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8", newline=""))
+    assert (row["tool"], row["session"], row["args"]) == ("\\ud800", "\\udfff", '["\\udabc"]')
+
+
 def test_every_field_of_an_event_has_a_column():
     assert set(AuditEvent._fields) <= set(FIELDS)
 
