@@ -20,10 +20,28 @@ _NAMES = (
     r"|pass(?:word|wd|phrase)|auth[_-]?token|access[_-]?token|refresh[_-]?token|id[_-]?token|session[_-]?token"
     r"|bearer[_-]?token|token|credentials?|signature|sig)"
 )
-_SECRET_NAME = re.compile(rf"(?:^|[^a-z]){_NAMES}$|^authorization$|^(?:set-)?cookie$", re.IGNORECASE)
-_ASSIGNED = re.compile(
-    rf"""(?P<keep>(?<![A-Za-z]){_NAMES}["']?\s{{0,3}}(?:=|:(?!//))\s{{0,3}})(?:"[^"]{{1,4096}}"|'[^']{{1,4096}}'|[^\s"',;&)}}\]]{{3,}})""",
+# Where a name begins: not within a word, but at the capital of camelCase, and "password" anywhere (PGPASSWORD).
+_BEGIN = r"(?:(?<![A-Za-z])|(?-i:(?<=[a-z])(?=[A-Z]))|(?=passw))"
+# Keys may be paths, as in ``log_values``: args.headers["X-Api-Key"], args.tokens.token[0].
+_SECRET_NAME = re.compile(
+    rf"""(?:{_BEGIN}{_NAMES}|(?:^|[."'\[])(?:(?:proxy-)?authorization|(?:set-)?cookie))(?:["']?\]|\[[0-9*]{{1,9}}\])*$""",
     re.IGNORECASE,
+)
+_IS = r"""\\{0,3}["']?\s{0,3}(?:=|:(?!//))\s{0,3}"""
+# A quoted value ends with its quote, also where all of it was quoted once more, or where the text was cut off.
+_ASSIGNED = re.compile(
+    rf"""(?P<keep>{_BEGIN}{_NAMES}{_IS})"""
+    r"""(?:"(?:[^"\\]|\\[\s\S]){1,4096}"?|'(?:[^'\\]|\\[\s\S]){1,4096}'?"""
+    r"""|(?P<close>\\{1,3}["'])(?:(?!(?P=close))[\s\S]){1,4096}(?P=close)?|[^\s"',;&)}\]]{3,})""",
+    re.IGNORECASE,
+)
+_AUTHORIZATION = re.compile(
+    rf"""(?P<keep>authorization{_IS}\\{{0,3}}["']?(?:[A-Za-z]{{1,20}}\s{{1,3}}(?=\S{{8}}))?)"""
+    r"""(?=[^\s"',;\\]{0,200}[0-9])[^\s"',;\\]{8,}""",
+    re.IGNORECASE,
+)
+_COOKIE = re.compile(
+    r"""(?P<keep>cookie\\{0,3}["']?\s{0,3}:\s{0,3}\\{0,3}["']?)[^\s"'=;,\\]{1,256}=[^"'\r\n\\]{1,4096}""", re.IGNORECASE
 )
 
 
@@ -87,8 +105,11 @@ _SHAPES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ),
         (
             ("://",),
-            (re.compile(r"(?P<keep>://[^\s/?#@:]{0,256}:)[^\s/?#@]{1,1024}(?=@)"), rf"\g<keep>{MASK}"),
+            # A password may hold an @ of its own: whoever reads such an address goes by the last one.
+            (re.compile(r"(?P<keep>://[^\s/?#@:]{0,256}:)[^\s/?#]{1,1024}(?=@)"), rf"\g<keep>{MASK}"),
         ),
+        (("authorization",), (_AUTHORIZATION, rf"\g<keep>{MASK}")),
+        (("cookie",), (_COOKIE, rf"\g<keep>{MASK}")),
         (("key", "token", "secret", "pass", "credential", "sig"), (_ASSIGNED, rf"\g<keep>{MASK}")),
     )
     for marker in markers

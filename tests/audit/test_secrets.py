@@ -71,6 +71,17 @@ def test_a_token_is_masked_wherever_it_stands(token, around):
         ("https://host/cb?access_token=abcdef&x=1", "https://host/cb?access_token=***&x=1"),
         ("AccountKey=abcdef==;EndpointSuffix=x", "AccountKey=***;EndpointSuffix=x"),
         ("client_secret = abcdef", "client_secret = ***"),
+        ("dbPassword=abcdef, openaiApiKey: abcdef", "dbPassword=***, openaiApiKey: ***"),
+        ("PGPASSWORD=abcdef psql", "PGPASSWORD=*** psql"),
+        (r'"{\"password\": \"hunter two\", \"x\": 1}"', r'"{\"password\": ***, \"x\": 1}"'),
+        (r'password="a \" b", x', "password=***, x"),
+        ('{"token": "cut off in the mid', '{"token": ***'),
+        ("postgres://u:hunter@2@host/db", "postgres://u:***@host/db"),
+        ("Authorization: token abcdefgh12", "Authorization: token ***"),
+        ('{"Authorization": "abcdefgh12"}', '{"Authorization": "***"}'),
+        ("Proxy-Authorization: Custom abcdefgh12", "Proxy-Authorization: Custom ***"),
+        ("Cookie: session=abc; theme=dark\nHost: x", "Cookie: ***\nHost: x"),
+        ('{"Set-Cookie": "sid=abc; Path=/"}', '{"Set-Cookie": "***"}'),
     ],
 )
 def test_a_value_behind_a_telling_name_is_masked(text, masked):
@@ -96,6 +107,8 @@ def test_a_private_key_is_masked_whole_and_cut_off():
         "https://host:8080/path and http://[::1]:80/@handle",
         "token bucket: the password field is required",
         "eyJ is how a JWT begins",
+        "authorization: required for this; a cookie: none",
+        "maxTokens: 4096, design: flat, keypad: 12345",
         "0190aaaa-bbbb-cccc-dddd-eeeeffff0000",
         "9b1c2d3e4f5a6b7c" * 4,
     ],
@@ -121,6 +134,22 @@ def test_values_behind_telling_keys_are_masked_in_json():
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        'args.headers["X-Api-Key"]',
+        "args.headers.Authorization",
+        'args.headers["Set-Cookie"]',
+        "args.users[0].token[1]",
+        "Proxy-Authorization",
+        "githubToken",
+        "DBPASSWORD",
+    ],
+)
+def test_names_tell_in_paths_and_in_camel_case_too(name):
+    assert mask_json({name: "plain words", "maxTokens": 5}) == {name: "***", "maxTokens": 5}
+
+
+@pytest.mark.parametrize(
     "hostile",
     [
         "-----BEGIN " * 20_000,
@@ -135,6 +164,11 @@ def test_values_behind_telling_keys_are_masked_in_json():
         "1234567890" * 20_000 + ":AA",
         "password" + " " * 200_000,
         "-----BEGIN PRIVATE KEY-----" * 8_000,
+        "authorization: " * 20_000,
+        "cookie:" + "a" * 300_000,
+        'password=\\"' * 30_000,
+        'password="' + "\\" * 300_000,
+        "://a:" + "@" * 300_000,
     ],
     ids=lambda text: text[:12],
 )
