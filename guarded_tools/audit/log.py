@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import fcntl
 import logging
 import os
@@ -180,8 +181,11 @@ class AuditLog:
 
     def _note(self, head: Head) -> None:
         noted = bytes(head)
-        # One write of one fixed size: a killed process cannot leave it half done.
-        os.pwrite(self._head, noted, 0)
+        # One write of one fixed size: a killed process cannot leave it half done. A disk that takes half of it can, and
+        # that would name a line that never was.
+        if os.pwrite(self._head, noted, 0) != len(noted):
+            os.ftruncate(self._head, 0)
+            raise OSError(errno.ENOSPC, "no space left for the head")
         self._noted, self._last = noted, head
 
     def _take_up(self, noted: bytes) -> None:

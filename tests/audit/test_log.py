@@ -312,6 +312,19 @@ def test_a_rotation_that_fails_refuses_and_leaves_all_as_it_was(make_log, event,
     assert verify(path) == []
 
 
+def test_a_head_of_which_half_was_written_is_not_taken_for_one(make_log, event, path, monkeypatch):
+    log = make_log()
+    log.write(event(1))
+    pwrite = os.pwrite
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", lambda file, data, place: pwrite(file, data[:60], place))
+        with pytest.raises(AuditError, match="no space left"):
+            log.write(event(2))
+    log.write(event(3))
+    assert [record["tool"] for record in read(path)] == ["tool_1", "tool_3"]
+    assert verify(path) == []
+
+
 @pytest.mark.parametrize("damage", [b"", b"garbage", b"0" * 112, b"\0" * 4096])
 def test_a_damaged_head_is_found_again_in_the_lines(written, make_log, event, damage, caplog):
     written.with_name("audit.jsonl.head").write_bytes(damage)
