@@ -119,15 +119,24 @@ class AuditLog:
             raise AuditError(f"this event cannot be put into a line of the audit: {error}") from error
 
     def close(self) -> None:
-        """Let go of the files, the store's head brought up to date. The log may be used again afterwards."""
-        with self._lock:
-            if self._file >= 0 and self.fsync != "never":
-                os.fsync(self._file)
-            self._let_go()
-            keeper, self._keeper = self._keeper, self._hire()
-        if keeper is not None:
-            keeper.finish()
-            keeper.join(_CLOSE_PATIENCE)
+        """Let go of the files, the store's head brought up to date. The log may be used again afterwards.
+
+        Raises:
+            OSError: the lines could not be forced to the disk; all else is done.
+        """
+        keeper = self._keeper
+        try:
+            with self._lock:
+                try:
+                    if self._file >= 0 and self.fsync != "never":
+                        os.fsync(self._file)
+                finally:
+                    self._let_go()
+                    keeper, self._keeper = self._keeper, self._hire()
+        finally:
+            if keeper is not None:
+                keeper.finish()
+                keeper.join(_CLOSE_PATIENCE)
 
     def __enter__(self) -> Self:
         return self
@@ -276,7 +285,10 @@ _live: weakref.WeakSet[AuditLog] = weakref.WeakSet()
 
 def _close_all() -> None:
     for one in list(_live):
-        one.close()
+        try:
+            one.close()
+        except OSError:
+            log.exception("The last lines of the audit %s may not be on the disk", one.path)
 
 
 def _after_fork() -> None:

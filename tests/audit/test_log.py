@@ -14,6 +14,7 @@ import pytest
 
 from guarded_tools.audit import AuditLog, audit_path, read, verify
 from guarded_tools.audit.head import head_path
+from guarded_tools.audit.log import _close_all as close_all
 from guarded_tools.errors import AuditError
 from guarded_tools.values import AuditEvent
 
@@ -471,6 +472,23 @@ def test_an_fsync_that_fails_refuses_and_takes_the_line_back(make_log, event, pa
     log.write(event(3))
     assert [record["tool"] for record in read(path)] == ["tool_1", "tool_3"]
     assert verify(path) == []
+
+
+def test_a_close_that_cannot_reach_the_disk_lets_go_all_the_same(make_log, event, path, store, monkeypatch):
+    first, second = (make_log(path=path.with_name(name), fsync="always", store=store) for name in ("a", "b"))
+    for log in (first, second):
+        log.write(event())
+
+    def fail(_descriptor):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            first.close()
+        close_all()
+    assert all(b'"seq": 1' in kept for kept in store.kept.values())
+    assert not [file for file in Path("/proc/self/fd").iterdir() if str(file.resolve()).startswith(str(path.parent))]
 
 
 def test_logs_that_are_dropped_leave_no_descriptors(tmp_path):
