@@ -234,8 +234,9 @@ def test_watch_shows_each_question_reads_the_answer_and_closes_what_others_answe
         assert "no thanks" in first.ended()["said"]
         other.expect("is closed: reject by")
         second = office.agent(args={"x": 2})
-        other.expect('"x": 2')
-        other.expect("your answer.*> ")
+        for watch in (one, other):
+            watch.expect('"x": 2')
+            watch.expect("your answer.*> ")
         other.send("a\r")
         assert second.ended()["said"] == "ran"
         one.expect("is closed: approve by")
