@@ -167,7 +167,11 @@ class Guard:
         return GuardInterceptor(self)
 
     def middleware(self) -> GuardMiddleware:
-        """For ``create_agent(middleware=[…])``."""
+        """For ``create_agent(middleware=[…])``.
+
+        Raises:
+            GuardError: ``langchain`` is not installed.
+        """
         from guarded_tools.adapters.middleware import GuardMiddleware
 
         return GuardMiddleware(self)

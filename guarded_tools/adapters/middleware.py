@@ -6,18 +6,22 @@ import warnings
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool
-from langgraph.prebuilt.tool_node import ToolCallRequest
-from langgraph.types import Command
 
 from guarded_tools.adapters import answers
 from guarded_tools.adapters.outcome import judge_plain
 from guarded_tools.adapters.tools import clone, identity
-from guarded_tools.errors import ToolDenied
+from guarded_tools.errors import GuardError, ToolDenied
 from guarded_tools.values import Outcome, ToolCall
+
+try:
+    from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+    from langgraph.prebuilt.tool_node import ToolCallRequest
+    from langgraph.types import Command
+except ImportError as error:
+    raise GuardError("LangChain's agents are not installed: pip install 'guarded-tools[agent]'") from error
 
 if TYPE_CHECKING:
     from guarded_tools.guard import Guard

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -352,6 +354,18 @@ def test_a_guard_that_is_not_last_says_so_once(make_guard: Any, scripted: Any, a
         agent.invoke(ASK)
         agent.invoke(ASK)
     assert ["not the last middleware" in str(warning.message) for warning in said] == [True]
+
+
+@pytest.mark.parametrize("missing", ["langchain", "langgraph"])
+def test_without_langchains_agents_the_middleware_says_what_to_install(missing: str) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from guarded_tools import Guard\n"
+        "try: Guard('standard', store='memory://').middleware()\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert said == "GuardError LangChain's agents are not installed: pip install 'guarded-tools[agent]'\n"
 
 
 def test_a_guard_that_is_last_says_nothing(make_guard: Any, scripted: Any, add: BaseTool) -> None:
