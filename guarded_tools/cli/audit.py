@@ -171,11 +171,11 @@ def _since(text: str | None) -> float | None:
     if text is None:
         return None
     number, unit = text[:-1], text[-1:]
-    if unit in _UNITS and number.isdecimal():
-        return (datetime.now(UTC) - timedelta(seconds=int(number) * _UNITS[unit])).timestamp()
     try:
+        if unit in _UNITS and number.isdecimal():
+            return (datetime.now(UTC) - timedelta(seconds=int(number) * _UNITS[unit])).timestamp()
         moment = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # an age may reach back beyond the calendar
         raise typer.BadParameter(
             f"{text!r} is neither an age such as 10m, 2h or 7d nor a date", param_hint="--since"
         ) from None

@@ -170,8 +170,9 @@ def test_export_overwrites_nothing(state, run, tmp_path):
     assert (tmp_path / "mine.csv").read_text() == "precious"
 
 
-def test_a_time_that_is_none_is_refused(state, run):
-    code, _, err = run("--since", "soon")
+@pytest.mark.parametrize("since", ["soon", "", "9999999d", "9" * 30 + "s", "9" * 5000 + "w", "2026-13-01"])
+def test_a_time_that_is_none_is_refused(state, run, since):
+    code, _, err = run("--since", since)
     assert code == 2
     assert "neither an age such as 10m" in err
 
