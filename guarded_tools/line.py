@@ -26,6 +26,7 @@ from guarded_tools.in_force import InForce
 from guarded_tools.policy.engine import SCHEMA_RULE
 from guarded_tools.policy.model import Policy
 from guarded_tools.records import Case, Records, approval_of, event_of, snapshot
+from guarded_tools.secrets import mask
 from guarded_tools.steps import Line, Step, will_run_again
 from guarded_tools.stores import Store
 from guarded_tools.values import (
@@ -290,7 +291,7 @@ class CallLine:
             )
         except (StoreError, AuditError):
             # The body is done and its answer is owed; "admitted" without "settled" keeps the gap visible.
-            log.exception("A call of %r ran but could not be settled; its charge is kept", case.call.tool)
+            log.exception("A call of %r ran but could not be settled; its charge is kept", mask(case.call.tool))
         return ended
 
     def _now(self) -> float | None:

@@ -80,7 +80,7 @@ class Records:
         try:
             self.record(case, "refused", outcome, message=why, retry_after=retry_after)
         except AuditError:
-            log.exception("A refused call of %r could not be recorded", case.call.tool)
+            log.exception("A refused call of %r could not be recorded", mask(case.call.tool))
         said = (
             why
             if outcome == "responded"

@@ -364,6 +364,27 @@ def test_an_audit_that_cannot_be_written_refuses_and_gives_back(bench, drive):
     assert drive(b) == "done"
 
 
+@pytest.mark.parametrize("broken", ["refused", "settled"])
+def test_what_cannot_be_recorded_is_logged_without_secrets(bench, drive, caplog, broken):
+    name = "ghp_" + "aB3dE5fG7hJ9kL1mN3pQ5r"
+    b = bench({name: {}} if broken == "settled" else {})
+    write = b.guard.audit.write
+
+    def fail(event):
+        if event.kind == broken:
+            raise AuditError("no space left")
+        write(event)
+
+    b.guard.audit = type("Full", (), {"write": staticmethod(fail)})()
+    if broken == "settled":
+        assert drive(b, tool=name) == "done"
+    else:
+        with pytest.raises(ToolDenied):
+            drive(b, tool=name)
+    assert "'ghp_***'" in caplog.text
+    assert name not in caplog.text
+
+
 def test_the_stop_button(bench, drive):
     b = bench({"t": {}})
     b.guard.store.halt("session:one", "smoke")
