@@ -15,6 +15,7 @@ import os
 import re
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -70,16 +71,26 @@ def parse(raw: bytes) -> Head | None:
 
 def peek(path: Path) -> Head | None:
     """Read the head's file at ``path``; ``None`` where there is none that can be read."""
+    # The kernel lets a read see half of a write: the number of one head, the hash of another.
+    with nobody_writing(path) as descriptor:
+        return None if descriptor is None else parse(os.pread(descriptor, WIDTH + 1, 0))
+
+
+@contextlib.contextmanager
+def nobody_writing(path: Path) -> Iterator[int | None]:
+    """Hold the writers off by the lock on the head's file at ``path``, whose descriptor this is, if there is one.
+
+    A process that sits on the lock is not about to write, and is waited for only so long.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return None
+        yield None
+        return
     try:
-        # The kernel lets a read see half of a write: the number of one head, the hash of another. So no one may write
-        # meanwhile. A process that sits on the lock is not about to.
         with contextlib.suppress(OSError):
             lock(descriptor, fcntl.LOCK_SH)
-        return parse(os.pread(descriptor, WIDTH + 1, 0))
+        yield descriptor
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)  # said aloud: a fork of this moment holds the same lock
         os.close(descriptor)

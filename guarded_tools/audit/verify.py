@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import BinaryIO, Literal, NamedTuple, TypeAlias
 
-from guarded_tools.audit.head import Head, HeadStore, from_store, head_path, peek, store_key
+from guarded_tools.audit.head import Head, HeadStore, from_store, head_path, nobody_writing, peek, store_key
 from guarded_tools.audit.read import opened
 from guarded_tools.audit.record import GENESIS, Sealed, unseal
 
@@ -65,9 +65,15 @@ def verify(path: str | PathLike[str], store: HeadStore | None = None, *, first: 
     chain = _Chain(first, heads)
     for name, lines in opened(path):
         for number, line in enumerate(lines, 1):
-            chain.take(_Place(name, number), line)
+            chain.take(_Place(name, number), line if line.endswith(b"\n") else line + _rest(lines, path))
     chain.end(_Place(path.name, 0))
     return chain.findings()
+
+
+def _rest(lines: BinaryIO, path: Path) -> bytes:
+    """Read what somebody is writing of a line at this moment; of one that a crash left unfinished there is nothing."""
+    with nobody_writing(head_path(path)):
+        return lines.readline()
 
 
 class _Chain:

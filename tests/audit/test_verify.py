@@ -318,3 +318,30 @@ def test_a_head_that_is_being_written_is_not_read_half(written, monkeypatch):
 
         monkeypatch.setattr(files.time, "sleep", finish)
         assert peek(head_path(written)) == parse(new)
+
+
+def test_a_line_that_is_being_written_is_not_torn(written, make_log, event, monkeypatch):
+    head, lines = head_path(written).read_bytes(), written.read_bytes()
+    with make_log() as log:
+        log.write(event(11))
+    line = written.read_bytes()[len(lines) :]
+    head_path(written).write_bytes(head)
+    written.write_bytes(lines)
+    module = sys.modules["guarded_tools.audit.verify"]
+    unseal = module.unseal
+    with head_path(written).open("rb") as writer, written.open("ab", buffering=0) as file:
+
+        def begin(seen):
+            if file.tell() == len(lines):
+                fcntl.flock(writer, fcntl.LOCK_EX)
+                file.write(line[:50])
+            return unseal(seen)
+
+        def finish(_seconds):
+            file.write(line[50:])
+            fcntl.flock(writer, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(module, "unseal", begin)
+        monkeypatch.setattr(files.time, "sleep", finish)
+        assert verify(written) == []
+        assert file.tell() == len(lines) + len(line)
