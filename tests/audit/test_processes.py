@@ -19,6 +19,7 @@ from guarded_tools.audit import AuditLog
 from guarded_tools.values import AuditEvent
 path, name, count, max_bytes = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 log = AuditLog(path, max_bytes=max_bytes)
+print("ready", flush=True)
 sys.stdin.readline()
 for number in range(count):
     log.write(AuditEvent("settled", tool=f"tool_{number}", session=name))
@@ -36,11 +37,15 @@ time.sleep(60)
 
 def start(path, name, count, max_bytes=1 << 26):
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), name, str(count), str(max_bytes)], stdin=subprocess.PIPE
+        [sys.executable, "-c", WRITER, str(path), name, str(count), str(max_bytes)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
 
 
 def release(*processes):
+    for process in processes:
+        assert process.stdout.readline() == b"ready\n"
     for process in processes:
         process.stdin.write(b"\n")
         process.stdin.flush()
