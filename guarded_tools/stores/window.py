@@ -239,7 +239,8 @@ class Row:
 
     def idle(self, clock: Clock) -> bool:
         """Whether nothing is held any more, so that forgetting the row changes no answer."""
-        return self._words[_LIVE_UNTIL] <= self.advance(clock)
+        now = self.advance(clock)  # first: a step moves what it is compared with
+        return self._words[_LIVE_UNTIL] <= now
 
     def _blocks(self) -> Iterator[int]:
         words = self._words

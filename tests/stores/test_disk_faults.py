@@ -475,6 +475,24 @@ def test_clock_steps(path, size, reopen, backend, report):
     store.close()
 
 
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+@pytest.mark.parametrize("backend", ["memory", "disk"], indirect=True)
+def test_a_step_of_the_clock_makes_nothing_idle_that_is_not(backend, seconds):
+    """What takes a row for idle after a step forgets a full counter, and hides it from whoever asks."""
+    clock = backend.clock
+    store = backend.open()
+    minute = charge()._replace(window=60)
+    assert sum(isinstance(store.reserve([minute]), Reservation) for _ in range(LIMIT + 5)) == LIMIT
+    clock.step(seconds)
+    assert [usage.used for usage in store.usage()] == [LIMIT]
+    assert store.prune() == 0
+    assert isinstance(store.reserve([minute]), Full)
+    clock.pass_(62)
+    clock.step(seconds)
+    assert store.usage() == []
+    assert store.prune() == 1
+
+
 @pytest.mark.parametrize("boot_id", [8, 0], ids=["another boot", "a boot nobody can name"])
 @pytest.mark.parametrize("backend", ["memory", "disk"], indirect=True)
 def test_a_reboot_starts_no_window_anew(backend, boot_id):
