@@ -7,6 +7,8 @@ import os
 import secrets
 import sqlite3
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -69,10 +71,13 @@ class OneConnection(Cache):  # type: ignore[misc]
 
     diskcache's own connections are a thread's each, and no other thread can close them: one that outlives the cache
     keeps the write-ahead log from being written back. Its callers take turns, so one is enough.
+
+    Opening it writes, and waits for other writers until ``deadline``, a time of :func:`time.monotonic`.
     """
 
-    def __init__(self, directory: Path, **settings: object) -> None:
+    def __init__(self, directory: Path, deadline: float, **settings: object) -> None:
         self._own: sqlite3.Connection | None = None
+        self._deadline = deadline
         self._pragmas = {name[7:]: value for name, value in settings.items() if name.startswith("sqlite_")}
         super().__init__(str(directory), timeout=0, disk=PlainDisk, **settings)
 
@@ -85,6 +90,11 @@ class OneConnection(Cache):  # type: ignore[misc]
             for name, value in self._pragmas.items():
                 self._own.execute(f"PRAGMA {name} = {value}")
         return self._own
+
+    @property
+    def _sql_retry(self) -> Callable[..., sqlite3.Cursor]:
+        """How diskcache writes its settings; its own would wait a minute for each of them."""
+        return partial(_until, self._deadline, self._sql)
 
     def close(self) -> None:
         """Close the connection; a transaction that was begun is rolled back."""
@@ -103,7 +113,6 @@ class Database:
     def __init__(self, path: Path, timeout: float, durability: Durability) -> None:
         self.directory = StateDirectory(path, timeout)
         self._reader: sqlite3.Connection | None = None
-        self._timeout = timeout
         self._settings = {
             "eviction_policy": "none",
             "cull_limit": 0,
@@ -148,8 +157,8 @@ class Database:
             raise StoreError("the process was forked without Python knowing; open the store after the fork")
         return self._cache
 
-    def open(self) -> None:
-        """Open what is closed of it.
+    def open(self, deadline: float) -> None:
+        """Open what is closed of it; other writers are waited for until ``deadline``.
 
         Raises:
             StateLost: counters that were there are gone.
@@ -159,29 +168,31 @@ class Database:
             self.directory.prepare()
             with self.directory.alone():
                 try:
-                    self._enter()
+                    self._enter(deadline)
                 except BaseException:
                     self._drop()
                     self.directory.abandon()
                     raise
         else:
             try:
-                self._open_cache()
+                self._open_cache(deadline)
                 self._check_cache()
             except sqlite3.Error as error:
-                self._drop()
-                self.directory.abandon()
+                self.drop_cache()
                 if is_busy(error):
                     raise
-                self.open()
+                self._drop()
+                self.directory.abandon()
+                self.open(deadline)
         self._pid = os.getpid()
 
-    def _enter(self) -> None:
+    def _enter(self, deadline: float) -> None:
         known = self.directory.enter()
         path = self.directory.path / DATABASE
         self._reader = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         self._reader.execute("PRAGMA journal_mode = wal")
-        self._wait_for_lock()
+        _until(deadline, self._reader.execute, "BEGIN IMMEDIATE")
+        self._reader.execute("ROLLBACK")
         store, entry = self._identify()
         if known.store and store != known.store:
             self.directory.lose(known.store, "the database is empty or another one")
@@ -189,7 +200,7 @@ class Database:
             self.directory.lose(known.store, "the database is older than its last use, or its write-ahead log is gone")
         if not self._sound:
             self._examine(known.store)
-        self._open_cache()
+        self._open_cache(deadline)
         if not store:
             store = secrets.token_hex(16)
             self._reader.executescript(_CREATE)
@@ -221,21 +232,6 @@ class Database:
             raise StoreError(f"{self.directory.path} holds a diskcache that is not ours")
         return "", 0
 
-    def _wait_for_lock(self) -> None:
-        """Wait within our own deadline: diskcache, opening, would wait for a minute."""
-        assert self._reader is not None
-        deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                self._reader.execute("BEGIN IMMEDIATE")
-                self._reader.execute("ROLLBACK")
-            except sqlite3.OperationalError as error:
-                if not is_busy(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.001)
-            else:
-                return
-
     def _examine(self, store: str) -> None:
         """Look for damage that SQLite would not meet: an index that misses a row makes a counter start at zero."""
         assert self._reader is not None
@@ -253,8 +249,8 @@ class Database:
             self.directory.lose(store, f"the database is damaged ({found})")
         self._sound = True
 
-    def _open_cache(self) -> None:
-        self._cache = OneConnection(self.directory.path, **self._settings)
+    def _open_cache(self, deadline: float) -> None:
+        self._cache = OneConnection(self.directory.path, deadline, **self._settings)
 
     def _check_cache(self) -> None:
         """Make sure that both connections are to one file: diskcache makes a new one where it finds none."""
@@ -294,6 +290,17 @@ class Database:
         except (OSError, StoreError):
             self._drop()
             self.directory.abandon()
+
+
+def _until(deadline: float, execute: Callable[..., sqlite3.Cursor], *words: object) -> sqlite3.Cursor:
+    """Execute a statement as soon as no other process writes."""
+    while True:
+        try:
+            return execute(*words)
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.001)
 
 
 def is_damaged(error: BaseException | None) -> bool:

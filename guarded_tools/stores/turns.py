@@ -62,30 +62,30 @@ class Turns:
             with self._lock:
                 self._check(deadline)
                 try:
-                    return self._try(work, *args, **kwargs)
+                    return self._try(deadline, work, *args, **kwargs)
                 except _Busy:
                     pass
             time.sleep(random.uniform(*_PAUSE))  # noqa: S311 - keeps waiters out of step, hides nothing
 
     async def arun(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do ``work`` in a turn of its own, without ever waiting inside the event loop."""
-        if not self._database.is_open:
-            await asyncio.to_thread(self.run, _nothing)
         deadline = time.monotonic() + self._timeout
-        if not self._lock.locked():
+        if self._database.is_open and not self._lock.locked():
             with self._lock:  # as above; who came first between these two lines is out again at once
                 try:
-                    return self._try(work, *args, **kwargs)
+                    return self._try(None, work, *args, **kwargs)
                 except _Busy:
                     pass
         # One task of a loop looks for its turn. Two hundred that look keep the loop so busy that the thread whose turn
         # it is gets no processor to end it: CPython hands its own lock over only to who waited for 5 ms in peace.
         async with self._looking.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             while True:
+                if not self._database.is_open:
+                    await asyncio.to_thread(self.run, _nothing)
                 if not self._lock.locked():
                     with self._lock:
                         try:
-                            return self._try(work, *args, **kwargs)
+                            return self._try(None, work, *args, **kwargs)
                         except _Busy:
                             pass
                 self._check(deadline)
@@ -100,13 +100,16 @@ class Turns:
         if time.monotonic() > deadline:
             raise StoreError(f"the counters in {self._database.path} stayed locked for {self._timeout:g} s")
 
-    def _try(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    def _try(self, deadline: float | None, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do ``work`` if nobody is in the way; without a deadline nothing that waits is done, opening included."""
         database = self._database
         if self._over:
             raise StoreError(f"the counters in {database.path} are closed: this program is ending")
+        if deadline is None and not database.is_open:
+            raise _Busy
         try:
-            if not database.is_open:
-                database.open()
+            if deadline is not None and not database.is_open:
+                database.open(deadline)
             return work(*args, **kwargs)
         except StoreError:
             raise

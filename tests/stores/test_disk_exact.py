@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from guarded_tools.errors import StoreError
+from guarded_tools.stores.clock import system_clock
 from guarded_tools.stores.disk import DiskStore
 from guarded_tools.values import Charge, Full, Reservation
 
@@ -144,20 +145,45 @@ async def _longest_pause(work):
     return longest
 
 
-def test_the_event_loop_turns_while_another_process_holds_the_lock(path, one, report):
+class Interrupted:
+    """A clock that Ctrl-C comes upon when ``armed``: the call that reads it closes what writes, to be opened again."""
+
+    armed = False
+
+    def __call__(self):
+        if self.armed:
+            self.armed = False
+            raise KeyboardInterrupt
+        return system_clock()
+
+
+def interrupt(store, clock):
+    clock.armed = True
+    with pytest.raises(KeyboardInterrupt):
+        store.get("kept")
+
+
+@pytest.mark.parametrize("interrupted", [False, True], ids=["open", "to be opened again"])
+def test_the_event_loop_turns_while_another_process_holds_the_lock(path, one, report, interrupted):
     """A blocking wait would show as 500 ms every time; a busy machine's hiccup does not come back every time."""
-    store = DiskStore(path)
+    clock = Interrupted()
+    store = DiskStore(path, clock=clock)
+    store.put("kept", b"v")
 
     async def attempt():
         await store.areserve(one)
         holder = await asyncio.to_thread(start, "hold", path, 0, 0.5)
         await asyncio.to_thread(holder.stdout.readline)
-        sync = threading.Thread(target=store.reserve, args=(one,))
+        target, words = (interrupt, (store, clock)) if interrupted else (store.reserve, (one,))
+        beside = threading.Thread(target=target, args=words)
+        calls = asyncio.gather(*(store.areserve(one) for _ in range(4)), store.aget("k"))
         began = time.perf_counter()
-        sync.start()
-        longest = await _longest_pause(asyncio.gather(*(store.areserve(one) for _ in range(4)), store.aget("k")))
+        if interrupted:
+            await asyncio.sleep(0)  # they wait already
+        beside.start()
+        longest = await _longest_pause(calls)
         waited = time.perf_counter() - began
-        await asyncio.to_thread(sync.join)
+        await asyncio.to_thread(beside.join)
         await asyncio.to_thread(holder.communicate)
         return longest, waited
 
@@ -211,10 +237,15 @@ def test_many_tasks_that_wait_leave_the_processor_to_the_one_whose_turn_it_is(pa
     store.close()
 
 
-def test_after_the_deadline_the_call_is_refused(path, one):
-    store = DiskStore(path, timeout=0.3)
-    holder = start("hold", path, 0, 2)
+@pytest.mark.parametrize("interrupted", [False, True], ids=["open", "to be opened again"])
+def test_after_the_deadline_the_call_is_refused(path, one, interrupted):
+    clock = Interrupted()
+    store = DiskStore(path, timeout=0.3, clock=clock)
+    store.put("kept", b"v")
+    holder = start("hold", path, 0, 4)
     holder.stdout.readline()
+    if interrupted:
+        interrupt(store, clock)
     for work in (lambda: store.reserve(one), lambda: asyncio.run(store.areserve(one)), lambda: store.put("k", b"v")):
         began = time.monotonic()
         with pytest.raises(StoreError, match="stayed locked"):
