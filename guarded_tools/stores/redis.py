@@ -273,8 +273,11 @@ class RedisStore:
         loop = asyncio.get_running_loop()
         client = self._loops.get(loop)
         if client is None:
-            for ended in [other for other in self._loops if other.is_closed()]:
-                del self._loops[ended]
+            # A copy, made in one go: other threads' loops come and go meanwhile.
+            for other in self._loops.keyrefs():
+                ended = other()
+                if ended is not None and ended.is_closed():
+                    self._loops.pop(ended, None)
             client = self._loops[loop] = self._server.connect(redis.asyncio)
         return client
 

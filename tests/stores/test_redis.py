@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -235,6 +236,37 @@ class TestServerGone:
 
         asyncio.run(story())
         assert used(store) == {"t/calls": 2}
+        store.close()
+
+    def test_loops_of_many_threads_come_and_go(self, redis_server):
+        """Each new loop looks for those that ended; another that comes meanwhile must not stop it with a traceback."""
+        store = open_store(redis_server.url)
+        failed = []
+
+        async def come():
+            store._aclient()
+
+        def work():
+            for _ in range(150):
+                loop = asyncio.new_event_loop()
+                try:
+                    loop.run_until_complete(come())
+                except Exception as error:  # whatever it is
+                    failed.append(error)
+                loop.close()
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        often = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            sys.setswitchinterval(often)
+        assert not failed
+        assert len(store._loops) <= len(threads), "loops that ended are held on to"
         store.close()
 
     def test_a_server_that_forgot_the_script_is_told_again(self, redis_server, tmp_path):
