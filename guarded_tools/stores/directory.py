@@ -202,9 +202,20 @@ class StateDirectory:
         return True
 
     def read_halts(self) -> dict[str, Halted]:
-        """Read what is halted. A halt that cannot be read is one of everything."""
+        """Read what is halted. A halt that cannot be read is one of everything.
+
+        Raises:
+            StoreError: it cannot be seen whether there is any.
+        """
+        try:
+            # Not by a pattern: in a directory that may not be listed, pathlib finds nothing that matches.
+            found = sorted(path for path in self.path.iterdir() if path.name.startswith(_HALT))
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise StoreError(f"what is halted in {self.path} cannot be listed: {error.strerror}") from error
         halts = {}
-        for path in sorted(self.path.glob(f"{_HALT}*")):
+        for path in found:
             try:
                 read = json.loads(path.read_bytes())
                 halted = Halted(str(read["scope"]), str(read["reason"]), float(read["since"]))

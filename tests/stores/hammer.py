@@ -16,7 +16,7 @@ from pathlib import Path
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.disk import DiskStore
-from guarded_tools.values import Charge, Full
+from guarded_tools.values import Charge, Full, Halted
 
 WINDOW = 3600
 _FAILED = 99
@@ -213,6 +213,29 @@ def not_root(path, limit):
     for file in files:
         file.chmod(0o600)
     until_full(store, limit, told)
+    store.close()
+    return told
+
+
+def unlisted(path, limit):
+    """As a user whom file modes bind: a halt is written, and then the directory may not be listed any more."""
+    DiskStore(Path(path) / "warm").reserve(charges(1))  # imports what a stranger could not
+    if os.getuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+    told = Counter()
+    directory = Path(path, "own")
+    store = DiskStore(directory)
+    store.reserve(charges(limit))
+    store.halt("global", "now")
+    (directory / "counters").chmod(0o300)
+    for look in (lambda: store.reserve(charges(limit)), lambda: store.peek(charges(limit)), store.halts):
+        try:
+            told[f"answered {look()}"] += 1
+        except StoreError:
+            told["faults"] += 1
+    (directory / "counters").chmod(0o700)
+    told["halted"] += isinstance(store.reserve(charges(limit)), Halted)
     store.close()
     return told
 

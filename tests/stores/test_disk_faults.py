@@ -151,15 +151,26 @@ def test_a_small_file_system_that_is_full(path, tmp_path, report):
         subprocess.run(["umount", str(path)], check=True)
 
 
-def test_read_only_directory(report):
-    limit = 20
+@pytest.fixture
+def root():
+    """A directory with an ``own`` in it that belongs to somebody whom file modes bind."""
     with tempfile.TemporaryDirectory() as root:
         Path(root).chmod(0o755)
         own = Path(root, "own")
         own.mkdir(mode=0o700)
         if os.getuid() == 0:
             os.chown(own, 65534, 65534)
-        told = run("not_root", root, limit)
+        yield root
+
+
+def test_a_halt_in_a_directory_that_cannot_be_listed(root):
+    """Who cannot see whether they are halted must not go on."""
+    assert run("unlisted", root, LIMIT) == {"faults": 3, "halted": 1}
+
+
+def test_read_only_directory(root, report):
+    limit = 20
+    told = run("not_root", root, limit)
     report(admitted=told["admitted"], limit=limit, faults=told["faults"])
     assert told["faults"] == 10
     assert told["admitted"] == limit
