@@ -92,10 +92,13 @@ class StateDirectory:
         """Keep others from entering, leaving or resetting meanwhile.
 
         Raises:
-            StoreError: somebody else did for longer than the timeout.
+            StoreError: somebody else did for longer than the timeout, or there can be no lock.
         """
         deadline = time.monotonic() + self._timeout
-        handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"no counters in {self.path}: its lock cannot be opened: {error.strerror}") from error
         try:
             while not _flock(handle, fcntl.LOCK_EX):
                 if time.monotonic() > deadline:
@@ -178,10 +181,17 @@ class StateDirectory:
             self.lose(self._store, f"the database is damaged ({reason})")
 
     def clear(self) -> None:
-        """Remove the database, so that whoever enters next, or is in it now, makes a new one."""
+        """Remove the database, so that whoever enters next, or is in it now, makes a new one.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
         with self.alone():
             for name in (DATABASE, LOG, f"{DATABASE}-shm"):
-                (self.path / name).unlink(missing_ok=True)
+                try:
+                    (self.path / name).unlink(missing_ok=True)
+                except OSError as error:
+                    raise StoreError(f"cannot remove {self.path / name}: {error.strerror}") from error
             self._mark(Marker("", "closed"))
 
     def halt(self, scope: str, reason: str) -> None:

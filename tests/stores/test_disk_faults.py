@@ -168,6 +168,26 @@ def test_a_halt_in_a_directory_that_cannot_be_listed(root):
     assert run("unlisted", root, LIMIT) == {"faults": 3, "halted": 1}
 
 
+def test_damage_that_cannot_be_noted(path, counters, opened):
+    """Two faults at once are still one kind of error: whoever calls knows no other."""
+    store = opened(path)
+    for n in range(200):
+        store.reserve([charge(scope=f"session:{n}")])
+    store.close()
+    store.reserve([charge(scope="session:0")])
+    _garble("cache.db", 4096, 60_000)(counters)
+    (counters / "lock").unlink()
+    (counters / "lock").mkdir()
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            store.usage()
+    (counters / "lock").rmdir()
+    (counters / "cache.db").unlink()
+    (counters / "cache.db").mkdir()
+    with pytest.raises(StoreError, match="cannot remove"):
+        start_over(path)
+
+
 def test_read_only_directory(root, report):
     limit = 20
     told = run("not_root", root, limit)
