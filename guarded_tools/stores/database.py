@@ -170,8 +170,7 @@ class Database:
                 try:
                     self._enter(deadline)
                 except BaseException:
-                    self._drop()
-                    self.directory.abandon()
+                    self._leave()
                     raise
         else:
             try:
@@ -285,11 +284,17 @@ class Database:
             return
         try:
             with self.directory.alone():
-                self._drop()
-                self.directory.leave()
+                self._leave()
         except (OSError, StoreError):
             self._drop()
             self.directory.abandon()
+
+    def _leave(self) -> None:
+        # Whoever closes it last takes the log away: unless that is noted, the log will be missed.
+        self._drop()
+        with contextlib.suppress(OSError, StoreError):
+            self.directory.leave()
+        self.directory.abandon()
 
 
 def _until(deadline: float, execute: Callable[..., sqlite3.Cursor], *words: object) -> sqlite3.Cursor:

@@ -126,6 +126,7 @@ class StateDirectory:
             self.lose(marker.store, "the database is gone")
         if marker.state == "open" and nobody_else and not (self.path / LOG).exists():
             self.lose(marker.store, "the database's write-ahead log is gone")
+        self._store, self._entry = marker.store, marker.entry
         return Known(marker.store, marker.entry, nobody_else)
 
     def entered(self, store: str, entry: int) -> None:

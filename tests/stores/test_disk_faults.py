@@ -20,7 +20,7 @@ import pytest
 
 from guarded_tools.errors import StateLost, StoreError
 from guarded_tools.stores import open_stop_button
-from guarded_tools.stores.database import OneConnection
+from guarded_tools.stores.database import Database, OneConnection
 from guarded_tools.stores.disk import DiskStore, start_over
 from guarded_tools.values import Charge, Full, Halted, Reservation
 
@@ -292,6 +292,23 @@ def test_a_process_that_died_while_it_entered_is_no_loss(path, counters, opened)
     database.execute("UPDATE guarded_tools SET entry = entry + 1")
     database.commit()
     database.close()
+    assert isinstance(opened(path).reserve([charge()]), Full)
+
+
+@pytest.mark.parametrize("failing", [KeyboardInterrupt, StoreError("another schema")])
+def test_to_enter_in_vain_is_no_loss(path, counters, opened, monkeypatch, failing):
+    """SQLite takes a dead process's log away when the next one closes, also one that did not get far."""
+    run("fill_and_die", path, LIMIT)
+    assert (counters / "cache.db-wal").exists()
+
+    def identify(self):
+        raise failing
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "_identify", identify)
+        with pytest.raises((KeyboardInterrupt, StoreError)):
+            DiskStore(path)
+    assert not (counters / "cache.db-wal").exists(), "the test shows nothing"
     assert isinstance(opened(path).reserve([charge()]), Full)
 
 
