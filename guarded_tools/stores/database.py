@@ -290,11 +290,22 @@ class Database:
             self.directory.abandon()
 
     def _leave(self) -> None:
-        # Whoever closes it last takes the log away: unless that is noted, the log will be missed.
+        # Whoever closes it last takes the log away, and unless it was noted that nothing is in it, it will be missed.
+        # That is noted before, where it can be: who is killed in between notes nothing.
+        self.drop_cache()
+        with contextlib.suppress(sqlite3.Error, OSError, StoreError):
+            if self._reader is not None and self.directory.is_last() and self._write_back():
+                self.directory.settle()
         self._drop()
         with contextlib.suppress(OSError, StoreError):
             self.directory.leave()
         self.directory.abandon()
+
+    def _write_back(self) -> bool:
+        """Bring all of the log into the database file; returns whether nobody kept that from being done."""
+        assert self._reader is not None
+        (held_up, _, _) = self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not held_up
 
 
 def _until(deadline: float, execute: Callable[..., sqlite3.Cursor], *words: object) -> sqlite3.Cursor:

@@ -139,12 +139,18 @@ class StateDirectory:
 
     def leave(self) -> None:
         """Note, if this was the last to leave, that everything is in the database now. Call it under :meth:`alone`."""
-        if self._presence is None:
-            return
-        last = _flock(self._presence, fcntl.LOCK_EX)
-        if last and self._store and not (self.path / LOG).exists() and self._marker() == self._in_use():
-            self._mark(self._in_use()._replace(state="closed"))
+        if self.is_last() and not (self.path / LOG).exists():
+            self.settle()
         self.abandon()
+
+    def is_last(self) -> bool:
+        """Whether nobody else is in it. Call it under :meth:`alone`."""
+        return self._presence is not None and _flock(self._presence, fcntl.LOCK_EX)
+
+    def settle(self) -> None:
+        """Note that the log may go, for all is in the database. Call it under :meth:`alone`, as the last one."""
+        if self._store and self._marker() == self._in_use():
+            self._mark(self._in_use()._replace(state="closed"))
 
     def abandon(self) -> None:
         """Leave without a word."""

@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from guarded_tools.errors import StoreError
+from guarded_tools.stores.directory import StateDirectory
 from guarded_tools.stores.disk import DiskStore
 from guarded_tools.values import Charge, Full, Halted
 
@@ -215,6 +216,23 @@ def not_root(path, limit):
     until_full(store, limit, told)
     store.close()
     return told
+
+
+def die_closing(path, limit, point):
+    """Killed on the way out, before or after the last note is taken."""
+    store = DiskStore(path)
+    told = Counter()
+    until_full(store, limit, told)
+    mark = StateDirectory._mark
+
+    def last_words(directory, marker):
+        if point == "after":
+            mark(directory, marker)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    StateDirectory._mark = last_words
+    print(json.dumps(told), flush=True)
+    store.close()
 
 
 def unlisted(path, limit):

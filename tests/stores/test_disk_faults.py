@@ -295,6 +295,13 @@ def test_a_process_that_died_while_it_entered_is_no_loss(path, counters, opened)
     assert isinstance(opened(path).reserve([charge()]), Full)
 
 
+@pytest.mark.parametrize("point", ["before", "after"])
+def test_a_process_that_died_while_it_left_is_no_loss(path, opened, point):
+    """The log goes with whoever is the last to close. Killed after that, nobody would say that it was empty."""
+    run("die_closing", path, LIMIT, point)
+    assert isinstance(opened(path).reserve([charge()]), Full)
+
+
 @pytest.mark.parametrize("failing", [KeyboardInterrupt, StoreError("another schema")])
 def test_to_enter_in_vain_is_no_loss(path, counters, opened, monkeypatch, failing):
     """SQLite takes a dead process's log away when the next one closes, also one that did not get far."""
