@@ -139,7 +139,12 @@ class RedisStore:
 
     def close(self) -> None:
         """Let go of the connections of synchronous callers. The store may be used again afterwards."""
-        self._client.close()
+        if self._address.cluster:
+            self._client.close()
+        else:
+            # Those that nobody is using: a connection that is taken from under a call of another thread fails in ways
+            # that are no errors of a server.
+            self._client.connection_pool.disconnect(inuse_connections=False)
 
     async def areserve(
         self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()

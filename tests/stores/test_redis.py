@@ -238,6 +238,30 @@ class TestServerGone:
         assert used(store) == {"t/calls": 2}
         store.close()
 
+    def test_closing_takes_no_connection_from_under_a_call(self, redis_server):
+        store = open_store(redis_server.url)
+        failed, over = [], threading.Event()
+
+        def work():
+            while not over.is_set():
+                try:
+                    store.peek(one())
+                except Exception as error:  # whatever it is
+                    failed.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(200):
+            store.close()
+            store.peek(one())
+        over.set()
+        for thread in threads:
+            thread.join()
+        assert not failed
+        store.close()
+        assert all(idle._sock is None for idle in store._client.connection_pool._available_connections)
+
     def test_loops_of_many_threads_come_and_go(self, redis_server):
         """Each new loop looks for those that ended; another that comes meanwhile must not stop it with a traceback."""
         store = open_store(redis_server.url)
