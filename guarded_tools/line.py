@@ -271,7 +271,7 @@ class CallLine:
             ended = Ended(error=error)
         tool = time.perf_counter() - began
         suspended = ended.error is not None and will_run_again(ended.error)
-        outcome: Outcome = "never_ran" if suspended else judge(ended.value if ended.error is None else ended.error)
+        outcome: Outcome = "never_ran" if suspended else self._judge(case, ended, judge)
         refunded = 0
         try:
             if suspended and case.answer is not None:
@@ -293,6 +293,14 @@ class CallLine:
             # The body is done and its answer is owed; "admitted" without "settled" keeps the gap visible.
             log.exception("A call of %r ran but could not be settled; its charge is kept", mask(case.call.tool))
         return ended
+
+    def _judge(self, case: Case, ended: Ended, judge: Judge) -> Outcome:
+        """Say what became of the body. It is done: a judge that stumbles over its result must not cost the answer."""
+        try:
+            return judge(ended.value if ended.error is None else ended.error)
+        except Exception:
+            log.exception("What became of a call of %r cannot be told; its charge is kept", case.call.tool)
+            return "unknown"
 
     def _now(self) -> float | None:
         return None if self._clock is None else self._clock()

@@ -25,6 +25,9 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, TypeAlias
 
+from langchain_core.messages import ToolMessage
+from pydantic import BaseModel
+
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.steps import is_suspension
 from guarded_tools.values import Outcome
@@ -150,10 +153,15 @@ def _frames(traceback: TracebackType | None) -> Iterator[str]:
 
 
 def _says_error(result: object) -> bool:
-    """Whether a ``CallToolResult`` or a ``ToolMessage``, alone or with its artifact, reports an error."""
+    """Whether a ``CallToolResult`` or a ``ToolMessage``, alone or with its artifact, reports an error.
+
+    Nothing else is asked: a table may have a column called ``status``, and its comparison is no yes or no.
+    """
     if isinstance(result, tuple) and result:
         result = result[0]
-    return getattr(result, "isError", False) is True or getattr(result, "status", None) == "error"
+    if isinstance(result, ToolMessage):
+        return result.status == "error"
+    return isinstance(result, BaseModel) and getattr(result, "isError", False) is True
 
 
 def _text(content: object) -> str:

@@ -359,6 +359,40 @@ def test_a_body_of_which_nothing_is_known_is_never_refunded(seen: Any, outcome: 
     assert judge_plain(seen) == outcome
 
 
+class Column:
+    """As in a data frame: compared, it is a column again, which is neither true nor false."""
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of a column is ambiguous")
+
+
+class Table:
+    status = Column()
+
+
+class Refuses:
+    @property
+    def status(self) -> str:
+        raise RuntimeError("read too early")
+
+
+@pytest.mark.parametrize("value", [Table(), Refuses(), (Table(), 1)])
+def test_a_result_that_only_looks_as_if_it_had_a_status_arrives(make_guard: Any, outcomes: Any, value: Any) -> None:
+    @tool
+    def orders(n: int) -> Any:
+        """Fetch orders."""
+        return value
+
+    (guarded,) = make_guard().wrap([orders])
+    assert guarded.invoke({"n": 1}) is value
+    assert outcomes()[-1] == ("settled", "orders", "ok")
+
+
 async def test_what_goes_wrong_while_an_answer_is_checked_has_run(make_guard: Any, outcomes: Any) -> None:
     server = Server("lister")
     listed: list[int] = []

@@ -286,6 +286,17 @@ def test_even_odd_exceptions_pass_untouched(bench, error):
     assert b.lines("settled")[0]["outcome"] == "unknown"
 
 
+def test_a_judge_that_stumbles_over_a_result_does_not_cost_it(bench):
+    b = bench({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
+
+    def judge(_):
+        raise RuntimeError("cannot tell")
+
+    assert b.guard.call(ToolCall("t", {}, "one"), lambda _: "done", judge=judge) == "done"
+    assert b.lines("settled")[0]["outcome"] == "unknown"
+    assert b.guard.usage("one")[0].used == 1
+
+
 def test_cancellation_keeps_the_charge(bench):
     b = bench({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
 
