@@ -59,10 +59,14 @@ async def arun(line: Line[T]) -> T:
 def is_suspension(error: BaseException) -> bool:
     """Whether LangGraph raised this to steer a run (an interrupt, a command to a parent), not to report a failure.
 
-    Such an exception is an ordinary ``Exception`` and has to pass every handler untouched.
+    An answer that does not fit its interrupt's schema is one too: the run waits on, to be answered again. Such an
+    exception is an ordinary ``Exception`` and has to pass every handler untouched.
     """
     errors = sys.modules.get("langgraph.errors")  # nothing can have raised it where it was never imported
-    return errors is not None and isinstance(error, errors.GraphBubbleUp)
+    if errors is None:
+        return False
+    misfit = getattr(errors, "is_invalid_resume", None)  # older ones know no schema for answers
+    return isinstance(error, errors.GraphBubbleUp) or (misfit is not None and misfit(error))
 
 
 def will_run_again(error: BaseException) -> bool:

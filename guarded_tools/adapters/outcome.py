@@ -104,7 +104,8 @@ def _judge_failure(error: BaseException) -> Outcome:
     if _was_not_sent(error) or (isinstance(error, OSError) and _STARTING in frames):
         return "never_ran"
     # A ValidationError comes from reading the answer: there was one, and it is not understood.
-    if _jsonrpc_code(error) in _JSONRPC_AMBIGUOUS or "ValidationError" in _names(error):
+    unreadable = "ValidationError" in _names(error) and not is_suspension(error)
+    if _jsonrpc_code(error) in _JSONRPC_AMBIGUOUS or unreadable:
         return "unknown"
     return _judge_exception(error)
 

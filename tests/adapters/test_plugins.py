@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ from langgraph.prebuilt import ToolRuntime
 from langgraph.types import Command, interrupt
 from mcp.server.fastmcp import FastMCP
 from mcp.shared.memory import create_connected_server_and_client_session
-from pydantic import Field
+from pydantic import BaseModel, Field, ValidationError
 
+from guarded_tools.approvers.interrupt import InterruptApprover
 from guarded_tools.errors import ToolDenied
 from guarded_tools.guard import Guard
 from guarded_tools.policy import Policy
@@ -554,6 +556,57 @@ def test_a_body_that_interrupts_counts_only_when_it_runs(
     assert answer.content == "they said yes"
     assert [usage.used for usage in guard.usage()] == [1]
     assert [outcome for kind, _, outcome in outcomes() if kind == "settled"] == ["never_ran", "ok"]
+
+
+class Pin(BaseModel):
+    pin: int
+
+
+@pytest.mark.skipif("response_schema" not in signature(interrupt).parameters, reason="this LangGraph has no schemas")
+@pytest.mark.parametrize("asked", [False, True])
+def test_an_answer_that_does_not_fit_a_bodys_interrupt_can_be_given_again(
+    make_guard: Any, scripted: Any, answers_of: Any, outcomes: Any, asked: bool
+) -> None:
+    """It ended in a denial: the human's approval was spent, and each answer counted as an execution."""
+
+    @tool
+    def add(n: int) -> str:
+        """Ask somebody."""
+        return f"pin {interrupt('pin?', response_schema=Pin).pin}"
+
+    policy = limited(2)
+    policy["tools"]["add"]["action"] = "approve" if asked else "allow"
+    guard = make_guard(policy, approver=InterruptApprover())
+    agent = create_agent(scripted(("add", {"n": 1})), guard.wrap([add]), checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "T"}}
+    agent.invoke(ASK, config)
+    if asked:
+        agent.invoke(Command(resume={"type": "approve"}), config)
+    with pytest.raises(ValidationError):
+        agent.invoke(Command(resume={"pin": "none"}), config)
+    (answer,) = answers_of(agent.invoke(Command(resume={"pin": 5}), config))
+    assert answer.content == "pin 5"
+    assert [usage.used for usage in guard.usage() if usage.counter.startswith("/add/")] == [1]
+    assert [outcome for kind, _, outcome in outcomes() if kind == "settled"] == ["never_ran", "never_ran", "ok"]
+
+
+@pytest.mark.skipif("response_schema" not in signature(interrupt).parameters, reason="this LangGraph has no schemas")
+async def test_an_answer_that_does_not_fit_an_interceptors_interrupt_can_be_given_again(
+    make_guard: Any, mcp_tools: Any, scripted: Any, answers_of: Any, outcomes: Any
+) -> None:
+    async def ask(request: Any, handler: Any) -> Any:
+        return await handler(request.override(args={"n": interrupt("pin?", response_schema=Pin).pin}))
+
+    guard = make_guard(limited(2))
+    async with mcp_tools(tool_interceptors=[ask]) as tools:
+        agent = create_agent(scripted(("add", {"n": 1})), guard.wrap(tools), checkpointer=InMemorySaver())
+        config = {"configurable": {"thread_id": "T"}}
+        await agent.ainvoke(ASK, config)
+        with pytest.raises(ValidationError):
+            await agent.ainvoke(Command(resume={"pin": "none"}), config)
+        (answer,) = answers_of(await agent.ainvoke(Command(resume={"pin": 5}), config))
+    assert text(answer) == "added 5"
+    assert [outcome for kind, _, outcome in outcomes() if kind == "settled"] == ["never_ran", "never_ran", "ok"]
 
 
 @pytest.mark.parametrize("guarded", [False, True])
