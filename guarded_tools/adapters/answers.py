@@ -35,7 +35,7 @@ def uncertain(error: Exception) -> Exception:
     The note goes where handlers look when they turn an exception into text for a model. Only an answer that could not
     be read becomes another error: LangGraph takes pydantic's for one about the arguments, and asks for the call again.
     """
-    if UNCERTAIN in str(error):
+    if UNCERTAIN in str(error) or UNCERTAIN in getattr(error, "__notes__", ()):
         return error
     if isinstance(error, ValidationError):
         unreadable = ConnectionFailed(f"the server's answer is no tool result\n{UNCERTAIN}", sent=True)
@@ -44,9 +44,22 @@ def uncertain(error: Exception) -> Exception:
     blocks = getattr(error, "tool_content", None)
     if isinstance(blocks, list):
         error.tool_content = [*blocks, {"type": "text", "text": UNCERTAIN}]  # type: ignore[attr-defined]
-    said = str(error)
-    if error.args[:1] in ((), (said,)):
-        error.args = (f"{said}\n{UNCERTAIN}" if said else UNCERTAIN, *error.args[1:])
-    else:
+    _note(error)
+    if UNCERTAIN not in str(error):
         error.add_note(UNCERTAIN)
     return error
+
+
+def _note(error: Exception) -> None:
+    """Add the note to what ``error`` makes its text of, where that can be found."""
+    said, args = str(error), error.args
+    noted = f"{said}\n{UNCERTAIN}" if said else UNCERTAIN
+    if not args or (isinstance(args[0], str) and args[0] == said):
+        error.args = (noted, *args[1:])
+    elif len(args) == 1 and isinstance(args[0], Exception) and str(args[0]) == said:
+        _note(args[0])  # as requests does, it hands on the words of the one below
+    elif isinstance(error, OSError) and isinstance(error.strerror, str):
+        error.strerror = f"{error.strerror}\n{UNCERTAIN}"
+        error.args = (args[0], error.strerror, *args[2:])
+    elif len(args) > 1 and type(error).__str__ is BaseException.__str__:  # its text is the whole of them
+        error.args = (*args, UNCERTAIN)
