@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import as_completed
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from langchain_core.tools import BaseTool
@@ -138,8 +138,9 @@ class Opening:
     def __enter__(self) -> GuardedTools:
         self._make_guard()
         try:
-            with ThreadPoolExecutor(max(1, len(self._sessions))) as pool:
-                list(pool.map(HeldSession.open, self._sessions))
+            # Waited for together: the first that fails, or Ctrl-C, ends the others.
+            for started in as_completed([session.start() for session in self._sessions]):
+                started.result()
             return self._guarded()
         except BaseException:
             self.__exit__()

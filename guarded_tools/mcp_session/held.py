@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Self
 
 from guarded_tools.mcp_session.owner import Owner
@@ -64,6 +65,14 @@ class HeldSession:
         except BaseException:
             self.close()
             raise
+
+    def start(self) -> Future[object]:
+        """Start the server and wait for nothing. What is returned ends when it has listed its tools, or failed.
+
+        It has to be closed in both cases.
+        """
+        self._owner.start()
+        return self._owner.submit(self._owner.connected())
 
     async def aopen(self) -> None:
         """As :meth:`open`, without blocking the loop."""

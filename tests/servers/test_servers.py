@@ -1,6 +1,10 @@
 """``guarded_tools``: any MCP servers, several at once, every tool guarded, also those that come later."""
 
 import asyncio
+import os
+import signal
+import sys
+import threading
 import time
 
 import pytest
@@ -151,6 +155,40 @@ async def test_one_server_that_does_not_start_ends_the_others(odd, options, poli
         await guarded_tools(servers, policy=policy(), **options).__aenter__()
     with pytest.raises(ConnectionFailed, match="no-such-command"):
         guarded_tools(servers, policy=policy(), **options).__enter__()
+
+
+def silent(folder):
+    """A server that writes down its process and never says a word."""
+    code = "import os, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); sys.stdin.read()"
+    return {"command": sys.executable, "args": ["-c", code, str(folder / "pid")]}
+
+
+def test_who_waits_for_several_servers_hears_of_the_first_that_fails(tmp_path, options, policy):
+    bad = {"command": sys.executable, "args": ["-c", "raise SystemExit('no licence')"]}
+    with pytest.raises(ConnectionFailed, match="no licence"):
+        guarded_tools(
+            {"silent": silent(tmp_path), "bad": bad}, policy=policy(), start_timeout=20, **options
+        ).__enter__()
+
+
+def test_who_interrupts_the_start_does_not_wait_for_it(tmp_path, options, policy):
+    over, late = threading.Event(), threading.Event()
+    pid = tmp_path / "pid"
+
+    def interrupt():
+        until(lambda: pid.exists() and pid.read_text())
+        os.kill(os.getpid(), signal.SIGINT)
+        if not over.wait(15):
+            late.set()
+            os.kill(int(pid.read_text()), signal.SIGKILL)  # else this test would wait as long as its user had to
+
+    watching = threading.Thread(target=interrupt)
+    watching.start()
+    with pytest.raises(KeyboardInterrupt):
+        guarded_tools({"silent": silent(tmp_path)}, policy=policy(), start_timeout=60, **options).__enter__()
+    over.set()
+    watching.join()
+    assert not late.is_set()
 
 
 @pytest.mark.parametrize(
