@@ -104,3 +104,52 @@ def test_a_model_that_is_not_there_is_one_line(env, model, said):
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
+
+
+PROVIDER = """
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+
+
+class ChatOllama(BaseChatModel):
+    model: str
+
+    @property
+    def _llm_type(self):
+        return "fake"
+
+    def bind_tools(self, tools, **_):
+        return self
+
+    def _generate(self, messages, *_, **__):
+        if self.model == "locked":
+            raise RuntimeError("401: incorrect key sk-proj-abcdefghijklmnopqrstuvwxyz0123456789\\n\\nand more")
+        call = {"name": "pictify_list_templates", "args": {}, "id": str(len(messages))}
+        return ChatResult(generations=[ChatGeneration(message=AIMessage("", tool_calls=[call]))])
+"""
+
+
+@pytest.fixture
+def provider(env, tmp_path):
+    """A provider whose model fails, or never comes to an end."""
+    if importlib.util.find_spec("langchain_ollama"):
+        pytest.skip("langchain_ollama is installed")
+    (tmp_path / "langchain_ollama.py").write_text(PROVIDER)
+    path = [str(tmp_path), *filter(None, [env.get("PYTHONPATH")])]
+    return {**env, "PYTHONPATH": os.pathsep.join(path)}
+
+
+def test_a_model_that_fails_is_one_line_without_its_key(provider):
+    done = run("--model", "ollama:locked", env=provider)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --model ollama:locked: 401: incorrect key ")
+    assert done.stderr.count("\n") == 1
+    assert "abcdefghijklm" not in done.stderr
+
+
+def test_a_model_that_never_ends_is_stopped_and_the_invariants_decide(provider):
+    done = run("--model", "ollama:loops", env=provider)
+    assert done.returncode == 0, done.stderr
+    assert "was stopped" in done.stdout
+    assert done.stdout.count("✓") == 3

@@ -18,10 +18,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from guarded_tools.cli.demo.report import RAN, Report
 from guarded_tools.cli.demo.script import FLOOD, TASK, ScriptedModel
 from guarded_tools.errors import GuardError, ToolDenied
+from guarded_tools.secrets import mask
 from guarded_tools.values import ApprovalRequest, Approver, Verdict
 
 TRACK = "pictify_track_experiment_events"
@@ -77,14 +79,12 @@ async def _demo(*, scripted_yes: bool, model: str, state: Path | None) -> int:
             guard = tools.guard
             agent = create_agent(driver, list(tools), middleware=[guard.middleware()])
             with report.live():
-                result = await agent.ainvoke(
-                    {"messages": [{"role": "user", "content": TASK}]}, {"recursion_limit": 4 * FLOOD}
-                )
+                last_words = await _let_work(agent, model)
         arrived = _arrived(arrivals)
-    console.print(f"[bold]agent:[/] {result['messages'][-1].text}")
+    console.print(f"[bold]agent:[/] {escape(last_words)}")
     console.print("A second process opens the same state and tries once more:")
     second = await asyncio.to_thread(_run_again, session, state)
-    console.print(f"  [dim]{second['said']}[/]", highlight=False)
+    console.print(f"  [dim]{escape(second['said'])}[/]", highlight=False)
 
     console.print(report.table())
     audit = guard.audit.path
@@ -98,6 +98,27 @@ async def _demo(*, scripted_yes: bool, model: str, state: Path | None) -> int:
         console.print(f"  {'[green]✓' if held else '[red]✗'}[/] {sentence}", highlight=False)
     console.print(f"[dim]{time.perf_counter() - began:.1f} s[/]")
     return 0 if all(expectations.values()) else 1
+
+
+async def _let_work(agent: Any, model: str) -> str:
+    """Let the agent work until it says that it is done, or has had its time; return its last words.
+
+    Raises:
+        GuardError: the user's model failed.
+    """
+    from langgraph.errors import GraphRecursionError
+
+    try:
+        result = await agent.ainvoke({"messages": [{"role": "user", "content": TASK}]}, {"recursion_limit": 4 * FLOOD})
+    except GraphRecursionError:
+        return f"(It went on and on, and was stopped after {2 * FLOOD} turns.)"
+    except GuardError:
+        raise
+    except Exception as error:
+        if not model:
+            raise
+        raise GuardError(f"--model {model}: {_one_line(error)}") from None
+    return str(result["messages"][-1].text)
 
 
 def _invariants(report: Report, arrived: Counter[str]) -> dict[str, bool]:
@@ -183,8 +204,12 @@ def _real_model(name: str) -> Any:
     try:
         return init_chat_model(name)
     except Exception as error:  # noqa: BLE001 - each provider complains of a missing package or key in its own way
-        said = " ".join(str(error).partition("\n\n")[0].split())[:400]
-        raise GuardError(f"--model {name} (it takes provider:name, such as openai:gpt-5): {said}") from None
+        raise GuardError(f"--model {name} (it takes provider:name, such as openai:gpt-5): {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    """What somebody else's error says first; it may quote the key."""
+    return mask(" ".join(str(error).partition("\n\n")[0].split()))[:400]
 
 
 def _run_again(session: str, state: Path | None) -> dict[str, Any]:
