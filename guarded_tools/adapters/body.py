@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
@@ -31,6 +32,7 @@ Always set after the model's arguments were read, so that no argument of this na
 """
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None), dict, list})
 _POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD})
 
 
@@ -100,14 +102,15 @@ class Body:
         Raises:
             ValueError: the tool refuses them.
         """
-        known = {name: value for name, value in injected.items() if name in self._injected}
+        filled_in = self._injected | _handed_in(injected)
+        known = {name: value for name, value in injected.items() if name in filled_in}
         try:
             args, kwargs = self.tool._to_args_and_kwargs({**edited, **known}, call_id)  # noqa: SLF001
         except Exception as error:  # noqa: BLE001 - a schema runs code of its own
             raise ValueError(
                 f"{printable(self.tool.name)} does not take these arguments: {_without_values(error)}"
             ) from None
-        handed_on = {CALL_ID, *self.injected, *self.own_id(kwargs, call_id)}
+        handed_on = {CALL_ID, *self.injected, *injected, *self.own_id(kwargs, call_id)}
         return args, {name: value for name, value in kwargs.items() if name not in handed_on}
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -220,7 +223,7 @@ class _Entry:
         self._body = body
         self._error: BaseException | None = None
         self._call_id: str | None = kwargs.pop(CALL_ID, None)
-        injected = body.injected | body.own_id(kwargs, self._call_id)
+        injected = body.injected | body.own_id(kwargs, self._call_id) | _handed_in(kwargs)
         self._injected = {name: kwargs.pop(name) for name in injected if name in kwargs}
         self._own: _Taken = self._taken(args, kwargs)
         self._edits: list[_Taken] = []
@@ -304,6 +307,21 @@ class _Entry:
             raise denied
         content = str(denied) if self._call_id is None else answers.message(denied, tool.name, self._call_id)
         return (content, answers.artifact(denied)) if tool.response_format == "content_and_artifact" else content
+
+
+def _handed_in(kwargs: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names that hold what ``ToolNode`` alone can have put there, whatever the parameter is declared as.
+
+    It fills in ``runtime`` by its name and looks into unions, where LangChain sees no injection. What a model writes
+    never becomes one of these objects, so here the value tells, and any other value of that name is an argument.
+    """
+    odd = [name for name, value in kwargs.items() if type(value) not in _PLAIN]
+    if not odd:
+        return frozenset()
+    graph, store = sys.modules.get("langgraph.prebuilt.tool_node"), sys.modules.get("langgraph.store.base")
+    kinds = (getattr(graph, "ToolRuntime", None), getattr(store, "BaseStore", None))
+    known = tuple(kind for kind in kinds if kind is not None)
+    return frozenset(name for name in odd if isinstance(kwargs[name], known))
 
 
 def _without_values(error: Exception) -> str:

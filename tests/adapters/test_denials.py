@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import pytest
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import InjectedToolArg, StructuredTool, Tool, tool
+from langgraph.prebuilt import ToolRuntime
 from pydantic import BaseModel, Field, SecretStr
 
 from guarded_tools.errors import ToolDenied
@@ -166,6 +167,19 @@ def test_an_edit_keeps_what_was_injected(make_guard: Any, ran: Any) -> None:
     (guarded,) = make_guard(**asking(lambda _: Verdict.edit({"amount": 2, "user": "mallory"}))).wrap([charge])
     guarded.invoke({"amount": 1, "user": "alice"})
     assert ran == [(2, "alice")]
+
+
+def test_an_edit_keeps_what_toolnode_filled_in_by_name(make_guard: Any, ran: Any) -> None:
+    @tool
+    def charge(amount: int, runtime: Any = None) -> str:
+        """Take money."""
+        ran.append((amount, runtime))
+        return "charged"
+
+    runtime: Any = ToolRuntime(state={}, context=None, config={}, stream_writer=print, tool_call_id=None, store=None)
+    (guarded,) = make_guard(**asking(lambda _: Verdict.edit({"amount": 2, "runtime": "mine"}))).wrap([charge])
+    guarded.invoke({"amount": 1, "runtime": runtime})
+    assert ran == [(2, runtime)]
 
 
 def test_an_edit_reaches_a_tool_with_a_dict_schema_unchanged(make_guard: Any, ran: Any) -> None:

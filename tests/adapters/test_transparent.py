@@ -26,6 +26,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool
 from langgraph.graph import MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState, InjectedStore, ToolNode, ToolRuntime
+from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 from mcp import types as mcp
@@ -203,6 +204,25 @@ def injected() -> BaseTool:
         return f"{n} {len(state['messages'])} {len(messages)} {call_id} {runtime.tool_call_id} {type(runtime).__name__}"
 
     return injected
+
+
+def runtime_by_name() -> BaseTool:
+    @tool
+    def by_name(n: int, runtime: Any = None) -> str:
+        """Take what ToolNode fills in by its name alone."""
+        return f"{n} {type(runtime).__name__}"
+
+    return by_name
+
+
+def injected_into_unions() -> BaseTool:
+    def body(
+        n: int, runtime: ToolRuntime | None = None, store: Annotated[BaseStore, InjectedStore()] | None = None
+    ) -> str:
+        return f"{n} {type(runtime).__name__} {type(store).__name__}"
+
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": False}
+    return StructuredTool(name="unions", description="d", func=body, args_schema=schema)
 
 
 def injected_class() -> BaseTool:
@@ -403,6 +423,17 @@ def test_a_guarded_tool_cannot_be_told_from_the_raw_one(
     assert guarded == raw
     if any(call[0] == "end" for call in guarded[1]) and "arguments" not in kind:
         assert {event.kind for event in events} == {"admitted", "settled"}  # it did go through the guard
+
+
+@pytest.mark.parametrize(
+    ("make", "said"), [(runtime_by_name, "1 ToolRuntime"), (injected_into_unions, "1 ToolRuntime InMemoryStore")]
+)
+def test_what_toolnode_fills_in_where_langchain_sees_no_injection(make_guard: Any, make: Any, said: str) -> None:
+    """It was taken for an argument, copied with all that hangs on it, and refused because it is no JSON."""
+    (guarded,) = make_guard().wrap([make()])
+    for subject in (make(), guarded):
+        asked = AIMessage("", tool_calls=[call_of(subject, N)])
+        assert node(subject).invoke({"messages": [asked]})["messages"][-1].content == said
 
 
 def test_what_a_body_changes_on_itself_shows_on_the_guarded_tool(make_guard: Any) -> None:
