@@ -56,8 +56,8 @@ def _note(error: Exception) -> None:
     noted = f"{said}\n{UNCERTAIN}" if said else UNCERTAIN
     if not args or (isinstance(args[0], str) and args[0] == said):
         error.args = (noted, *args[1:])
-    elif len(args) == 1 and isinstance(args[0], Exception) and str(args[0]) == said:
-        _note(args[0])  # as requests does, it hands on the words of the one below
+    elif len(args) == 1 and isinstance(args[0], Exception) and str(args[0]) in said:
+        _note(args[0])  # as requests and urllib do, it hands on the words of the one below
     elif isinstance(error, OSError) and isinstance(error.strerror, str):
         error.strerror = f"{error.strerror}\n{UNCERTAIN}"
         error.args = (args[0], error.strerror, *args[2:])

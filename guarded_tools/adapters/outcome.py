@@ -144,6 +144,9 @@ def _names(error: BaseException) -> set[str]:
 def _was_lost(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return any(_was_lost(inner) for inner in error.exceptions)
+    around = error.args[0] if len(error.args) == 1 else None  # as urllib hands on what went wrong below it
+    if isinstance(around, Exception) and around is not error and _was_lost(around):
+        return True
     return not isinstance(error, Exception) or any(map(_LOST.search, _names(error)))
 
 

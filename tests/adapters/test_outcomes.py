@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import anyio
 import httpx
@@ -352,6 +353,8 @@ def test_a_status_is_only_read_in_a_format_that_is_known() -> None:
         (httpx.ConnectError("x"), "unknown"),
         (TimeoutError(), "unknown"),
         (SystemExit(), "unknown"),
+        (URLError(ConnectionResetError(104, "reset")), "unknown"),
+        (URLError(FileNotFoundError(2, "no such file")), "error"),
         (ExceptionGroup("g", [TimeoutError()]), "unknown"),
     ],
 )
@@ -447,6 +450,7 @@ LOST = [
     OddTimeoutError("aborted", ConnectionResetError(104, "reset")),
     OddTimeoutError(TimeoutError("read timed out")),
     ConnectionError(OddTimeoutError("aborted", OSError("hung up"))),
+    URLError(ConnectionResetError(104, "reset")),
 ]
 
 
@@ -466,7 +470,7 @@ def test_an_open_outcome_is_said_in_whatever_error_there_is(make_guard: Any, err
             guarded.invoke({"n": 1})
         assert caught.value is error
         assert str(error).count(UNCERTAIN) == repr(error).count(UNCERTAIN) == 1
-        assert said.partition(":")[0].strip("()") in str(error)
+        assert said.partition(":")[0].strip("()<>") in str(error)
     if isinstance(error, ConnectionResetError):
         number, _ = error.args  # as who catches it takes it apart
         assert number == error.errno == 104
