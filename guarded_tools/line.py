@@ -299,7 +299,7 @@ class CallLine:
         try:
             return judge(ended.value if ended.error is None else ended.error)
         except Exception:
-            log.exception("What became of a call of %r cannot be told; its charge is kept", case.call.tool)
+            log.exception("What became of a call of %r cannot be told; its charge is kept", mask(case.call.tool))
             return "unknown"
 
     def _now(self) -> float | None:
