@@ -27,7 +27,7 @@ from guarded_tools.stores.directory import Replaced
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_PAUSE = (0.0002, 0.001)
+_PAUSE = (0.0002, 0.002)
 
 
 class _Busy(Exception):  # noqa: N818 - a reason to try again, not an error
