@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -48,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail(error, UNREADABLE if error.unreadable else PROBLEMS)
     except GuardError as error:
         _fail(error, UNREADABLE)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(GuardError("the output cannot be written: no space left on the device"), UNREADABLE)
 
 
 def _app(arguments: Sequence[str]) -> typer.Typer:

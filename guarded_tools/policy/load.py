@@ -36,6 +36,10 @@ def policy_from(cls: type[P], data: Any) -> P:
     Raises:
         PolicyError: everything that is wrong with it.
     """
+    tools = data.get("tools") if type(data) is dict else None
+    odd = [key for key in tools if type(key) is not str] if type(tools) is dict else []
+    if odd:  # JSON and YAML files never hold one
+        raise PolicyError(tuple(placeless(f"/tools/{key!r}", "a tool's name is a text") for key in odd))
     return _build(cls, data, placeless, [])
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -280,3 +281,14 @@ def test_following_prints_calls_as_they_end(state):
         assert "/why" in line
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("command", [(), ("--json",), ("export", "-"), ("--help",)])
+def test_an_output_that_is_full_is_said_in_one_line(state, command):
+    environment = os.environ | {"GUARDED_TOOLS_HOME": str(state)}
+    with Path("/dev/full").open("w") as full:
+        arguments = [sys.executable, "-m", "guarded_tools.cli", "audit", *command]
+        ended = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == "error: the output cannot be written: no space left on the device\n"

@@ -328,3 +328,9 @@ def test_the_risk_of_a_tool_is_that_of_the_entry_that_speaks_for_it():
         {**BASE, "tools": {"pay": {"risk": "financial"}, "get_*": {"risk": "read"}, "x": {}}}
     )
     assert [policy.risk(name) for name in ("pay", "get_a", "x", "y", "PAY")] == ["financial", "read", None, None, None]
+
+
+@pytest.mark.parametrize("key", [5, None, b"x", ("a", "b"), True])
+def test_a_tools_name_that_is_no_text_is_a_problem_of_the_policy(key):
+    with pytest.raises(PolicyError, match=r"a tool's name is a text"):
+        Policy.model_validate({**BASE, "tools": {"t": {}, key: {}}})
