@@ -212,7 +212,7 @@ def export(records: Iterable[Record], file: TextIO) -> int:
     """Write records as CSV, one column a field, and return how many. What is not a text or number becomes JSON.
 
     A text that a spreadsheet would run as a formula is preceded by an apostrophe. Half a surrogate pair, which JSON may
-    hold and UTF-8 may not, becomes its escape: ``\ud800``.
+    hold and UTF-8 may not, becomes its escape: a backslash, ``ud800``.
     """
     rows = csv.writer(file)
     rows.writerow(FIELDS)
