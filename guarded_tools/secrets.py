@@ -44,6 +44,11 @@ _COOKIE = re.compile(
     r"""(?P<keep>cookie\\{0,3}["']?\s{0,3}:\s{0,3}\\{0,3}["']?)[^\s"'=;,\\]{1,256}=[^"'\r\n\\]{1,4096}""", re.IGNORECASE
 )
 
+# A password may hold an @ of its own: whoever reads such an address goes by the last one. But after the first may come
+# another field, which a human has to see: where a quote or a bracket stands between two of them, the first one counts.
+_ON = r"""@[^\s/?#@"<>]{0,256}"""
+_IN_ADDRESS = re.compile(rf"""(?P<keep>://[^\s/?#@:]{{0,256}}:)(?:[^\s/?#@]{{1,1024}}|(?={_ON}@))(?:{_ON})*(?=@)""")
+
 
 # Whether a dot follows is looked up once a run of letters, not anew from each place in it where a token might begin.
 _JWT = re.compile(
@@ -103,11 +108,7 @@ _SHAPES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
                 rf"\g<keep>{MASK}",
             ),
         ),
-        (
-            ("://",),
-            # A password may hold an @ of its own: whoever reads such an address goes by the last one.
-            (re.compile(r"(?P<keep>://[^\s/?#@:]{0,256}:)[^\s/?#]{1,1024}(?=@)"), rf"\g<keep>{MASK}"),
-        ),
+        (("://",), (_IN_ADDRESS, rf"\g<keep>{MASK}")),
         (("authorization",), (_AUTHORIZATION, rf"\g<keep>{MASK}")),
         (("cookie",), (_COOKIE, rf"\g<keep>{MASK}")),
         (("key", "token", "secret", "pass", "credential", "sig"), (_ASSIGNED, rf"\g<keep>{MASK}")),

@@ -77,6 +77,11 @@ def test_a_token_is_masked_wherever_it_stands(token, around):
         (r'password="a \" b", x', "password=***, x"),
         ('{"token": "cut off in the mid', '{"token": ***'),
         ("postgres://u:hunter@2@host/db", "postgres://u:***@host/db"),
+        ("postgres://u:@@hunter@@2@@host/db", "postgres://u:***@host/db"),
+        (
+            '{"via":"http://u:hunter2@h","to":"a@b.c","n":9,"cc":"d@e.f"}',
+            '{"via":"http://u:***@h","to":"a@b.c","n":9,"cc":"d@e.f"}',
+        ),
         ("Authorization: token abcdefgh12", "Authorization: token ***"),
         ('{"Authorization": "abcdefgh12"}', '{"Authorization": "***"}'),
         ("Proxy-Authorization: Custom abcdefgh12", "Proxy-Authorization: Custom ***"),
@@ -169,6 +174,9 @@ def test_names_tell_in_paths_and_in_camel_case_too(name):
         'password=\\"' * 30_000,
         'password="' + "\\" * 300_000,
         "://a:" + "@" * 300_000,
+        "://a:b" * 20_000 + "@" * 100_000,
+        "://a:b@" * 40_000 + '"',
+        "://a:" + ("@" + "b" * 300) * 900,
     ],
     ids=lambda text: text[:12],
 )
