@@ -119,8 +119,11 @@ def _gap(schema: Mapping[str, Any], steps: tuple[Any, ...]) -> _Gap | None:
 
 
 def _is_open(part: Mapping[str, Any]) -> bool:
-    """Whether an object may have keys that its schema does not list, and says so."""
-    return bool(part.get("additionalProperties")) or "patternProperties" in part or "unevaluatedProperties" in part
+    """Whether an object may have keys that its schema does not list, and says so, or lists them elsewhere."""
+    if part.get("additionalProperties") or "patternProperties" in part or "unevaluatedProperties" in part:
+        return True
+    reference = part.get("$ref", "#")
+    return not (isinstance(reference, str) and (reference + "/").startswith("#/")) or "$dynamicRef" in part
 
 
 def _parts(schemas: list[Mapping[str, Any]], root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -143,11 +146,14 @@ def _parts(schemas: list[Mapping[str, Any]], root: Mapping[str, Any]) -> list[Ma
 
 
 def _named(reference: Any, root: Mapping[str, Any]) -> Any:
-    if not isinstance(reference, str) or not reference.startswith("#/"):
+    if not isinstance(reference, str) or not (reference + "/").startswith("#/"):
         return None
     target: Any = root
-    for step in reference[2:].split("/"):
-        target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
+    for step in reference.split("/")[1:]:
+        if isinstance(target, list):
+            target = dict(enumerate(target)).get(int(step)) if step.isdecimal() else None
+        else:
+            target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
     return target
 
 

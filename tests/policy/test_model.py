@@ -210,6 +210,19 @@ def test_no_schema_keeps_or_breaks_the_search_for_a_path(more):
     assert policy.check_tools([ToolInfo("pay", schema=schema)])[0].hint == "did you mean amount?"
 
 
+@pytest.mark.parametrize(
+    "reference", ["#", "#/allOf/0", "#more", "https://example.com/more.json", {"not": "a text"}], ids=str
+)
+def test_a_path_that_may_be_behind_a_reference_is_there(reference):
+    # Such a policy could not be used: every start compares it with what the servers list.
+    child = {"anyOf": [{"$ref": reference}, {"type": "object", "properties": {"leaf": {}}}]}
+    more = {"$anchor": "more", "type": "object", "properties": {"note": {}}}
+    schema = {"properties": {"note": {}, "child": child}, "allOf": [more]}
+    for path, found in (("args.child.note", True), ("args.child.leaf", True), ("args.nte", False)):
+        policy = Policy.model_validate({**BASE, "tools": {"pay": {"deny_if": [{"path": path, "op": "exists"}]}}})
+        assert (policy.check_tools([ToolInfo("pay", schema=schema)]) == ()) is found
+
+
 def test_where_a_tool_takes_nothing_that_is_what_is_said():
     policy = Policy.model_validate({**BASE, "tools": {"pay": {"deny_if": [{"path": "args.a", "op": "exists"}]}}})
     assert policy.check_tools([ToolInfo("pay", schema={"properties": {}})])[0].hint == "nothing is known there"
