@@ -98,7 +98,7 @@ def test_yaml_places(problems):
         ("p.yaml", 'version: "1"\ndefault: [deny\n', "not YAML"),
         ("p.yaml", "version: '1'\n\tdefault: deny\n", ":2:1: /: not YAML"),
         ("p.json", '{"version": "1"', ":1:16: /: not JSON"),
-        ("p.json", '{"version": "1",}', ":1:17: /: not JSON"),
+        ("p.json", '{"version": "1" x}', ":1:17: /: not JSON"),
         ("p.json", "{'version': '1'}", ":1:2: /: not JSON"),
         ("p.json", '// a comment\n{"version": "1"}', ":1:1: /: not JSON"),
         ("p.json", '{"version": NaN}', ":1:13: /version: NaN is not JSON (write a finite number)"),
