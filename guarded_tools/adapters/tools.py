@@ -169,7 +169,11 @@ def _subclass(guard: Guard, tool: BaseTool, info: ToolInfo, body: Callable[..., 
         namespace["_arun"] = body(tool._arun, filled_in="run_manager").coroutine_method()  # noqa: SLF001
     elif kind._arun is not BaseTool._arun:  # noqa: SLF001 - LangChain looks whether it is this very one
         namespace["_arun"] = relayed(kind._arun, describes=False)  # noqa: SLF001
-    return types.new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(namespace))
+    made: type[BaseTool] = types.new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(namespace))
+    # It has the fields of its kind. A stand-in, which a class that is not built has, fails wherever pydantic before
+    # 2.14 meets a guarded tool within something else: ToolNode puts all of them into each tool's runtime.
+    made.__pydantic_serializer__ = kind.__pydantic_serializer__
+    return made
 
 
 def _from_langchain(kind: type[BaseTool], method: str) -> bool:

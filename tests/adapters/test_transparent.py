@@ -31,6 +31,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 from mcp import types as mcp
 from pydantic import BaseModel, Field
+from pydantic_core import SchemaSerializer
 
 
 class Point(BaseModel):
@@ -434,6 +435,17 @@ def test_what_toolnode_fills_in_where_langchain_sees_no_injection(make_guard: An
     for subject in (make(), guarded):
         asked = AIMessage("", tool_calls=[call_of(subject, N)])
         assert node(subject).invoke({"messages": [asked]})["messages"][-1].content == said
+
+
+@pytest.mark.parametrize("make", [runtime_by_name, Both])
+def test_a_guarded_tool_is_written_as_the_tool_itself_where_pydantic_meets_it(make_guard: Any, make: Any) -> None:
+    """A runtime holds all tools of its node; for pydantic before 2.14 one that is not built cannot be written."""
+    raw = make()
+    (once,) = make_guard().wrap([raw])
+    (twice,) = make_guard().wrap([once])
+    for guarded in (once, twice):
+        assert type(type(guarded).__pydantic_serializer__) is SchemaSerializer
+        assert guarded.model_dump().keys() == raw.model_dump().keys()
 
 
 def test_what_a_body_changes_on_itself_shows_on_the_guarded_tool(make_guard: Any) -> None:
