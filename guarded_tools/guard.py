@@ -17,7 +17,7 @@ from guarded_tools.policy.model import Policy
 from guarded_tools.records import Observer, Records
 from guarded_tools.state import state_dir
 from guarded_tools.steps import arun, run
-from guarded_tools.stores import Store, open_store
+from guarded_tools.stores import Store, opened
 from guarded_tools.values import Approver, AuditEvent, Decision, Nobody, Outcome, Risk, ToolCall, ToolInfo, Usages
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Guard:
     Raises:
         PolicyError: the policy cannot be used; every problem is listed.
         StoreError: the counters cannot be relied on.
-        TypeError: the approver is none.
+        TypeError: the approver, the store, the session or the grant is none.
     """
 
     def __init__(
@@ -83,15 +83,19 @@ class Guard:
             raise ValueError(f"on_denied must be 'return' or 'raise', not {on_denied!r}")
         if approver is not None and (isinstance(approver, type) or not callable(approver)):
             said = (
-                f"the class {approver.__name__}: write {approver.__name__}()"
+                f"the class {approver.__name__}: write {approver.__name__}(…)"
                 if isinstance(approver, type)
                 else repr(approver)
             )
             raise TypeError(f"approver must be a function, or an object that is called as one, not {said}")
+        if session is not None:
+            _check_session(session)
+        if grant is not None and not isinstance(grant, str) and not callable(grant):
+            raise TypeError(f"grant must be a text or a function of the config, not {grant!r}: write {str(grant)!r}")
         self._force = InForce(policy, _lock(lock))
         if store is None:
             store = f"disk://{state_dir(state)}"
-        self.store: Store = open_store(store) if isinstance(store, str) else store
+        self.store: Store = opened(store)
         if not isinstance(audit, AuditLog):
             audit = AuditLog(audit_path(state_dir(state)) if audit is None else audit, store=self.store)
         self.audit: AuditLog = audit
@@ -127,7 +131,12 @@ class Guard:
         self._records().write(AuditEvent("control", rule="(reload)", outcome="ok", message="a new policy is in force"))
 
     def for_session(self, session: str) -> Guard:
-        """Give a view of this guard for one agent session; everything else is shared."""
+        """Give a view of this guard for one agent session; everything else is shared.
+
+        Raises:
+            TypeError: the session is no text.
+        """
+        _check_session(session)
         view = copy.copy(self)
         view._session = session  # noqa: SLF001 - a view of ourselves
         return view
@@ -264,6 +273,12 @@ class Guard:
 
     def _records(self) -> Records:
         return Records(self.audit, self.observers)
+
+
+def _check_session(session: object) -> None:
+    """Refuse an id that is no text: every call of it would be refused, since no line of the audit can hold it."""
+    if not isinstance(session, str):
+        raise TypeError(f"session must be a text, not {session!r}: write {str(session)!r}")
 
 
 def _lock(lock: Lock | str | os.PathLike[str] | None) -> Lock | None:

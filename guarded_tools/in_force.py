@@ -32,9 +32,12 @@ def load_policy(source: PolicySource) -> Policy:
 
     Raises:
         PolicyError: it cannot be read or used; every problem is listed.
+        TypeError: it is none of these.
     """
     if isinstance(source, Policy):
         return source
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"a policy is a Policy, a path or a preset's name, not {type(source).__name__}")
     preset = _preset(source)
     if preset is None and _is_name(source):
         near = suggest(str(source), sorted(known.stem for known in _presets().glob("*.json")))
@@ -65,8 +68,10 @@ class InForce:
     """Policies and tools as they are now. Replacing ``policies`` is one assignment, so a call sees one or the other."""
 
     def __init__(self, source: PolicySource | Mapping[str, PolicySource], lock: Lock | None = None) -> None:
-        if isinstance(source, Mapping) and {"version", "default"} <= source.keys():
-            raise TypeError("a mapping is a policy per grant; make this one a policy: Policy.model_validate(...)")
+        if isinstance(source, Mapping) and (
+            {"version", "default"} <= source.keys() or any(isinstance(value, Mapping) for value in source.values())
+        ):
+            raise TypeError("a mapping is a policy per grant; make a policy of a dict with Policy.model_validate(...)")
         self._source = source
         self._lock = lock
         self._compared: dict[tuple[str, str], tuple[ToolInfo, str | None]] = {}

@@ -38,9 +38,15 @@ class InboxApprover:
 
     Whoever runs ``guarded-tools approvals`` on the same store answers. An answer is noticed within half a second. A
     question whose process died, or that was given up, expires with its ``timeout``.
+
+    Raises:
+        TypeError: it was given a URL, not an open store.
     """
 
     def __init__(self, store: Store) -> None:
+        if isinstance(store, str):
+            # Not opened here: a memory:// store opened twice would be two, and nobody would see the question.
+            raise TypeError("InboxApprover takes the guard's open store, not a URL: InboxApprover(open_store(url))")
         self._store = store
 
     def __call__(self, request: ApprovalRequest) -> Verdict:

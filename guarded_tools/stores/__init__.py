@@ -148,6 +148,25 @@ def open_store(url: str) -> Store:
     raise StoreError(f"{scheme!r} is not a kind of store; use disk:///path, memory:// or redis://host")
 
 
+def opened(store: Store | str) -> Store:
+    """Open the store of a URL, and see that anything else is a store: a call would find out only once it runs.
+
+    Raises:
+        StoreError: as :func:`open_store`.
+        TypeError: it is neither a URL nor a store.
+    """
+    if isinstance(store, str):
+        return open_store(store)
+    if isinstance(store, type):
+        raise TypeError(f"store must be a URL or an open store, not the class {store.__name__}")
+    # By ``hasattr``: ``isinstance`` does not see what a wrapper hands on with ``__getattr__``.
+    missing = [name for name in dir(Store) if not name.startswith("_") and not hasattr(store, name)]
+    if missing:
+        said = f"{type(store).__name__}, which has no {', '.join(missing)}"
+        raise TypeError(f"store must be a URL such as redis://host, or a guarded_tools.Store, not {said}")
+    return store
+
+
 def open_stop_button(url: str) -> StopButton:
     """Open only what halts calls. On disk that works also while the counters are locked, lost or damaged.
 
