@@ -120,7 +120,7 @@ class Lock:
         """Say how a tool that is offered now differs from its pin. A tool that has none is new, and differs."""
         name, pinned = self._find(info)
         if pinned is None:
-            return Drift(info.server, info.name, "new", "it is new: the lock has no such tool")
+            return Drift(info.server, info.name, "new", f"it is new: the lock {self._lacks(info)}")
         try:
             now = _pin(info._replace(name=name))
         except PolicyError:
@@ -159,6 +159,14 @@ class Lock:
         # Whoever wraps tools without saying whose they are may still use a lock, as long as one pin has that name.
         found = [tools[info.name] for tools in self.servers.values() if info.name in tools]
         return info.name, found[0] if len(found) == 1 else None
+
+    def _lacks(self, info: ToolInfo) -> str:
+        """Why a tool has no pin: a server that goes by another name here than in the lock has no new tools."""
+        if info.server and self.servers and info.server not in self.servers:
+            return f"pins no server {info.server!r}, only {', '.join(map(repr, sorted(self.servers)))}"
+        if not info.server and any(info.name in tools for tools in self.servers.values()):
+            return "has several of that name, and it is not known which server this one is of"
+        return "has no such tool"
 
 
 def _pin(info: ToolInfo) -> Pinned:

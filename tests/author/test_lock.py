@@ -32,9 +32,9 @@ def test_a_tool_that_did_not_change_passes(lock):
         (GET._replace(schema=None), "its schema"),
         (GET._replace(schema={**SCHEMA, "maxProperties": 1}, description="?"), "its description and schema"),
         (GET._replace(schema={**SCHEMA, "default": float("nan")}), "schema is not JSON"),
-        (GET._replace(name="get_thing2"), "is new"),
-        (GET._replace(name="Get_thing"), "is new"),
-        (GET._replace(server="elsewhere"), "is new"),
+        (GET._replace(name="get_thing2"), "is new: the lock has no such tool"),
+        (GET._replace(name="Get_thing"), "is new: the lock has no such tool"),
+        (GET._replace(server="elsewhere"), "is new: the lock pins no server 'elsewhere', only 'things'"),
     ],
 )
 def test_a_tool_that_changed_or_is_new_is_named_so(lock, now, says):
@@ -87,7 +87,7 @@ def test_locks_of_several_servers_join(lock):
 def test_a_tool_without_a_server_is_found_by_its_name_alone_if_only_one_has_it(lock):
     nobodys = GET._replace(server="")
     assert lock.check(nobodys) is None
-    assert lock.joined(Lock.of([GET._replace(server="others")])).check(nobodys)
+    assert "has several of that name" in lock.joined(Lock.of([GET._replace(server="others")])).check(nobodys)
 
 
 def test_a_tool_that_a_guard_knows_by_server_and_name_is_the_pinned_one(lock):
