@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import guarded_tools
 from guarded_tools import Guard, InboxApprover, Policy, ToolCall, ToolDenied, open_store
 from guarded_tools.approvers.inbox import answer, first_answer, questions
 from guarded_tools.cli.app import _app
@@ -68,6 +69,31 @@ def named(page: Path) -> str:
 
 def test_the_readme_has_code():
     assert len(blocks(ROOT / "README.md")) >= 3
+
+
+def without_code(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", without_code(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"], ids=named)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not link.startswith("https://"):
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("name", sorted(set(guarded_tools.__all__) - {"__version__"}))
+def test_a_page_speaks_of_every_public_name(name):
+    assert any(re.search(rf"\b{name}\b", page.read_text()) for page in PAGES)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=named)
