@@ -38,7 +38,10 @@ from guarded_tools.stores import Store
 from guarded_tools.values import Verdict
 
 app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True, help="Answer waiting questions."
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+    help="Answer waiting questions. --store and --state stand before the command: approvals --store URL watch.",
 )
 Id = Annotated[str, typer.Argument(metavar="ID", help="The question, or the first letters of its id.")]
 Seal = Annotated[str, typer.Option("--seal", help="Answer only if this is still what `show` showed.")]
@@ -161,7 +164,7 @@ def remembered_(
     for entry in entries:
         covers = f"these arguments: {plain(entry.args, 200)}" if entry.covers == "same" else "ANY arguments"
         left = _span(entry.expires_at - time.time())
-        _row(table, entry.id, entry.tool, covers, entry.session, entry.by, left)
+        _row(table, entry.id, entry.tool, covers, _whose(entry.session, entry.grant), entry.by, left)
     out().print(table)
 
 
@@ -175,7 +178,8 @@ def _list(store: Store) -> None:
         request = question.request
         brief = " ".join(row.text.strip() for row in card.arguments(request.args))
         left = _span(question.closes_at - time.time())
-        _row(table, question.id, request.tool, request.risk, brief[:120], request.session, question.asker, left)
+        whose = _whose(request.session, request.grant)
+        _row(table, question.id, request.tool, request.risk, brief[:120], whose, question.asker, left)
     out().print(table)
 
 
@@ -188,6 +192,10 @@ def _table(*columns: str) -> Table:
 
 def _row(table: Table, *cells: str) -> None:
     table.add_row(*(Text(plain(mask(cell), 300)) for cell in cells))
+
+
+def _whose(session: str, grant: str | None) -> str:
+    return f"{session}, acting for {grant}" if grant else session
 
 
 def _span(seconds: float) -> str:
