@@ -52,7 +52,8 @@ def verify(path: str | PathLike[str], store: HeadStore | None = None, *, first: 
 
     Finds lines that were edited, removed, reordered, repeated or written by another hand, and an end that was cut off:
     the last line is compared with the head's file, and with the store's head where a store is given. ``first`` is the
-    lowest number expected, for logs whose oldest files were archived.
+    lowest number expected, for logs whose oldest files were archived. A log that is not there is like one in which
+    nothing was written yet: only a head that was kept elsewhere tells that it is gone.
 
     Raises:
         StoreError: the store cannot be read.
