@@ -194,6 +194,6 @@ class InForce:
         if self._lock is None:
             return None
         known, change = self._compared.get((info.server, info.name), (None, None))
-        if known is None and info == ToolInfo(info.name):
+        if known is None and info == ToolInfo(info.name, info.server):
             return "nobody has listed it, so it cannot be compared"
         return change if change or known == info else self._lock.check(info)

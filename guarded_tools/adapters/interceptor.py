@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Handler: TypeAlias = Callable[[MCPToolCallRequest], Awaitable[Any]]
 
+_UNNAMED = "unknown"
+"""What the adapter calls the server of a session that was loaded without a name."""
+
 
 class GuardInterceptor:
     """Decides each call on its way to the MCP server, with the arguments as they will be sent.
@@ -61,14 +64,22 @@ class GuardInterceptor:
             return _refusal(denied, request.name, call_id)
 
     def _info(self, request: MCPToolCallRequest) -> ToolInfo:
-        """Learn a tool from the graph that runs it: a request carries neither schema nor description."""
+        """Learn a tool from the graph that runs it: a request carries neither schema nor description.
+
+        Another server's tool of the same name is another tool: its pin, its risk and its approvals say nothing here.
+        """
+        server = "" if request.server_name == _UNNAMED else request.server_name
         for tool in getattr(request.runtime, "tools", None) or ():
             # LangChain's name may carry a prefix; looking at the ending first spares a look into every tool.
-            if tool.name.endswith(request.name) and is_mcp(tool) and (info := identity(tool)).name == request.name:
+            if not (tool.name.endswith(request.name) and is_mcp(tool)):
+                continue
+            info = identity(tool)
+            if (info.name, info.server) == (request.name, server):
                 if self._guard.info(info.name) != info:
                     self._guard.register(info)
                 return info
-        return self._guard.info(request.name)
+        known = self._guard.info(request.name)
+        return known if known.server == server else ToolInfo(request.name, server)
 
     def _warn_unless_last(self, handler: Handler) -> None:
         if self._warned or getattr(handler, "__name__", "execute_tool") == "execute_tool":

@@ -34,11 +34,14 @@ from mcp.server.fastmcp import FastMCP
 from mcp.shared.memory import create_connected_server_and_client_session
 from pydantic import BaseModel, Field, ValidationError
 
+from guarded_tools.adapters.tools import identity
 from guarded_tools.approvers.interrupt import InterruptApprover
 from guarded_tools.errors import ToolDenied
 from guarded_tools.guard import Guard
 from guarded_tools.policy import Policy
+from guarded_tools.policy.lock import Lock
 from guarded_tools.stores.memory import MemoryStore
+from guarded_tools.values import ToolInfo, Verdict
 
 DENY = {"version": "1", "default": "deny", "tools": {}}
 ASK = {"messages": [("user", "go")]}
@@ -135,6 +138,65 @@ async def test_the_interceptor_checks_a_schema_the_graph_knows(
         (answer,) = answers_of(await agent.ainvoke(ASK))
     assert "DENIED" in text(answer)
     assert arrived == []
+
+
+async def test_two_servers_with_a_tool_of_one_name_are_told_apart_by_the_interceptor(
+    make_guard: Any, scripted: Any, answers_of: Any, events: Any
+) -> None:
+    ran: list[str] = []
+
+    def server(name: str, description: str) -> FastMCP:
+        made = FastMCP(name)
+
+        @made.tool(description=description)
+        def read_note(n: int) -> str:
+            ran.append(name)
+            return name
+
+        return made
+
+    asked: list[tuple[str, str]] = []
+
+    def approve(request: Any) -> Verdict:
+        asked.append((request.server, request.description))
+        return Verdict.approve(remember="tool")
+
+    policy = {"version": "1", "default": "deny", "tools": {"read_note": {"approval": {"remember": "tool"}}}}
+    async with (
+        create_connected_server_and_client_session(server("good", "A note.")) as good,
+        create_connected_server_and_client_session(server("evil", "A trap.")) as evil,
+    ):
+        sessions = {"good": good, "evil": evil}
+
+        async def run(guard: Guard) -> list[ToolMessage]:
+            options: Any = {"tool_name_prefix": True, "tool_interceptors": [guard.interceptor]}
+            each = [await load_mcp_tools(session, server_name=name, **options) for name, session in sessions.items()]
+            turns = [("good_read_note", {"n": 1}), ("evil_read_note", {"n": 1})]
+            found: list[ToolMessage] = answers_of(await create_agent(scripted(*turns), sum(each, [])).ainvoke(ASK))
+            return found
+
+        await run(make_guard(policy, approver=approve, session="s"))
+        assert sorted(asked) == [("evil", "A trap."), ("good", "A note.")]
+        assert sorted(event.server for event in events if event.kind == "admitted") == ["evil", "good"]
+
+        ran.clear()
+        (listed,) = await load_mcp_tools(good, server_name="good")
+        pinned = Lock.of([identity(listed)])
+        first, second = await run(make_guard(lock=pinned))
+        assert text(first) == "good"
+        assert "(lock)" in text(second)
+        assert ran == ["good"]
+
+
+async def test_what_is_known_of_another_servers_tool_is_not_taken_for_this_ones(
+    make_guard: Any, mcp_tools: Any
+) -> None:
+    good = ToolInfo("add", "good", "Add.", {"type": "object"}, "read")
+    guard = make_guard(lock=Lock.of([good]))
+    guard.register(good)
+    async with mcp_tools(server_name="evil", tool_interceptors=[guard.interceptor]) as (add, _):
+        answer = await add.ainvoke(call(1))  # outside a graph, which would know its tools
+    assert "nobody has listed it" in text(answer)
 
 
 async def test_a_server_prefix_does_not_change_which_rule_applies(
