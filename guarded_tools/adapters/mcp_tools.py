@@ -11,6 +11,7 @@ from langchain_core.tools import StructuredTool, ToolException
 from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool
 
 from guarded_tools.errors import ConnectionFailed
+from guarded_tools.policy.schema_check import misfit_of_result
 from guarded_tools.values import Risk
 
 if TYPE_CHECKING:
@@ -59,9 +60,27 @@ class _Calls:
     async def call_tool(self, name: str, arguments: Mapping[str, Any], *, progress_callback: None) -> CallToolResult:
         del progress_callback  # the adapter has one only where it was given callbacks
         try:
-            return await self._call(name, arguments)
+            result = await self._call(name, arguments)
         except ConnectionFailed as failure:
             raise ServerFailed(str(failure), sent=failure.sent) from None
+        if not result.isError:
+            self._check(name, result)
+        return result
+
+    def _check(self, name: str, result: CallToolResult) -> None:
+        """Compare a result with the output schema that the server lists now, as MCP's own session does.
+
+        Raises:
+            RuntimeError: it does not fit.
+        """
+        schema = next((tool.outputSchema for tool in self._session.tools if tool.name == name), None)
+        if schema is None:
+            return
+        if result.structuredContent is None:
+            raise RuntimeError(f"Tool {name} has an output schema but did not return structured content")
+        why = misfit_of_result(schema, result.structuredContent)
+        if why is not None:
+            raise RuntimeError(f"Invalid structured content returned by tool {name}: {why}")
 
     async def _call(self, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
         return await self._session.call_tool(name, arguments)

@@ -77,6 +77,7 @@ class Connection:
                 self._failures = streams.failures
                 incoming, outgoing = _Incoming(streams, self.over), _Outgoing(streams)
                 async with ClientSession(incoming, outgoing, message_handler=self._on_message) as session:  # type: ignore[arg-type]
+                    session._validate_tool_result = _unchecked  # type: ignore[method-assign]  # noqa: SLF001
                     await session.initialize()
                     self._session = session
                     owner.adopt(await self._list(), first=True)
@@ -290,6 +291,14 @@ class _Outgoing:
 
 
 _flight: ContextVar[_Flight | None] = ContextVar("guarded_tools_mcp_flight", default=None)
+
+
+async def _unchecked(name: str, result: CallToolResult) -> None:
+    """Leave a result as it came.
+
+    The SDK would match patterns of the server's own against strings of the server's own, by backtracking: one answer
+    could stop every thread of this process for hours. Whoever hands results on checks them in linear time.
+    """
 
 
 def _leaf(error: BaseException) -> BaseException:

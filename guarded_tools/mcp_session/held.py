@@ -105,6 +105,8 @@ class HeldSession:
     async def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> CallToolResult:
         """Call a tool from any event loop. Cancelling it tells the server.
 
+        What it answers is not compared with the tool's output schema.
+
         Raises:
             ConnectionFailed: the server could not be reached, died or did not answer in time; ``sent`` says whether
                 the call may have run.

@@ -1,4 +1,7 @@
-"""Arguments against the tool's own input schema: place and keyword of what does not fit, never the value."""
+"""Arguments against the tool's own input schema: place and keyword of what does not fit, never the value.
+
+Results are checked against its output schema in the same way.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +66,8 @@ class _Checked(NamedTuple):
     parts: int
 
 
-# By identity, for speed; the schema is kept, so that its identity stays its own.
-_validators: dict[int, _Checked] = {}
+# By identity, for speed; the schema is kept, so that its identity stays its own. And by whether formats are checked.
+_validators: dict[tuple[int, bool], _Checked] = {}
 
 
 def misfit(schema: Mapping[str, Any], args: dict[str, Any]) -> str | None:
@@ -73,24 +76,33 @@ def misfit(schema: Mapping[str, Any], args: dict[str, Any]) -> str | None:
     What cannot be checked does not fit: arguments that are not JSON, half a surrogate pair, a schema that is not one or
     that points outside itself.
     """
+    return _misfit(schema, args, "the arguments", "input", formats=True)
+
+
+def misfit_of_result(schema: Mapping[str, Any], content: dict[str, Any]) -> str | None:
+    """As :func:`misfit`, for a structured result and the output schema. As in MCP's own check, formats bind nobody."""
+    return _misfit(schema, content, "the values", "output", formats=False)
+
+
+def _misfit(schema: Mapping[str, Any], value: dict[str, Any], what: str, kind: str, *, formats: bool) -> str | None:
     try:
         # The validator skips what no keyword speaks of; this sees every value and key.
-        json.dumps(args, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
-        return "the arguments are not JSON: a number that is not finite, half a surrogate pair, or a foreign object"
+        return f"{what} are not JSON: a number that is not finite, half a surrogate pair, or a foreign object"
     try:
-        checked = _checked(schema)
+        checked = _checked(schema, formats=formats)
         validator = checked.validator
-        if validator.is_valid(args):
+        if validator.is_valid(value):
             return None
-        if not _told_in_time(checked, args):
-            return "the arguments do not fit the tool's input schema; they are nested too deep to tell where"
-        errors = [error for _, error in zip(range(_MOST_TOLD), validator.iter_errors(args), strict=False)]
+        if not _told_in_time(checked, value):
+            return f"{what} do not fit the tool's {kind} schema; they are nested too deep to tell where"
+        errors = [error for _, error in zip(range(_MOST_TOLD), validator.iter_errors(value), strict=False)]
     except jsonschema_rs.ValidationError:
-        return "the tool's own input schema is not a valid JSON Schema"
+        return f"the tool's own {kind} schema is not a valid JSON Schema"
     except (ValueError, TypeError, RecursionError, jsonschema_rs.ReferencingError):
-        return "the arguments cannot be checked against the tool's input schema"
-    return "; ".join(_say(error) for error in errors) or "the arguments do not fit the tool's input schema"
+        return f"{what} cannot be checked against the tool's {kind} schema"
+    return "; ".join(_say(error) for error in errors) or f"{what} do not fit the tool's {kind} schema"
 
 
 def _told_in_time(checked: _Checked, args: dict[str, Any]) -> bool:
@@ -106,13 +118,13 @@ def _told_in_time(checked: _Checked, args: dict[str, Any]) -> bool:
     return left >= 0
 
 
-def _checked(schema: Mapping[str, Any]) -> _Checked:
-    known = _validators.get(id(schema))
+def _checked(schema: Mapping[str, Any], *, formats: bool) -> _Checked:
+    known = _validators.get((id(schema), formats))
     if known is not None:
         return known
     if len(_validators) >= _MOST_VALIDATORS:
         _validators.clear()
-    options: dict[str, Any] = {"validate_formats": True, "retriever": _refuse}
+    options: dict[str, Any] = {"validate_formats": formats, "retriever": _refuse}
     plain = schema if type(schema) is dict else dict(schema)
     branches, parts = _Unfolding(plain).check()
     try:
@@ -120,7 +132,7 @@ def _checked(schema: Mapping[str, Any]) -> _Checked:
         validator = jsonschema_rs.validator_for(plain, pattern_options=jsonschema_rs.RegexOptions(), **options)
     except jsonschema_rs.ValidationError:
         validator = jsonschema_rs.validator_for(plain, **options)
-    checked = _validators[id(schema)] = _Checked(schema, validator, branches, parts)
+    checked = _validators[id(schema), formats] = _Checked(schema, validator, branches, parts)
     return checked
 
 

@@ -172,7 +172,9 @@ async def test_two_servers_with_a_tool_of_one_name_are_told_apart_by_the_interce
             options: Any = {"tool_name_prefix": True, "tool_interceptors": [guard.interceptor]}
             each = [await load_mcp_tools(session, server_name=name, **options) for name, session in sessions.items()]
             turns = [("good_read_note", {"n": 1}), ("evil_read_note", {"n": 1})]
-            found: list[ToolMessage] = answers_of(await create_agent(scripted(*turns), sum(each, [])).ainvoke(ASK))
+            found: list[ToolMessage] = answers_of(
+                await create_agent(scripted(*turns), [*each[0], *each[1]]).ainvoke(ASK)
+            )
             return found
 
         await run(make_guard(policy, approver=approve, session="s"))

@@ -1,0 +1,65 @@
+"""What a server answers, and what it says of its answers, made up to stop the agent or to be read by others."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guarded_tools import Policy, guarded_tools
+
+OPEN = Policy.model_validate({"version": "1", "default": "allow"})
+# Speaks as it likes: no SDK keeps it from saying what is no message.
+SERVER = """
+import json, os, sys
+
+tool, before, result = map(json.loads, sys.argv[1:])
+
+def say(line):
+    print(line.replace("THE KEY", os.environ.get("API_KEY", "")), flush=True)
+
+for line in sys.stdin:
+    asked = json.loads(line)
+    answers = {
+        "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+                       "serverInfo": {"name": "raw", "version": "1"}},
+        "tools/list": {"tools": [{"name": "read", "inputSchema": {"type": "object"}, **tool}]},
+        "tools/call": result,
+    }
+    if asked["method"] == "tools/call":
+        for noise in before:
+            say(noise)
+    if "id" in asked:
+        say(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": answers[asked["method"]]}))
+"""
+
+
+def answer(tmp_path: Path, result: dict[str, Any], tool: Any = None, before: Any = (), **server: Any) -> Any:
+    """Let a server with one tool answer a call, and return what the model gets."""
+    args = ["-c", SERVER, *map(json.dumps, (tool or {}, before, {"content": [], **result}))]
+    options: Any = {"store": "memory://", "audit": tmp_path / "audit.jsonl"}
+    with guarded_tools({"raw": {"command": sys.executable, "args": args, **server}}, policy=OPEN, **options) as tools:
+        return tools[0].invoke({"type": "tool_call", "name": "read", "id": "1", "args": {}})
+
+
+def test_a_pattern_of_an_output_schema_is_matched_in_linear_time(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"x": {"type": "string", "pattern": "^(a+)+$"}}}
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"Invalid structured content returned by tool read: pattern .* at /x"):
+        answer(tmp_path, {"structuredContent": {"x": "a" * 29 + "!"}}, {"outputSchema": schema})
+    assert time.monotonic() - began < 4  # backtracking takes twice as long for each letter, and 13 s for these
+
+
+def test_an_output_schema_is_held_to(tmp_path: Path) -> None:
+    day = {"type": "object", "properties": {"day": {"type": "string", "format": "date"}}}
+    fits = answer(tmp_path, {"structuredContent": {"day": "soon"}}, {"outputSchema": day})
+    assert fits.artifact == {"structured_content": {"day": "soon"}}  # a format is a remark, not a rule
+    with pytest.raises(RuntimeError, match=r'type \["string"\] at /day'):
+        answer(tmp_path, {"structuredContent": {"day": 1}}, {"outputSchema": day})
+    with pytest.raises(RuntimeError, match="did not return structured content"):
+        answer(tmp_path, {}, {"outputSchema": day})
+    assert answer(tmp_path, {"isError": True}, {"outputSchema": day}).status == "error"
