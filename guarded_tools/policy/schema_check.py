@@ -24,6 +24,12 @@ _MOST_UNTRACED: Final = 20
 # Whether arguments fit is told in linear time, where they do not is not: a definition that names itself twice for one
 # value is walked through twice as often with each level of the arguments. So many subschemas take half a second.
 _MOST_WALKED: Final = 500_000
+# A large schema and many values multiply: so many comparisons take a second, and so many patterns that backtrack, each
+# as far as it may, a few.
+_MOST_COMPARED: Final = 5_000_000
+_MOST_BACKTRACKED: Final = 100_000
+_BACKTRACKING: Final = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000)
+_CHARACTERS_OF_A_VALUE: Final = 64  # a long string is as much work as many short ones
 # What speaks of the same value as the schema that it stands in.
 _IN_PLACE: Final = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas"})
 # What speaks of no value until a reference names it.
@@ -58,12 +64,18 @@ _NONE: Final = _Extent(0, Counter())
 
 
 class _Checked(NamedTuple):
-    """A validator and the schema it was made from; how often its recursions branch, and into how many subschemas."""
+    """A validator and the schema it was made from.
+
+    ``branches`` is how often its recursions branch, ``parts`` into how many subschemas. ``most`` is the number of
+    values that may be checked, ``most_work`` where a long string counts as many.
+    """
 
     schema: Mapping[str, Any]
     validator: Any
     branches: int
     parts: int
+    most: int
+    most_work: int
 
 
 # By identity, for speed; the schema is kept, so that its identity stays its own. And by whether formats are checked.
@@ -87,22 +99,38 @@ def misfit_of_result(schema: Mapping[str, Any], content: dict[str, Any]) -> str 
 def _misfit(schema: Mapping[str, Any], value: dict[str, Any], what: str, kind: str, *, formats: bool) -> str | None:
     try:
         # The validator skips what no keyword speaks of; this sees every value and key.
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
     except (TypeError, ValueError, RecursionError):
         return f"{what} are not JSON: a number that is not finite, half a surrogate pair, or a foreign object"
     try:
         checked = _checked(schema, formats=formats)
         validator = checked.validator
-        if validator.is_valid(value):
+        too_much = _is_too_much(checked, value, size)
+        if not too_much and validator.is_valid(value):
             return None
-        if not _told_in_time(checked, value):
-            return f"{what} do not fit the tool's {kind} schema; they are nested too deep to tell where"
+        if too_much or not _told_in_time(checked, value):
+            why = "are too many to be checked against" if too_much else "are nested too deep to tell where they break"
+            return f"{what} {why} the tool's {kind} schema"
         errors = [error for _, error in zip(range(_MOST_TOLD), validator.iter_errors(value), strict=False)]
     except jsonschema_rs.ValidationError:
         return f"the tool's own {kind} schema is not a valid JSON Schema"
     except (ValueError, TypeError, RecursionError, jsonschema_rs.ReferencingError):
         return f"{what} cannot be checked against the tool's {kind} schema"
     return "; ".join(_say(error) for error in errors) or f"{what} do not fit the tool's {kind} schema"
+
+
+def _is_too_much(checked: _Checked, value: Any, size: int) -> bool:
+    if size <= min(checked.most, checked.most_work):  # a value is at least a character
+        return False
+    values, work, waiting = 0, 0, [value]
+    while waiting:
+        found = waiting.pop()
+        values += 1
+        if isinstance(found, str):
+            work += len(found) // _CHARACTERS_OF_A_VALUE
+            continue
+        waiting.extend(found.values() if isinstance(found, Mapping) else found if isinstance(found, list) else ())
+    return values > checked.most or values + work > checked.most_work
 
 
 def _told_in_time(checked: _Checked, args: dict[str, Any]) -> bool:
@@ -126,13 +154,17 @@ def _checked(schema: Mapping[str, Any], *, formats: bool) -> _Checked:
         _validators.clear()
     options: dict[str, Any] = {"validate_formats": formats, "retriever": _refuse}
     plain = schema if type(schema) is dict else dict(schema)
-    branches, parts = _Unfolding(plain).check()
+    branches, parts, unfolded = _Unfolding(plain).check()
+    most = _MOST_COMPARED
     try:
         # Linear time, where the schema's patterns allow it.
         validator = jsonschema_rs.validator_for(plain, pattern_options=jsonschema_rs.RegexOptions(), **options)
     except jsonschema_rs.ValidationError:
-        validator = jsonschema_rs.validator_for(plain, **options)
-    checked = _validators[id(schema), formats] = _Checked(schema, validator, branches, parts)
+        validator = jsonschema_rs.validator_for(plain, pattern_options=_BACKTRACKING, **options)
+        most = _MOST_BACKTRACKED
+    checked = _validators[id(schema), formats] = _Checked(
+        schema, validator, branches, parts, most // max(unfolded, 1), _MOST_COMPARED // max(unfolded, 1)
+    )
     return checked
 
 
@@ -147,8 +179,10 @@ class _Unfolding:
         self._references = 0
         self._untraced = False
 
-    def check(self) -> tuple[int, int]:
+    def check(self) -> tuple[int, int, int]:
         """Refuse what would keep a validator busy for long; say how often what refers to itself branches, and its size.
+
+        The last number is the size of all.
 
         Raises:
             ValueError: it unfolds to too much.
@@ -158,9 +192,10 @@ class _Unfolding:
             raise ValueError("the schema refers to its own parts too often to be checked")
         if self._untraced and self._references:
             # More ways there cannot be: each third reference triples them.
-            return round(3 ** (self._references / 3)), parts
+            return round(3 ** (self._references / 3)), parts, parts
         found = [extent for name in self._recursive if (extent := self._extents[name])]
-        return max((each.branches for each in found), default=0), max((each.parts for each in found), default=0)
+        branches = max((each.branches for each in found), default=0)
+        return branches, max((each.parts for each in found), default=0), parts
 
     def _extent(self, part: Any) -> _Extent:
         if isinstance(part, list):
@@ -176,6 +211,9 @@ class _Unfolding:
     def _under(self, keyword: str, value: Any) -> _Extent:
         if keyword == "properties" and isinstance(value, dict):
             return _sum(self._extent(part).moved(key or _ANYWHERE) for key, part in value.items())
+        if keyword == "enum" and isinstance(value, list):
+            # Plain values are looked up, others compared one by one.
+            return _Extent(sum(isinstance(choice, list | dict) for choice in value), Counter())
         named = keyword in _NAMED and isinstance(value, dict)
         found = self._extent(list(value.values()) if named else value)
         if keyword in _SHELVES:

@@ -144,3 +144,39 @@ def test_a_pattern_that_backtracks_without_end_is_given_up() -> None:
     began = time.monotonic()
     assert decide(OPEN, ToolCall("t", {"n": "a" * 5_000 + "!"}), schema).effect == "deny"
     assert time.monotonic() - began < 1
+
+
+COMPARING = {
+    "values with constants": ({"not": {"anyOf": [{"const": i} for i in range(4000)]}}, [-1] * 30_000),
+    "objects with a choice of them": ({"not": {"enum": [{"k": i} for i in range(5000)]}}, [{"k": -1}] * 8_000),
+}
+
+
+@pytest.mark.parametrize(("items", "values"), COMPARING.values(), ids=COMPARING)
+def test_a_large_schema_and_many_values_do_not_multiply(items: dict[str, Any], values: list[Any]) -> None:
+    schema = {"properties": {"x": {"type": "array", "items": items}}}
+    began = time.monotonic()
+    decision = decide(OPEN, ToolCall("t", {"x": values}), schema)
+    assert time.monotonic() - began < 4  # compared one by one, each takes twice as long or more
+    assert (decision.effect, decision.rule) == ("deny", "/schema")
+    assert "too many" in decision.message
+    assert decide(OPEN, ToolCall("t", {"x": values[:200]}), schema).effect == "allow"
+
+
+def test_patterns_that_backtrack_are_matched_for_a_while_and_not_longer() -> None:
+    schema = {"properties": {"x": {"type": "array", "items": {"pattern": "^(?!(?:(?=a)a+)+x)"}}}}
+    began = time.monotonic()
+    assert decide(OPEN, ToolCall("t", {"x": ["a" * 17 + "!"] * 3_000}), schema).rule == "/schema"
+    assert "too many" in decide(OPEN, ToolCall("t", {"x": ["a" * 9 + "!"] * 60_000}), schema).message
+    assert time.monotonic() - began < 4  # the first alone takes 16 s
+    assert decide(OPEN, ToolCall("t", {"x": ["a" * 9 + "!"] * 3_000}), schema).effect == "allow"
+
+
+def test_much_text_and_many_values_are_checked_against_schemas_of_a_usual_size() -> None:
+    fields = {f"f{i}": {"type": ["string", "null"], "maxLength": 9_000_000} for i in range(60)}
+    schema = {
+        "properties": {"html": {"type": "string", "pattern": "^(?!-)"}, "rows": {"items": {"properties": fields}}}
+    }
+    args = {"html": "<p>" * 300_000, "rows": [{"f1": "x", "f2": None} for _ in range(300)]}
+    assert decide(OPEN, ToolCall("t", args), schema).effect == "allow"
+    assert decide(OPEN, ToolCall("t", {**args, "rows": [{"f1": 1}]}), schema).rule == "/schema"
