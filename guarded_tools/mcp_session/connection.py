@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from anyio import BrokenResourceError, ClosedResourceError
 
 from guarded_tools.errors import ConnectionFailed, printable
+from guarded_tools.mcp_session.sdk_logs import veil
 from guarded_tools.mcp_session.transport import Masker, Server, Streams, Tail, Unreachable, open_streams
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Connection:
         from mcp import ClientSession, McpError
 
         owner = self._owner
+        veil(owner.mask)
         try:
             async with open_streams(owner.server, self._tail, read_timeout=owner.read_timeout) as streams:
                 self._failures = streams.failures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from pathlib import Path
@@ -63,3 +64,30 @@ def test_an_output_schema_is_held_to(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="did not return structured content"):
         answer(tmp_path, {}, {"outputSchema": day})
     assert answer(tmp_path, {"isError": True}, {"outputSchema": day}).status == "error"
+
+
+KEY = "topsecretvalue-with-many-more-letters-than-are-shown"
+LOUD = {"level": "loud THE KEY", "data": "THE KEY"}
+
+
+def test_a_key_that_a_server_echoes_stands_in_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    noise = [
+        "DEBUG the key is THE KEY",
+        json.dumps({"jsonrpc": "2.0", "method": "notifications/THE KEY", "params": {"THE KEY": "THE KEY"}}),
+        json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": LOUD}),
+        json.dumps({"jsonrpc": "2.0", "id": 9, "method": "sampling/createMessage", "params": {"messages": "THE KEY"}}),
+        json.dumps({"jsonrpc": "2.0", "id": "THE KEY\x1b[2J\n", "result": {}}),
+    ]
+    with caplog.at_level(logging.DEBUG):
+        answer(tmp_path, {}, before=noise, env={"API_KEY": KEY})
+    said = caplog.text
+    for words in ("Failed to parse JSONRPC message", "Failed to validate notification", "Failed to validate request"):
+        assert words in said
+    assert [piece for piece in (KEY, KEY[:12], KEY[-12:], "\x1b") if piece in said] == []
+
+
+def test_what_others_log_stays_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    answer(tmp_path, {}, env={"API_KEY": KEY})
+    for name in (None, "httpx", "client"):
+        logging.getLogger(name).warning("mine: %s", KEY)
+    assert caplog.messages.count(f"mine: {KEY}") == 3
