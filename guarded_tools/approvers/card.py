@@ -25,7 +25,8 @@ from guarded_tools.values import ApprovalRequest, Usage
 
 Style: TypeAlias = Literal["title", "danger", "plain", "quiet", "argument", "note", "removed", "added"]
 
-_PIECE = re.compile(r"\\.|[^\\]", re.DOTALL)
+# A line of a JSON literal, up to and with its ``\n``.
+_LINE = re.compile(r"(?:[^\\]++|\\[^n])++(?:\\n)?|\\n")
 _HEAD, _TAIL = 600, 200
 _ITEMS = 40
 _DEPTH = 30
@@ -167,11 +168,7 @@ class _Writer:
         self.rows.append(Row(f"{'  ' * depth}{brackets[1]}{comma}", "argument"))
 
     def _string(self, lead: str, value: str, comma: str, depth: int) -> None:
-        lines = [""]
-        for piece in _PIECE.findall(json.dumps(value, ensure_ascii=False)):
-            lines[-1] += piece
-            if piece == "\\n":
-                lines.append("")
+        lines = _LINE.findall(json.dumps(value, ensure_ascii=False))
         if lines[-1] == '"' and len(lines) > 1:
             lines[-2:] = [lines[-2] + '"']
         self._lines(lead, [visible(line) for line in lines], comma, depth)

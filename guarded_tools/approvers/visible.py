@@ -33,6 +33,8 @@ def plain(text: str, limit: int = 2_000) -> str:
 
 def visible(literal: str) -> str:
     """Escape whatever is hidden in a JSON text; it stays the same JSON."""
+    if literal.isascii() and literal.isprintable():
+        return literal
     out: list[str] = []
     marks = 0
     for at, char in enumerate(literal):

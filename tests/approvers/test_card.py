@@ -4,6 +4,7 @@ import html.parser
 import io
 import json
 import re
+import time
 import unicodedata
 
 import pytest
@@ -422,3 +423,15 @@ def test_the_difference_shows_what_is_new_in_full():
 @pytest.mark.parametrize("field", ["description", "reason", "rule", "session", "grant"])
 def test_no_field_but_the_arguments_shows_a_secret(field):
     assert SECRET not in card.to_text(card.rows(request(**{field: f"for {SECRET}"}), full=True))
+
+
+@pytest.mark.parametrize("text", ["a" * 1_000_000, "é" * 300_000], ids=["ascii", "not ascii"])
+def test_a_page_of_a_million_characters_is_shown_at_once(text):
+    began = time.monotonic()
+    assert any("FOLDED" in row.text for row in card.rows(request({"html": text})))
+    assert time.monotonic() - began < 3  # copied for each letter, a line took six seconds and more
+
+
+def test_a_backslash_before_an_n_begins_no_line():
+    shown = [row.text for row in card.arguments({"x": "a\nb\\nc\\\nd"})]
+    assert shown[1:4] == [r'  "x": "a\n', r"    ↳ b\\nc\\\n", '    ↳ d"']
