@@ -7,7 +7,7 @@ import hashlib
 import logging
 import re
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ from guarded_tools.stores.wire import (
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 log = logging.getLogger("guarded_tools")
 
@@ -181,7 +182,7 @@ class RedisStore:
     async def ascan(self, prefix: str) -> list[tuple[str, bytes]]:
         """:meth:`scan`, for asyncio."""
         try:
-            names = await self._aclient().zrangebylex(self._wire.names, *names_range(prefix))
+            names = await _cancellable(self._aclient().zrangebylex(self._wire.names, *names_range(prefix)))
         except (RedisError, OSError) as error:
             raise self._failed(error) from error
         return [entry for page in _pages(names) for entry in await self._aask(self._wire.sift(page))]
@@ -227,9 +228,9 @@ class RedisStore:
                     await asyncio.to_thread(self._check)
                 words = self._said(request)
                 try:
-                    answer = await send("EVALSHA", _SHA, *words)
+                    answer = await _cancellable(send("EVALSHA", _SHA, *words))
                 except NoScriptError:
-                    answer = await send("EVAL", _SCRIPT, *words)
+                    answer = await _cancellable(send("EVAL", _SCRIPT, *words))
             except (RedisError, OSError) as error:
                 raise self._failed(error) from error
             if not is_elsewhere(answer):
@@ -285,6 +286,24 @@ class RedisStore:
                     self._loops.pop(ended, None)
             client = self._loops[loop] = self._server.connect(redis.asyncio)
         return client
+
+
+async def _cancellable(work: Awaitable[T]) -> T:
+    """Await what the client does, and be cancelled where it was.
+
+    The client waits with ``asyncio.wait_for``, which before Python 3.12 forgets a cancellation that comes as it ends.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    forgotten = True
+    try:
+        return await work
+    except asyncio.CancelledError:
+        forgotten = False
+        raise
+    finally:
+        if forgotten and task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def _refusal(answer: Reservation | Full | Halted) -> Full | Halted | None:

@@ -548,3 +548,54 @@ def test_without_the_client_library_it_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "guarded_tools.stores.redis")
     with pytest.raises(StoreError, match=r"guarded-tools\[redis\]"):
         open_store("redis://localhost")
+
+
+class CancelledAt:
+    """Awaits a coroutine, and cancels the task it runs in when it waits for the ``step``-th time."""
+
+    def __init__(self, work, step):
+        self.work, self.step, self.waited = work, step, 0
+
+    def __await__(self):
+        waits = self.work.__await__()
+        send, value = waits.send, None
+        while True:
+            try:
+                waited_for = send(value)
+            except StopIteration as end:
+                return end.value
+            self.waited += 1
+            if self.waited == self.step:
+                asyncio.current_task().cancel()
+            try:
+                send, value = waits.send, (yield waited_for)
+            except BaseException as error:
+                send, value = waits.throw, error
+
+
+@pytest.mark.parametrize("work", [lambda store: store.areserve(one(10**6)), lambda store: store.ascan("x/")])
+def test_a_cancellation_is_felt_wherever_a_task_waits_for_the_server(redis_server, tmp_path, work):
+    store = open_store(f"{redis_server.url}?namespace={tmp_path.name}")
+
+    async def cancelled_at(step):
+        asking = CancelledAt(work(store), step)
+
+        async def ask():
+            return await asking
+
+        task = asyncio.create_task(ask())
+        await asyncio.wait({task})
+        assert task.cancelled() == (asking.waited >= step), f"cancelled at wait {step} of {asking.waited}"
+        return task.cancelled()
+
+    async def story():
+        await work(store)  # connected
+        step = 1
+        while await cancelled_at(step):
+            await work(store)
+            step += 1
+        await store.aclose()
+        return step - 1
+
+    assert asyncio.run(story()) >= 1
+    store.close()
