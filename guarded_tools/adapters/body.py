@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 import sys
+import types
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
@@ -113,21 +114,34 @@ class Body:
         handed_on = {CALL_ID, *self.injected, *injected, *self.own_id(kwargs, call_id)}
         return args, {name: value for name, value in kwargs.items() if name not in handed_on}
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the body if the guard lets it."""
-        entry = _Entry(self, args, kwargs)
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], owner: BaseTool | None = None) -> Any:
+        """Run the body if the guard lets it; that of a method with the state of ``owner``."""
+        entry = _Entry(self, args, kwargs, self._target_of(owner))
         try:
             return self.guard.call(entry.call, entry.run, info=self.info, judge=self.judge, read=entry.read)
         except ToolDenied as denied:
             return entry.refused(denied)
 
-    async def acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def acall(self, args: tuple[Any, ...], kwargs: dict[str, Any], owner: BaseTool | None = None) -> Any:
         """As :meth:`call`, for a body that is awaited."""
-        entry = _Entry(self, args, kwargs)
+        entry = _Entry(self, args, kwargs, self._target_of(owner))
         try:
             return await self.guard.acall(entry.call, entry.arun, info=self.info, judge=self.judge, read=entry.read)
         except ToolDenied as denied:
             return entry.refused(denied)
+
+    def _target_of(self, owner: BaseTool | None) -> Callable[..., Any]:
+        """Return the callable that runs with the state of ``owner``: a copy of the guarded tool has one of its own."""
+        tool, target = self.tool, self.target
+        if owner is None or vars(owner) is vars(tool) or not isinstance(target, types.MethodType):
+            return target
+        if target.__self__ is not tool or not {"func", "coroutine"}.isdisjoint(type(tool).model_fields):
+            return target  # the guarded one has a state of its own there, with guarded functions in it
+        # What the body calls on itself is part of this call, so it is not given the guarded copy.
+        behind = object.__new__(type(tool))
+        for name in ("__dict__", "__pydantic_private__", "__pydantic_extra__", "__pydantic_fields_set__"):
+            object.__setattr__(behind, name, getattr(owner, name))
+        return types.MethodType(target.__func__, behind)
 
     def function(self) -> Callable[..., Any]:
         """Return the guarded stand-in of a plain function."""
@@ -148,10 +162,10 @@ class Body:
         return guarded
 
     def method(self) -> Callable[..., Any]:
-        """Return the guarded stand-in of a method; it runs on the tool it was taken from, which is not guarded."""
+        """Return the guarded stand-in of a method; it runs on the tool behind the guard, which is not guarded."""
 
         def guarded(_self: Any, *args: Any, **kwargs: Any) -> Any:
-            return self.call(args, kwargs)
+            return self.call(args, kwargs, _self)
 
         self._dress(guarded, bound=True)
         return guarded
@@ -160,7 +174,7 @@ class Body:
         """As :meth:`method`, for a coroutine method."""
 
         async def guarded(_self: Any, *args: Any, **kwargs: Any) -> Any:
-            return await self.acall(args, kwargs)
+            return await self.acall(args, kwargs, _self)
 
         self._dress(guarded, bound=True)
         return guarded
@@ -217,10 +231,11 @@ class _Taken(NamedTuple):
 class _Entry:
     """One call on its way into a body."""
 
-    __slots__ = ("_body", "_call_id", "_edits", "_error", "_injected", "_own", "call")
+    __slots__ = ("_body", "_call_id", "_edits", "_error", "_injected", "_own", "_target", "call")
 
-    def __init__(self, body: Body, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, body: Body, args: tuple[Any, ...], kwargs: dict[str, Any], target: Callable[..., Any]) -> None:
         self._body = body
+        self._target = target
         self._error: BaseException | None = None
         self._call_id: str | None = kwargs.pop(CALL_ID, None)
         injected = body.injected | body.own_id(kwargs, self._call_id) | _handed_in(kwargs)
@@ -271,7 +286,7 @@ class _Entry:
         taken = self._judged(judged)
         with admitted(self._body.guard, self._body.info.name, judged):
             try:
-                return self._body.target(*taken.args, **taken.kwargs, **self._handed_on())
+                return self._target(*taken.args, **taken.kwargs, **self._handed_on())
             except BaseException as error:
                 if (failed := self._failed(error)) is not error:
                     raise failed  # noqa: B904 - it has its cause
@@ -281,7 +296,7 @@ class _Entry:
         taken = self._judged(judged)
         with admitted(self._body.guard, self._body.info.name, judged):
             try:
-                return await self._body.target(*taken.args, **taken.kwargs, **self._handed_on())
+                return await self._target(*taken.args, **taken.kwargs, **self._handed_on())
             except BaseException as error:
                 if (failed := self._failed(error)) is not error:
                     raise failed  # noqa: B904 - it has its cause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import datetime as dt
 from collections.abc import Callable
@@ -453,6 +454,48 @@ def test_what_a_body_changes_on_itself_shows_on_the_guarded_tool(make_guard: Any
     (guarded,) = make_guard().wrap([raw])
     guarded.invoke({"n": 1})
     assert (guarded.seen, raw.seen) == (1, 1)
+
+
+class Tenant(BaseTool):
+    name: str = "tenant"
+    description: str = "Acts with a key of its own."
+    key: str = "alice's"
+    used: list[str]
+    _mark: str = "first"
+
+    def _run(self, n: int) -> str:
+        self.used.append(self.key)
+        return f"{n} {self.key} {self._mark}"
+
+    async def _arun(self, n: int) -> str:
+        return self._run(n)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda t: t.model_copy(update={"key": "bob's"}),
+        lambda t: with_key(copy.copy(t), "bob's"),
+        lambda t: with_key(copy.deepcopy(t), "bob's"),
+        lambda t: with_key(t.model_copy().model_copy(), "bob's"),
+    ],
+)
+def test_a_copy_of_a_guarded_tool_runs_with_its_own_state(make_guard: Any, outcomes: Any, copied: Any) -> None:
+    guard, other = make_guard(), make_guard()
+    (guarded,) = other.wrap(guard.wrap([Tenant(used=[])]))
+    bob, like_raw = copied(guarded), copied(Tenant(used=[]))
+    assert bob.invoke({"n": 1}) == like_raw.invoke({"n": 1}) == "1 bob's first"
+    assert asyncio.run(bob.ainvoke({"n": 2})) == "2 bob's first"
+    assert guarded.invoke({"n": 3}) == "3 alice's first"
+    assert like_raw.used == ["bob's"]
+    assert bob.used[:2] == ["bob's", "bob's"]
+    settled = [outcome for kind, _, outcome in outcomes() if kind == "settled"]
+    assert settled == ["ok"] * 6, "three calls past two guards"
+
+
+def with_key(tool: Any, key: str) -> Any:
+    tool.key = key
+    return tool
 
 
 def test_a_body_that_calls_another_body_of_its_own_counts_once(make_guard: Any, outcomes: Any) -> None:
