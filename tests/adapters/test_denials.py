@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
 import math
 from decimal import Decimal
 from typing import Annotated, Any
@@ -305,7 +306,11 @@ def test_a_cycle_is_refused(make_guard: Any, outcomes: Any) -> None:
     cycle: list[Any] = []
     cycle.append(cycle)
     (guarded,) = make_guard().wrap([StructuredTool.from_function(body, description="d")])
-    assert "DENIED" in guarded.func(thing=cycle)
+    gc.disable()  # a finalizer of anybody's that runs where the stack is full would fail
+    try:
+        assert "DENIED" in guarded.func(thing=cycle)
+    finally:
+        gc.enable()
     assert outcomes() == [("refused", "body", "failed_closed")]
 
 
