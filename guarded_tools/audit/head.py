@@ -92,7 +92,8 @@ def nobody_writing(path: Path) -> Iterator[int | None]:
             lock(descriptor, fcntl.LOCK_SH)
         yield descriptor
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # said aloud: a fork of this moment holds the same lock
+        with contextlib.suppress(OSError):  # a file system that knows no locks
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # said aloud: a fork of this moment holds the same lock
         os.close(descriptor)
 
 

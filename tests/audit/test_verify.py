@@ -1,10 +1,12 @@
 """What a change to the log's files looks like to the one who checks them."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -345,3 +347,13 @@ def test_a_line_that_is_being_written_is_not_torn(written, make_log, event, monk
         monkeypatch.setattr(files.time, "sleep", finish)
         assert verify(written) == []
         assert file.tell() == len(lines) + len(line)
+
+
+def test_a_file_system_without_locks_is_read_all_the_same(written, monkeypatch):
+    def unknown(*_):
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    before = len(list(Path("/dev/fd").iterdir()))
+    assert verify(written) == []
+    assert len(list(Path("/dev/fd").iterdir())) == before

@@ -185,12 +185,16 @@ def no_room(path, limit, room="20000"):
     return told
 
 
-def not_root(path, limit):
-    """As a user whom file modes bind: nothing may be written in the directory any more, then again."""
+def become_a_stranger(path):
     DiskStore(Path(path) / "warm").reserve(charges(1))  # imports what a stranger could not
     if os.getuid() == 0:
         os.setgid(65534)
         os.setuid(65534)
+
+
+def not_root(path, limit):
+    """As a user whom file modes bind: nothing may be written in the directory any more, then again."""
+    become_a_stranger(path)
     told = Counter()
     directory = Path(path, "own")
     store = DiskStore(directory)
@@ -237,10 +241,7 @@ def die_closing(path, limit, point):
 
 def unlisted(path, limit):
     """As a user whom file modes bind: a halt is written, and then the directory may not be listed any more."""
-    DiskStore(Path(path) / "warm").reserve(charges(1))  # imports what a stranger could not
-    if os.getuid() == 0:
-        os.setgid(65534)
-        os.setuid(65534)
+    become_a_stranger(path)
     told = Counter()
     directory = Path(path, "own")
     store = DiskStore(directory)
