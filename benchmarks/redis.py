@@ -18,7 +18,7 @@ import redis
 import redis.asyncio
 
 from benchmarks.common import RATIO, Row, paired_us, table
-from guarded_tools.stores.redis import RedisStore
+from guarded_tools.stores.redis.store import RedisStore
 from guarded_tools.values import Charge, Reservation
 
 PROCESSES = 8

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import redis as fleet
 from benchmarks.common import RATIO, Row, table
-from guarded_tools.stores.disk import DiskStore
+from guarded_tools.stores.disk.store import DiskStore
 from guarded_tools.values import Charge, Full, Reservation
 
 PROCESSES = 8

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from guarded_tools._version import __version__
 
 if TYPE_CHECKING:
-    from guarded_tools.adapters.servers import guarded_tools
     from guarded_tools.approvers import deny_all, withdrawn
     from guarded_tools.approvers.buttons import resume_with_buttons
     from guarded_tools.approvers.inbox import InboxApprover
@@ -34,10 +33,10 @@ if TYPE_CHECKING:
     )
     from guarded_tools.guard import Guard
     from guarded_tools.pictify.connection import pictify_tools
-    from guarded_tools.policy.engine import decide
-    from guarded_tools.policy.lock import Lock
-    from guarded_tools.policy.model import Policy
+    from guarded_tools.policy.policy import Policy, decide
+    from guarded_tools.servers import guarded_tools
     from guarded_tools.stores import Store, open_store
+    from guarded_tools.tools.lock import Lock
     from guarded_tools.values import (
         ApprovalRequest,
         Approver,
@@ -63,9 +62,9 @@ _HOME = {
     "GuardError": "errors",
     "InboxApprover": "approvers.inbox",
     "InterruptApprover": "approvers.interrupt",
-    "Lock": "policy.lock",
+    "Lock": "tools.lock",
     "NotebookApprover": "approvers.notebook",
-    "Policy": "policy.model",
+    "Policy": "policy.policy",
     "PolicyError": "errors",
     "StateLost": "errors",
     "Store": "stores",
@@ -75,9 +74,9 @@ _HOME = {
     "ToolDenied": "errors",
     "ToolInfo": "values",
     "Verdict": "values",
-    "decide": "policy.engine",
+    "decide": "policy.policy",
     "deny_all": "approvers",
-    "guarded_tools": "adapters.servers",
+    "guarded_tools": "servers",
     "open_store": "stores",
     "pictify_tools": "pictify.connection",
     "resume_with_buttons": "approvers.buttons",

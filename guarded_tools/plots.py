@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 from guarded_tools.audit import AuditLog, Record, read
 from guarded_tools.audit.summary import answer, fullest, summarise
 from guarded_tools.audit.summary import calls as join_calls
-from guarded_tools.denial import window
 from guarded_tools.errors import GuardError
-from guarded_tools.html import shown
+from guarded_tools.pipeline.messages import window
+from guarded_tools.text.tables import shown
 
 try:
     from matplotlib.axes import Axes

@@ -43,7 +43,7 @@ class ToolInfo(NamedTuple):
     origin: str = ""
 
 
-class Nobody(str):
+class UnknownIdentity(str):
     """Stands for the grant of a call of which nobody could tell who it is made for. Such a call is refused."""
 
     __slots__ = ()
@@ -107,19 +107,19 @@ class Decision(NamedTuple):
     shadow: Decision | None = None
 
     def _repr_html_(self) -> str:
-        from guarded_tools import html
+        from guarded_tools.text import tables
 
-        tones: dict[str, html.Tone] = {"allow": "good", "ask": "warn", "deny": "bad"}
-        rows: list[list[str | html.Cell]] = [
-            ["effect", html.Cell(self.effect, tones[self.effect])],
+        tones: dict[str, tables.Tone] = {"allow": "good", "ask": "warn", "deny": "bad"}
+        rows: list[list[str | tables.Cell]] = [
+            ["effect", tables.Cell(self.effect, tones[self.effect])],
             ["rule", self.rule],
         ]
         rows += [["because", self.message]] if self.message else []
         rows += [["counts", f"{c.amount} of {c.max} in {c.window} s, {c.counter} for {c.scope}"] for c in self.charges]
         rows += [["asked", f"waits {self.ask.timeout:g} s, may be remembered: {self.ask.remember}"]] if self.ask else []
         if self.shadow is not None:
-            rows.append(["on trial", html.Cell(f"{self.shadow.effect} by {self.shadow.rule}", "quiet")])
-        return html.table("Decision", (), rows)
+            rows.append(["on trial", tables.Cell(f"{self.shadow.effect} by {self.shadow.rule}", "quiet")])
+        return tables.table("Decision", (), rows)
 
 
 class Usage(NamedTuple):
@@ -137,19 +137,19 @@ class Usages(list[Usage]):
     """Counters as they stand; in a notebook, a table of them."""
 
     def _repr_html_(self) -> str:
-        from guarded_tools import html
+        from guarded_tools.text import tables
 
-        rows: list[list[str | html.Cell]] = [
+        rows: list[list[str | tables.Cell]] = [
             [
                 u.scope,
                 u.counter,
-                html.Cell(f"{u.used} of {u.max}", share=u.used / u.max),
+                tables.Cell(f"{u.used} of {u.max}", share=u.used / u.max),
                 f"{u.window} s",
                 f"{u.frees_in:.1f} s",
             ]
             for u in self
         ]
-        return html.table("Usage", ("whose", "counter", "used", "window", "frees in"), rows)
+        return tables.table("Usage", ("whose", "counter", "used", "window", "frees in"), rows)
 
 
 class Full(NamedTuple):

@@ -1,4 +1,4 @@
-"""Imports point down only, the public names stay as they are, and importing the package stays light."""
+"""Imports point down only and never in a circle, the public names stay as they are, and importing stays light."""
 
 import ast
 import json
@@ -11,67 +11,110 @@ import pytest
 import guarded_tools
 
 ROOT = Path(guarded_tools.__file__).parent
+PACKAGE = "guarded_tools"
 
 # Lowest first. Rooms on one floor do not know each other.
 FLOORS = [
-    {"_version"},
-    {"errors", "html"},
-    {"values", "secrets", "state"},
-    {"steps"},
-    {"mcp_session"},
-    {"policy", "stores", "approvers", "audit"},
-    {"remembered", "answer"},
-    {"flood"},
-    {"consent"},
-    {"in_force", "denial", "telemetry"},
-    {"records"},
-    {"line"},
+    {"_version", "text", "flow"},
+    {"values"},
+    {"errors"},
+    {"state", "mcp_session", "policy", "stores", "audit", "tools", "telemetry"},
+    {"approvers"},  # one that keeps something is handed a store
+    {"approval"},
+    {"pipeline"},
+    {"adapters", "plots"},
     {"guard"},
-    {"adapters"},
-    {"plots"},
-    {"pictify"},
+    {"servers"},
+    {"pictify", "authoring"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
-# The guard hands out its plug-ins by name, and loads them only then.
-UPWARD = {("guard", "adapters")}
 
-
-def imports(path: Path):
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):  # what only the type checker reads is no import
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            if node.module == "guarded_tools":
-                yield from (alias.name for alias in node.names)
-            elif node.module.startswith("guarded_tools."):
-                yield node.module.split(".")[1]
-        elif isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("guarded_tools."))
-
-
-def rooms():
+def modules():
+    """Every module by its dotted name below the package."""
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
-        if parts != ("__init__",):
-            yield parts[0], path
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name:
+            yield name, path
+
+
+MODULES = dict(modules())
+
+
+def imports(path):
+    """What a module imports of the package: at its top, inside functions, and for the type checker."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            if node.module == PACKAGE or (node.module or "").startswith(f"{PACKAGE}."):
+                base = node.module.removeprefix(PACKAGE).removeprefix(".")
+                for alias in node.names:
+                    full = f"{base}.{alias.name}".removeprefix(".")
+                    yield full if full in MODULES else base
+        elif isinstance(node, ast.Import):
+            yield from (a.name.removeprefix(f"{PACKAGE}.") for a in node.names if a.name.startswith(f"{PACKAGE}."))
+
+
+GRAPH = {name: set(imports(path)) - {name} for name, path in MODULES.items()}
+
+
+def room(module):
+    return module.partition(".")[0]
 
 
 def test_every_room_has_a_floor():
-    assert {room for room, _ in rooms()} == set(LEVEL)
+    assert {room(module) for module in MODULES} == set(LEVEL)
+
+
+def test_the_root_holds_what_users_import_and_what_everybody_needs():
+    assert len(list(ROOT.glob("*.py"))) <= 12
 
 
 def test_imports_point_down():
     wrong = [
-        f"{path.relative_to(ROOT)} imports {other}"
-        for room, path in rooms()
-        for other in imports(path)
-        if other != room and LEVEL[other] >= LEVEL[room] and (room, other) not in UPWARD
+        f"{module} imports {other}"
+        for module, others in GRAPH.items()
+        for other in sorted(others)
+        if room(other) != room(module) and LEVEL[room(other)] >= LEVEL[room(module)]
     ]
     assert wrong == []
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    done, way = set(), []
+
+    def walk(module):
+        assert module not in way, " → ".join([*way[way.index(module) :], module])
+        if module not in done:
+            way.append(module)
+            for other in sorted(GRAPH.get(module, ())):
+                walk(other)
+            way.pop()
+            done.add(module)
+
+    for module in GRAPH:
+        walk(module)
+
+
+def test_no_room_reaches_into_another_by_a_string():
+    """Data files of a room are opened by the room itself: ``files(__package__)``, never ``files("guarded_tools.…")``."""
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in {
+                "files",
+                "import_module",
+            }:
+                named = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+                assert not any(str(name).startswith(PACKAGE) for name in named), f"{module}:{node.lineno}"
+
+
+def test_every_room_says_what_it_promises_and_where_to_start():
+    for module, path in MODULES.items():
+        if path.name == "__init__.py":
+            said = ast.get_docstring(ast.parse(path.read_text())) or ""
+            assert len(said.split()) >= 20, module
 
 
 def test_every_docstring_is_text():

@@ -17,14 +17,14 @@ from pydantic import ValidationError
 
 from guarded_tools.adapters import answers
 from guarded_tools.adapters.arguments import json_view, snapshot
-from guarded_tools.adapters.outcome import Judge
+from guarded_tools.adapters.outcome import OutcomeClassifier
 from guarded_tools.adapters.ticket import admitted
 from guarded_tools.errors import GuardError, ToolDenied, printable
-from guarded_tools.steps import is_suspension
+from guarded_tools.flow import is_suspension
 from guarded_tools.values import ToolCall, ToolInfo, canonical
 
 if TYPE_CHECKING:
-    from guarded_tools.guard import Guard
+    from guarded_tools.pipeline.gate import Gate
 
 CALL_ID = "__guarded_tools_call_id"
 """Carries the id of a tool call from LangChain's argument parsing to the body, where a denial needs it.
@@ -37,7 +37,7 @@ _PLAIN = frozenset({str, int, float, bool, type(None), dict, list})
 _POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD})
 
 
-class Body:
+class GuardedCallable:
     """A callable of a tool, and the guard in front of it.
 
     ``filled_in`` is the parameter that LangChain fills in right around this callable, if it has one of that name.
@@ -46,10 +46,10 @@ class Body:
 
     def __init__(
         self,
-        guard: Guard,
+        guard: Gate,
         tool: BaseTool,
         info: ToolInfo,
-        judge: Judge,
+        judge: OutcomeClassifier,
         target: Callable[..., Any],
         *,
         filled_in: str,
@@ -116,7 +116,7 @@ class Body:
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], owner: BaseTool | None = None) -> Any:
         """Run the body if the guard lets it; that of a method with the state of ``owner``."""
-        entry = _Entry(self, args, kwargs, self._target_of(owner))
+        entry = Invocation(self, args, kwargs, self._target_of(owner))
         try:
             return self.guard.call(entry.call, entry.run, info=self.info, judge=self.judge, read=entry.read)
         except ToolDenied as denied:
@@ -124,7 +124,7 @@ class Body:
 
     async def acall(self, args: tuple[Any, ...], kwargs: dict[str, Any], owner: BaseTool | None = None) -> Any:
         """As :meth:`call`, for a body that is awaited."""
-        entry = _Entry(self, args, kwargs, self._target_of(owner))
+        entry = Invocation(self, args, kwargs, self._target_of(owner))
         try:
             return await self.guard.acall(entry.call, entry.arun, info=self.info, judge=self.judge, read=entry.read)
         except ToolDenied as denied:
@@ -184,10 +184,10 @@ class Body:
         if bound:
             itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
             signature = signature.replace(parameters=[itself, *signature.parameters.values()])
-        _dress(guarded, self.target, signature)
+        copy_signature(guarded, self.target, signature)
 
 
-def relayed(method: Callable[..., Any], *, describes: bool) -> Callable[..., Any]:
+def forwarding_method(method: Callable[..., Any], *, describes: bool) -> Callable[..., Any]:
     """Return a method of LangChain's own with its annotations resolved, which LangChain does anew at every call.
 
     Where nobody makes a schema of it (``describes`` is false), all that LangChain looks for is where the config goes.
@@ -201,13 +201,13 @@ def relayed(method: Callable[..., Any], *, describes: bool) -> Callable[..., Any
 
     stand_in: Any = arelay if inspect.iscoroutinefunction(method) else relay
     signature = _resolved(method)
-    _dress(stand_in, method, signature)
+    copy_signature(stand_in, method, signature)
     if not describes:
         stand_in.__annotations__ = {name: RunnableConfig for name in (_config(signature),) if name is not None}
     return stand_in  # type: ignore[no-any-return]
 
 
-def _dress(stand_in: Any, original: Any, signature: inspect.Signature) -> None:
+def copy_signature(stand_in: Any, original: Any, signature: inspect.Signature) -> None:
     """Give a stand-in the looks LangChain inspects, and no ``__wrapped__`` that leads around the guard."""
     stand_in.__signature__ = signature
     stand_in.__annotations__ = {
@@ -220,7 +220,7 @@ def _dress(stand_in: Any, original: Any, signature: inspect.Signature) -> None:
             setattr(stand_in, name, value)
 
 
-class _Taken(NamedTuple):
+class CapturedArguments(NamedTuple):
     """Arguments as they are judged, and the copy of them that the body receives."""
 
     view: dict[str, Any]
@@ -228,26 +228,28 @@ class _Taken(NamedTuple):
     kwargs: dict[str, Any]
 
 
-class _Entry:
+class Invocation:
     """One call on its way into a body."""
 
     __slots__ = ("_body", "_call_id", "_edits", "_error", "_injected", "_own", "_target", "call")
 
-    def __init__(self, body: Body, args: tuple[Any, ...], kwargs: dict[str, Any], target: Callable[..., Any]) -> None:
+    def __init__(
+        self, body: GuardedCallable, args: tuple[Any, ...], kwargs: dict[str, Any], target: Callable[..., Any]
+    ) -> None:
         self._body = body
         self._target = target
         self._error: BaseException | None = None
         self._call_id: str | None = kwargs.pop(CALL_ID, None)
         injected = body.injected | body.own_id(kwargs, self._call_id) | _handed_in(kwargs)
         self._injected = {name: kwargs.pop(name) for name in injected if name in kwargs}
-        self._own: _Taken = self._taken(args, kwargs)
-        self._edits: list[_Taken] = []
+        self._own: CapturedArguments = self._taken(args, kwargs)
+        self._edits: list[CapturedArguments] = []
         guard, config = body.guard, var_child_runnable_config.get()
         self.call = ToolCall(
             body.info.name, self._own.view, guard.session_for(config), guard.grant_for(config), self._call_id
         )
 
-    def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Taken:
+    def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CapturedArguments:
         """Copy arguments for the body, and say how they are judged."""
         try:
             odd: list[type] = []
@@ -257,8 +259,8 @@ class _Entry:
             view: dict[str, Any] = json_view(named) if odd else named  # the guard makes a copy of its own
         except Exception as error:  # noqa: BLE001 - copying runs code of the values
             # An exception is not JSON, so the guard refuses the call, records it, and says what was wrong.
-            return _Taken({**dict.fromkeys(kwargs), "": error}, (), {})
-        return _Taken(view, copied, copied_by_name)
+            return CapturedArguments({**dict.fromkeys(kwargs), "": error}, (), {})
+        return CapturedArguments(view, copied, copied_by_name)
 
     def read(self, edited: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the body would receive for arguments that a human wrote. They run only if they are judged.
@@ -270,12 +272,12 @@ class _Entry:
         self._edits.append(taken)
         return taken.view
 
-    def _judged(self, judged: dict[str, Any]) -> _Taken:
+    def _judged(self, judged: dict[str, Any]) -> CapturedArguments:
         """Find the arguments whose view was judged: a human may have tried several edits and decided for none."""
         if not self._edits:
             return self._own
         wanted = canonical(judged)
-        candidates: list[_Taken] = [*reversed(self._edits), self._own]
+        candidates: list[CapturedArguments] = [*reversed(self._edits), self._own]
         for taken in candidates:
             with contextlib.suppress(ValueError):
                 if canonical(taken.view) == wanted:
@@ -283,6 +285,7 @@ class _Entry:
         raise GuardError("what was judged is not what the tool would have received; nothing ran")
 
     def run(self, judged: dict[str, Any]) -> Any:
+        """Run the body with the arguments that were judged."""
         taken = self._judged(judged)
         with admitted(self._body.guard, self._body.info.name, judged):
             try:
@@ -293,6 +296,7 @@ class _Entry:
                 raise
 
     async def arun(self, judged: dict[str, Any]) -> Any:
+        """As :meth:`run`, for a body that is awaited."""
         taken = self._judged(judged)
         with admitted(self._body.guard, self._body.info.name, judged):
             try:

@@ -12,14 +12,14 @@ from langchain_mcp_adapters.interceptors import MCPToolCallRequest
 from mcp.types import CallToolResult, TextContent
 
 from guarded_tools.adapters import answers
-from guarded_tools.adapters.outcome import Judge, judge_mcp
+from guarded_tools.adapters.outcome import OutcomeClassifier, judge_mcp
 from guarded_tools.adapters.ticket import take
-from guarded_tools.adapters.tools import identity, is_mcp, policy_server
+from guarded_tools.adapters.wrap import identity, is_mcp, policy_server
 from guarded_tools.errors import ToolDenied
 from guarded_tools.values import ToolCall, ToolInfo
 
 if TYPE_CHECKING:
-    from guarded_tools.guard import Guard
+    from guarded_tools.pipeline.gate import Gate
 
 Handler: TypeAlias = Callable[[MCPToolCallRequest], Awaitable[Any]]
 
@@ -34,7 +34,7 @@ class GuardInterceptor:
     decided by a wrapped tool of the same guard passes without being counted again.
     """
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Gate) -> None:
         self._guard = guard
         self._warned = False
 
@@ -95,7 +95,9 @@ class GuardInterceptor:
 class _Crossing:
     """One call on its way to a server."""
 
-    def __init__(self, request: MCPToolCallRequest, handler: Handler, judge: Judge, *, writes: bool) -> None:
+    def __init__(
+        self, request: MCPToolCallRequest, handler: Handler, judge: OutcomeClassifier, *, writes: bool
+    ) -> None:
         self._request = request
         self._handler = handler
         self._writes = writes

@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool
 
 from guarded_tools.adapters import answers
 from guarded_tools.adapters.outcome import judge_plain
-from guarded_tools.adapters.tools import clone, identity
+from guarded_tools.adapters.wrap import clone, identity
 from guarded_tools.errors import GuardError, ToolDenied
 from guarded_tools.values import Outcome, ToolCall
 
@@ -24,7 +24,7 @@ except ImportError as error:
     raise GuardError("LangChain's agents are not installed: pip install 'guarded-tools[agent]'") from error
 
 if TYPE_CHECKING:
-    from guarded_tools.guard import Guard
+    from guarded_tools.pipeline.gate import Gate
 
 ModelAnswer: TypeAlias = ModelResponse[Any] | AIMessage
 ToolAnswer: TypeAlias = ToolMessage | Command[Any]
@@ -42,7 +42,7 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
     supplied by middleware further in, is decided here.
     """
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Gate) -> None:
         super().__init__()
         self._guard = guard
         self._clones: dict[int, tuple[BaseTool, BaseTool]] = {}
@@ -118,7 +118,7 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
 class _Passage:
     """A call of a tool that the agent does not know."""
 
-    def __init__(self, guard: Guard, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> None:
+    def __init__(self, guard: Gate, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> None:
         config = request.runtime.config if request.runtime is not None else None
         asked = request.tool_call
         self._guard = guard

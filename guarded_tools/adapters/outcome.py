@@ -29,10 +29,10 @@ from langchain_core.messages import ToolMessage
 from pydantic import BaseModel
 
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.steps import is_suspension
+from guarded_tools.flow import is_suspension
 from guarded_tools.values import Outcome
 
-Judge: TypeAlias = Callable[[Any], Outcome]
+OutcomeClassifier: TypeAlias = Callable[[Any], Outcome]
 
 # How a server words the HTTP status its upstream answered: only then is a status in a text known to be one.
 _STATUS_FORMATS = {"pictify": re.compile(r"Error \((\d{3})\)(?::|$)")}
@@ -63,7 +63,7 @@ def judge_plain(result: object) -> Outcome:
     return "error" if _says_error(result) else "ok"
 
 
-def judge_mcp(*servers: str | None) -> Judge:
+def judge_mcp(*servers: str | None) -> OutcomeClassifier:
     """Return the judge of calls to an MCP server: of results, of adapters' exceptions and of connection failures.
 
     ``servers`` are the names it goes by; the first that is known says how errors are worded.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from guarded_tools.values import canonical
 
 if TYPE_CHECKING:
-    from guarded_tools.guard import Guard
+    from guarded_tools.pipeline.gate import Gate
 
 
 class _Ticket(NamedTuple):
@@ -27,7 +27,7 @@ _ticket: ContextVar[_Ticket | None] = ContextVar("guarded_tools_ticket", default
 
 
 @contextmanager
-def admitted(guard: Guard, tool: str, args: Mapping[str, Any]) -> Iterator[None]:
+def admitted(guard: Gate, tool: str, args: Mapping[str, Any]) -> Iterator[None]:
     """Let one inner adapter of ``guard`` pass this call, which was decided and counted already."""
     ticket = _Ticket(guard.family, tool, args, deque([None]))
     token = _ticket.set(ticket)
@@ -38,7 +38,7 @@ def admitted(guard: Guard, tool: str, args: Mapping[str, Any]) -> Iterator[None]
         ticket.uses.clear()  # a task that the body left behind has it still
 
 
-def take(guard: Guard, tool: str, args: Mapping[str, Any]) -> bool:
+def take(guard: Gate, tool: str, args: Mapping[str, Any]) -> bool:
     """Use up the ticket for this call, if there is one.
 
     Another guard, another tool or other arguments are another call: their ticket stays where it is.

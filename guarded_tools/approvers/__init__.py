@@ -16,30 +16,6 @@ with a question that was given up, it is asked nothing else.
 
 from __future__ import annotations
 
-from typing import NoReturn
-
-from guarded_tools.approvers.calling import withdrawn
-from guarded_tools.errors import CannotAsk
-from guarded_tools.values import ApprovalRequest
+from guarded_tools.approvers.protocol import deny_all, withdrawn
 
 __all__ = ["deny_all", "withdrawn"]
-
-
-class _DenyAll:
-    """The approver where none was given."""
-
-    def check(self, request: ApprovalRequest) -> None:
-        self(request)
-
-    def __call__(self, request: ApprovalRequest) -> NoReturn:
-        raise CannotAsk(
-            f"{request.tool} needs a human's approval and no approver was given to the guard: "
-            "pass approver=TerminalApprover(), approver=InterruptApprover() or a function"
-        )
-
-    def __repr__(self) -> str:
-        return "deny_all"
-
-
-deny_all = _DenyAll()
-"""Refuses every call that needs a human."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from guarded_tools.approvers import card
-from guarded_tools.approvers.visible import plain
+from guarded_tools.text.visible import plain
 from guarded_tools.values import ApprovalRequest
 
 

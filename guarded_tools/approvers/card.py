@@ -1,6 +1,6 @@
 """What a human is shown of a call: as text, in rich and as HTML, from the same rows.
 
-Strings appear as JSON literals in which nothing is hidden (:mod:`~guarded_tools.approvers.visible`), so that what is
+Strings appear as JSON literals in which nothing is hidden (:mod:`~guarded_tools.text.visible`), so that what is
 shown says exactly what will run, and no row can pass for another.
 """
 
@@ -18,9 +18,9 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from guarded_tools.approvers.visible import plain, quoted, remarks, visible
-from guarded_tools.html import AS_IT_IS
-from guarded_tools.secrets import MASK, mask, mask_json
+from guarded_tools.text.redaction import MASK, mask, mask_json
+from guarded_tools.text.tables import AS_IT_IS
+from guarded_tools.text.visible import plain, quoted, remarks, visible
 from guarded_tools.values import ApprovalRequest, Usage
 
 Style: TypeAlias = Literal["title", "danger", "plain", "quiet", "argument", "note", "removed", "added"]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from guarded_tools.approvers import card
-from guarded_tools.approvers.calling import who
-from guarded_tools.approvers.visible import plain
+from guarded_tools.approvers.protocol import who
+from guarded_tools.text.visible import plain
 from guarded_tools.values import ApprovalRequest, Verdict
 
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from guarded_tools.approvers.calling import Altered, Unanswered, who, withdrawn
+from guarded_tools.approvers.protocol import Altered, Unanswered, who, withdrawn
 from guarded_tools.errors import StoreError
 from guarded_tools.values import ApprovalRequest, Usage, Verdict, digest
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from guarded_tools.approvers import card
-from guarded_tools.approvers.visible import plain
 from guarded_tools.errors import CannotAsk
+from guarded_tools.text.visible import plain
 from guarded_tools.values import ApprovalRequest, Verdict, canonical
 
 _KINDS = {"approve": "approve", "accept": "approve", "edit": "edit", "reject": "reject", "ignore": "reject"}

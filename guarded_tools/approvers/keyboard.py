@@ -16,9 +16,9 @@ from typing import NoReturn, Self
 
 from rich.console import Console
 
-from guarded_tools.approvers.calling import Unanswered, withdrawn
-from guarded_tools.approvers.visible import quoted
+from guarded_tools.approvers.protocol import Unanswered, withdrawn
 from guarded_tools.errors import CannotAsk
+from guarded_tools.text.visible import quoted
 from guarded_tools.values import ApprovalRequest
 
 TICK = 0.1

@@ -13,8 +13,8 @@ from typing import Any
 
 from guarded_tools.approvers import card
 from guarded_tools.approvers.buttons import resume_with_buttons
-from guarded_tools.approvers.calling import Unanswered, withdrawn
 from guarded_tools.approvers.conversation import converse
+from guarded_tools.approvers.protocol import Unanswered, withdrawn
 from guarded_tools.errors import CannotAsk
 from guarded_tools.values import ApprovalRequest, Verdict
 

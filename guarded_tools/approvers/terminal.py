@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guarded_tools.approvers import card
-from guarded_tools.approvers.calling import Unanswered
 from guarded_tools.approvers.conversation import TITLE, converse
 from guarded_tools.approvers.keyboard import TICK, Keyboard, terminal
+from guarded_tools.approvers.protocol import Unanswered
 from guarded_tools.values import ApprovalRequest, Verdict
 
 

@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from guarded_tools.audit.files import flush, lock, open_own
-from guarded_tools.audit.record import GENESIS, unseal
+from guarded_tools.audit.record import GENESIS, parse_line
+from guarded_tools.audit.rotation import flush, lock, open_own
 
 log = logging.getLogger("guarded_tools.audit")
 
 EVERY = 1.0
-"""Seconds between two looks of the keeper: how far the store's head may lag behind the file's."""
+"""Seconds between two looks of :class:`HeadSync`: how far the store's head may lag behind the file's."""
 
 WIDTH = 112
 """Size in bytes of the head's file."""
@@ -102,7 +102,7 @@ def adopt(descriptor: int, head: Head) -> Head:
     with os.fdopen(os.dup(descriptor), "rb") as file:
         file.seek(head.size)
         for line in file:
-            record = unseal(line)
+            record = parse_line(line)
             if record is not None and record.intact and record.prev == head.hash and record.seq == head.seq + 1:
                 head = head._replace(seq=record.seq, hash=record.hash)
     return head
@@ -115,7 +115,7 @@ def last_of(path: str) -> Head:
         end = 0
         for line in file:
             end += len(line)
-            record = unseal(line)
+            record = parse_line(line)
             if record is not None and record.intact:
                 last = Head(record.seq, record.hash, end)
     return last
@@ -134,7 +134,7 @@ def from_store(store: HeadStore, key: str) -> Head | None:
         return None
 
 
-class Keeper:
+class HeadSync:
     """A thread that brings the store's head up to the file's, off the path of every call.
 
     It starts with the first line, rests while nothing is written, takes a last look when told to finish, and does not
@@ -191,7 +191,7 @@ class Keeper:
         while not self._finish.is_set():
             self._wake.wait()
             self._wake.clear()
-            # Before the look, so that a line written during it wakes the keeper again.
+            # Before the look, so that a line written during it wakes the thread again.
             self._awake = False
             if not self._look():
                 self._awake = True
@@ -209,7 +209,7 @@ class Keeper:
             head = peek(head_path(self._path))
             kept = from_store(self._store, self._key)
             # Another process may have overtaken us; an older head is never written over a newer one for long, because
-            # the keeper that wrote looks again.
+            # the one that wrote looks again.
             if head is None or (kept is not None and kept.seq >= head.seq):
                 return True
             self._put(self._store, head)

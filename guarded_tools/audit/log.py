@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
-from guarded_tools.audit.files import flush, lock, open_own, rotated, same_file, write_all
-from guarded_tools.audit.head import WIDTH, Head, HeadStore, Keeper, adopt, head_path, last_of, parse
-from guarded_tools.audit.record import encode, seal
+from guarded_tools.audit.head import WIDTH, Head, HeadStore, HeadSync, adopt, head_path, last_of, parse
+from guarded_tools.audit.record import chain, encode
+from guarded_tools.audit.rotation import flush, lock, open_own, rotated, same_file, write_all
 from guarded_tools.errors import AuditError
 from guarded_tools.values import AuditEvent
 
@@ -79,21 +79,21 @@ class AuditLog:
         atexit.register(_close_all)
 
     def _begin(self) -> None:
-        """Take up the state before the first line: no descriptors, and a lock and a keeper of this process."""
+        """Take up the state before the first line: no descriptors, and a lock and a head sync of this process."""
         self._file = self._head = -1
         self._lock = threading.Lock()
         self._noted = b""
         self._last = Head()
         self._look_again = 0.0
-        self._keeper = self._hire()
+        self._sync = self._start_sync()
 
-    def _hire(self) -> Keeper | None:
+    def _start_sync(self) -> HeadSync | None:
         if self._store is None and self.fsync != "second":
             return None
-        keeper = Keeper(self.path, self._store, fsync=self.fsync == "second")
-        # A log that is dropped without close() leaves its keeper to take a last look and end.
-        weakref.finalize(self, keeper.finish).atexit = False
-        return keeper
+        sync = HeadSync(self.path, self._store, fsync=self.fsync == "second")
+        # A log that is dropped without close() leaves its thread to take a last look and end.
+        weakref.finalize(self, sync.finish).atexit = False
+        return sync
 
     def write(self, event: AuditEvent) -> None:
         """Append one event. When this returns the line is in the file, and in order.
@@ -110,8 +110,8 @@ class AuditLog:
                 finally:
                     if self._head >= 0:
                         fcntl.flock(self._head, fcntl.LOCK_UN)
-                if self._keeper is not None:
-                    self._keeper.touched()
+                if self._sync is not None:
+                    self._sync.touched()
         except OSError as error:
             reason = error.strerror or str(error)
             raise AuditError(f"the audit {self.path} cannot be written ({reason}); the call is refused") from error
@@ -124,19 +124,19 @@ class AuditLog:
         Raises:
             OSError: the lines could not be forced to the disk; all else is done.
         """
-        keeper = self._keeper
+        sync = self._sync
         try:
             with self._lock:
                 try:
                     if self._file >= 0 and self.fsync != "never":
                         os.fsync(self._file)
                 finally:
-                    self._let_go()
-                    keeper, self._keeper = self._keeper, self._hire()
+                    self._close_files()
+                    sync, self._sync = self._sync, self._start_sync()
         finally:
-            if keeper is not None:
-                keeper.finish()
-                keeper.join(_CLOSE_PATIENCE)
+            if sync is not None:
+                sync.finish()
+                sync.join(_CLOSE_PATIENCE)
 
     def __enter__(self) -> Self:
         return self
@@ -147,19 +147,19 @@ class AuditLog:
     def __del__(self) -> None:
         # A notebook makes guards by the hundred and closes none.
         if getattr(self, "_lock", None) is not None:
-            self._let_go()
+            self._close_files()
 
     def __repr__(self) -> str:
         return f"AuditLog({str(self.path)!r}, fsync={self.fsync!r})"
 
     def _repr_html_(self) -> str:
-        from guarded_tools.audit.show import to_html
+        from guarded_tools.audit.html import to_html
 
         return to_html(self.path)
 
     def _append(self, body: str) -> None:
-        head, size, torn = self._stand()
-        line, own = seal(body, head.seq + 1, self._clock(), head.hash)
+        head, size, torn = self._locate_end()
+        line, own = chain(body, head.seq + 1, self._clock(), head.hash)
         if size and size + len(line) > self.max_bytes:
             head, size, torn = self._rotate(head), 0, False
         if torn:
@@ -173,11 +173,11 @@ class AuditLog:
             os.ftruncate(self._file, size)
             raise
 
-    def _stand(self) -> tuple[Head, int, bool]:
+    def _locate_end(self) -> tuple[Head, int, bool]:
         """Find the last line and the current file's size, and say whether that file ends within a line."""
         noted = os.pread(self._head, WIDTH + 1, 0)
         if noted != self._noted or self._file < 0:
-            self._take_up(noted)
+            self._recover_head(noted)
         head = self._last
         size = os.lseek(self._file, 0, os.SEEK_END)
         if size == head.size:
@@ -197,18 +197,18 @@ class AuditLog:
             raise OSError(errno.ENOSPC, "no space left for the head")
         self._noted, self._last = noted, head
 
-    def _take_up(self, noted: bytes) -> None:
+    def _recover_head(self, noted: bytes) -> None:
         """Go on from the head that another process left, or from the furthest that is known where it was damaged."""
         head = parse(noted) or self._from_lines()
         # Numbers only grow. A head that went back was put back, and the chain must not close over the gap.
         furthest = self._last
-        if not self._noted and self._keeper is not None:
-            furthest = self._keeper.begin() or furthest
+        if not self._noted and self._sync is not None:
+            furthest = self._sync.begin() or furthest
         if furthest.seq > head.seq:
             log.error("the audit %s ends at record %d, but had reached %d", self.path, head.seq, furthest.seq)
             head = head._replace(seq=furthest.seq, hash=furthest.hash)
         if head.turn != self._last.turn:
-            self._let_go_of_file()
+            self._close_file()
         if self._file < 0:
             self._file = self._open_file()
         self._noted, self._last = noted, head
@@ -238,11 +238,11 @@ class AuditLog:
                 return
             # Whoever deleted or moved a file has us write into nothing, or past each other.
             if self._file >= 0 and not same_file(self._file, self._file_path):
-                self._let_go_of_file()
+                self._close_file()
             if same_file(self._head, self._head_path):
                 self._look_again = now + _LOOK_EVERY
                 return
-            self._let_go()
+            self._close_files()
 
     def _rotate(self, head: Head) -> Head:
         if self.fsync != "never":
@@ -253,7 +253,7 @@ class AuditLog:
         # in one that has left its place.
         begun = head._replace(size=0, turn=turn)
         self._note(begun)
-        self._let_go_of_file()
+        self._close_file()
         try:
             self.path.rename(f"{self.path}.{turn}")
         except OSError:
@@ -268,13 +268,13 @@ class AuditLog:
             flush(str(self.path.parent))  # a name that is not on the disk takes its lines with it
         return descriptor
 
-    def _let_go(self) -> None:
-        self._let_go_of_file()
+    def _close_files(self) -> None:
+        self._close_file()
         if self._head >= 0:
             os.close(self._head)
             self._head = -1
 
-    def _let_go_of_file(self) -> None:
+    def _close_file(self) -> None:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -292,9 +292,9 @@ def _close_all() -> None:
 
 
 def _after_fork() -> None:
-    # The parent's descriptors carry the parent's lock, and its keeper's thread is not here.
+    # The parent's descriptors carry the parent's lock, and its head sync's thread is not here.
     for one in list(_live):
-        one._let_go()  # noqa: SLF001
+        one._close_files()  # noqa: SLF001
         one._begin()  # noqa: SLF001
 
 

@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeAlias
 
-from guarded_tools.audit.files import rotated
+from guarded_tools.audit.rotation import rotated
 
 Record: TypeAlias = dict[str, Any]
 

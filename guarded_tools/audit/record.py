@@ -16,7 +16,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from guarded_tools.secrets import LONGEST_SECRET, mask, mask_json
+from guarded_tools.text.redaction import LONGEST_SECRET, mask, mask_json
 from guarded_tools.values import AuditEvent
 
 GENESIS = "0" * 64
@@ -33,7 +33,7 @@ _loose = json.JSONEncoder(separators=(",", ":"), default=repr).encode
 _SEALED = re.compile(rb'(\{"seq":([0-9]{1,18}),.*,"prev":"([0-9a-f]{64})"),"hash":"([0-9a-f]{64})"\}')
 
 
-class Sealed(NamedTuple):
+class ChainedLine(NamedTuple):
     """What the chain says of one line. ``intact`` is false where the line is not what its own hash says."""
 
     seq: int
@@ -148,20 +148,20 @@ def _members(writes: dict[str, _Write], values: tuple[Any, ...]) -> str:
     )
 
 
-def seal(body: str, seq: int, now: float, prev: str) -> tuple[bytes, str]:
+def chain(body: str, seq: int, now: float, prev: str) -> tuple[bytes, str]:
     """Return the line of record ``seq``, newline included, and its hash. ``now`` is in seconds since the epoch."""
     hashed = f'{{"seq":{seq},"time":"{timestamp(now)}",{body},"prev":"{prev}"'.encode("ascii")
     own = hashlib.sha256(hashed).hexdigest()
     return b'%b,"hash":"%b"}\n' % (hashed, own.encode("ascii")), own
 
 
-def unseal(line: bytes) -> Sealed | None:
+def parse_line(line: bytes) -> ChainedLine | None:
     """Read what the chain says of a line; ``None`` where the line is no record."""
     match = _SEALED.fullmatch(line.rstrip(b"\n"))
     if match is None:
         return None
     own = match[4].decode("ascii")
-    return Sealed(int(match[2]), match[3].decode("ascii"), own, hashlib.sha256(match[1]).hexdigest() == own)
+    return ChainedLine(int(match[2]), match[3].decode("ascii"), own, hashlib.sha256(match[1]).hexdigest() == own)
 
 
 def timestamp(now: float) -> str:

@@ -8,7 +8,7 @@ from typing import BinaryIO, Literal, NamedTuple, TypeAlias
 
 from guarded_tools.audit.head import Head, HeadStore, from_store, head_path, nobody_writing, peek, store_key
 from guarded_tools.audit.read import opened
-from guarded_tools.audit.record import GENESIS, Sealed, unseal
+from guarded_tools.audit.record import GENESIS, ChainedLine, parse_line
 
 Fault: TypeAlias = Literal["edited", "removed", "reordered", "inserted", "cut", "torn", "headless"]
 
@@ -95,7 +95,7 @@ class _Chain:
         return sorted(self._found, key=lambda finding: finding.seq)
 
     def take(self, place: _Place, line: bytes) -> None:
-        record = unseal(line)
+        record = parse_line(line)
         if record is None:
             if line.strip():
                 self._scraps.append(place)
@@ -155,7 +155,7 @@ class _Chain:
         self._scraps.clear()
         return first
 
-    def _out_of_turn(self, place: _Place, record: Sealed) -> None:
+    def _out_of_turn(self, place: _Place, record: ChainedLine) -> None:
         for position, gap in enumerate(self._gaps):
             if gap.first <= record.seq <= gap.last:
                 parts = (gap._replace(last=record.seq - 1), gap._replace(first=record.seq + 1))
@@ -166,7 +166,7 @@ class _Chain:
                 return
         self._say("inserted", place, record.seq, f"there already is a record {record.seq}")
 
-    def _compare(self, record: Sealed) -> None:
+    def _compare(self, record: ChainedLine) -> None:
         for name, head in self._heads.items():
             if head is not None and head.seq == record.seq and head.hash != record.hash:
                 text = (

@@ -20,21 +20,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from guarded_tools.approval.remembered import remembered, revoke
 from guarded_tools.approvers import card
-from guarded_tools.approvers.calling import Unanswered, who, withdrawn_by
 from guarded_tools.approvers.conversation import TITLE
 from guarded_tools.approvers.inbox import POLL, Question, Receipt, answer, first_answer, is_open, questions
 from guarded_tools.approvers.keyboard import find_terminal
+from guarded_tools.approvers.protocol import Unanswered, who, withdrawn_by
 from guarded_tools.approvers.terminal import ask_at_terminal
-from guarded_tools.approvers.visible import plain
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
+from guarded_tools.cli.console import out
 from guarded_tools.cli.options import State, Url, opened
-from guarded_tools.cli.words import out
 from guarded_tools.errors import CannotAsk
-from guarded_tools.remembered import remembered, revoke
-from guarded_tools.secrets import mask
-from guarded_tools.steps import run
+from guarded_tools.flow import run
 from guarded_tools.stores import Store
+from guarded_tools.text.redaction import mask
+from guarded_tools.text.visible import plain
 from guarded_tools.values import Verdict
 
 app = typer.Typer(

@@ -21,7 +21,7 @@ from guarded_tools.cli.options import State, Url
 from guarded_tools.errors import AuditError, StoreError
 from guarded_tools.state import state_dir
 from guarded_tools.stores import Store, open_store
-from guarded_tools.stores.directory import DATABASE
+from guarded_tools.stores.disk.directory import DATABASE
 from guarded_tools.values import Outcome
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}

@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from guarded_tools.approvers.visible import plain
 from guarded_tools.audit import Filter, Finding, Record, follow, read, when
 from guarded_tools.audit.head import head_path, peek
 from guarded_tools.audit.summary import OPEN, REFUSED, CallRow, RefusalRow, Summary, calls, summarise
-from guarded_tools.cli.words import out
+from guarded_tools.cli.console import out
 from guarded_tools.stores import Store
+from guarded_tools.text.visible import plain
 
 _COLOURS = {"ok": "green", "error": "yellow", "never_ran": "yellow", "unknown": "yellow", OPEN: "yellow"}
 _WIDE = 110

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from guarded_tools.cli.offer import Command, Env, Sandbox, ServerName, Token, Url, ask_server
+from guarded_tools.cli.server_tools import Command, Env, Sandbox, ServerName, Token, Url, ask_server
 from guarded_tools.errors import GuardError, PolicyError
 
 if TYPE_CHECKING:
-    from guarded_tools.policy.cases import Failure, Result
-    from guarded_tools.policy.lock import Drift
+    from guarded_tools.authoring.policy_tests import Failure, Result
+    from guarded_tools.tools.lock import Drift
     from guarded_tools.values import ToolCall
 
 LOCK_FILE = Path("guarded-tools.lock")
@@ -38,8 +38,8 @@ def scan(
     ] = None,
 ) -> None:
     """Read a server's tools and draft a policy for them, grouped by risk class."""
-    from guarded_tools.policy.risk import RANK
-    from guarded_tools.policy.scan import draft, draft_yaml, rate
+    from guarded_tools.authoring.scan import draft, draft_yaml, rate
+    from guarded_tools.tools.risk import RANK
 
     offer = ask_server(command, sandbox=sandbox, url=url, server=server, env=env, token_env=token_env)
     rated = [rate(info, annotations, offer.known(info.name)) for info, annotations in offer.tools]
@@ -71,7 +71,7 @@ def lock(
     as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
 ) -> None:
     """Pin a server's tools by name, description and schema, or check them against their pins."""
-    from guarded_tools.policy.lock import Lock
+    from guarded_tools.tools.lock import Lock
 
     pinned = Lock.from_file(file) if check or file.exists() else None
     offer = ask_server(command, sandbox=sandbox, url=url, server=server, env=env, token_env=token_env)
@@ -101,11 +101,11 @@ def run_tests(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Run a policy's own tests: calls, time passing between them, and what has to become of each."""
-    from guarded_tools.cli.explained import dump, standing_in
-    from guarded_tools.denial import used_up
-    from guarded_tools.in_force import load_policy
-    from guarded_tools.policy.cases import Cases, run
+    from guarded_tools.authoring.policy_tests import Cases, run
+    from guarded_tools.cli.explanation import dump, standing_in
+    from guarded_tools.pipeline.messages import used_up
     from guarded_tools.policy.explain import explain
+    from guarded_tools.policy.policy import load_policy
     from guarded_tools.stores.memory import MemoryStore
 
     judged = load_policy(policy)
@@ -136,7 +136,7 @@ def run_tests(
 
 
 def _preset_cases(policy: str) -> Path:
-    from guarded_tools.pictify.presets import PRESETS, cases_of
+    from guarded_tools.policy.presets import PRESETS, cases_of
 
     if policy not in PRESETS:
         raise GuardError("name the files of cases to run")
@@ -146,7 +146,7 @@ def _preset_cases(policy: str) -> Path:
 def _schemas(server: str | None, lock_file: Path | None) -> dict[str, Mapping[str, Any] | None]:
     """The schemas of a server's tools: from a lock, else from the catalogue; empty where neither knows it."""
     from guarded_tools.pictify.catalogue import SERVER, catalogue
-    from guarded_tools.policy.lock import Lock
+    from guarded_tools.tools.lock import Lock
 
     if lock_file is not None:
         servers = Lock.from_file(lock_file).servers
@@ -173,7 +173,7 @@ def _write(output: Path | None, text: str) -> None:
 
 
 def _say_drift(drifts: Sequence[Drift], total: int, server: str, file: Path, *, checked: bool) -> None:
-    from guarded_tools.approvers.visible import plain
+    from guarded_tools.text.visible import plain
 
     for drift in drifts:
         typer.echo(f"{plain(drift.tool)}: {drift.summary}")
@@ -186,7 +186,7 @@ def _say_drift(drifts: Sequence[Drift], total: int, server: str, file: Path, *, 
 
 
 def _say_result(path: Path, result: Result) -> None:
-    from guarded_tools.cli.explained import print_explanation
+    from guarded_tools.cli.explanation import print_explanation
 
     if result.failure is None:
         typer.echo(f"ok    {result.case.name} ({result.calls} calls)")
@@ -217,7 +217,7 @@ def _as_json(path: Path, result: Result) -> dict[str, Any]:
 
 
 def _failure_as_json(failure: Failure) -> dict[str, Any]:
-    from guarded_tools.cli.explained import to_json
+    from guarded_tools.cli.explanation import to_json
 
     return {
         "step": failure.step,

@@ -13,14 +13,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from guarded_tools.approvers.visible import plain
 from guarded_tools.audit import audit_path, read
 from guarded_tools.audit.summary import OPEN, CallRow, calls
 from guarded_tools.cli.app import UNREADABLE
+from guarded_tools.cli.console import out
 from guarded_tools.cli.options import STORE, Grant, Session, State, Url, note, scope_of, store_name, store_url, unused
-from guarded_tools.cli.words import out
 from guarded_tools.state import state_dir
 from guarded_tools.stores import open_stop_button
+from guarded_tools.text.visible import plain
 
 
 def halt(

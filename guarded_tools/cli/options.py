@@ -10,7 +10,7 @@ import typer
 from guarded_tools.audit import AuditLog, audit_path
 from guarded_tools.state import state_dir, state_path
 from guarded_tools.stores import Store, open_store
-from guarded_tools.stores.address import Address
+from guarded_tools.stores.redis.address import Address
 from guarded_tools.values import AuditEvent
 
 STORE = "GUARDED_TOOLS_STORE"
@@ -57,7 +57,7 @@ def store_name(url: str | None, state: Path | None) -> str:
 
 def unused(url: str | None, state: Path | None) -> bool:
     """Whether no guard ever used the store, as far as its directory tells; makes none."""
-    from guarded_tools.stores.disk import was_used
+    from guarded_tools.stores.disk.store import was_used
 
     where = store_url(url, state)
     return where.startswith("disk://") and not was_used(where.removeprefix("disk://").partition("?")[0])

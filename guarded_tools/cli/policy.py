@@ -76,9 +76,9 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say what would become of a call, and why: every predicate with what it saw, every limit. Counts nothing."""
-    from guarded_tools.cli.explained import counted, dump, print_explanation, to_json
-    from guarded_tools.in_force import load_policy
+    from guarded_tools.cli.explanation import counted, dump, print_explanation, to_json
     from guarded_tools.policy.explain import explain as look
+    from guarded_tools.policy.policy import load_policy
     from guarded_tools.values import ToolCall
 
     with warnings.catch_warnings():
@@ -97,13 +97,13 @@ def explain(
 
 def schema() -> None:
     """Print the JSON Schema of a policy file, for editors; a policy names it under "$schema"."""
-    from guarded_tools.policy.json_schema import shipped
+    from guarded_tools.policy.reading.json_schema import shipped
 
     typer.echo(shipped(), nl=False)
 
 
 def _read(file: str) -> tuple[Policy | None, tuple[Problem, ...], bool]:
-    from guarded_tools.in_force import load_policy
+    from guarded_tools.policy.policy import load_policy
 
     try:
         with warnings.catch_warnings():
@@ -122,8 +122,8 @@ def _known(server: object, given: list[ToolInfo] | None) -> list[ToolInfo] | Non
 
 def _unknown_names(file: str, given: list[ToolInfo] | None) -> tuple[Problem, ...]:
     """What a policy with problems of its own names in vain: told with the rest, not after the rest is mended."""
-    from guarded_tools.policy.known_tools import unknown_names
-    from guarded_tools.policy.source import read_source
+    from guarded_tools.policy.reading.source import read_source
+    from guarded_tools.policy.tool_check import unknown_names
 
     try:
         source = read_source(Path(file))
@@ -182,14 +182,14 @@ def _tools_of(server: str) -> list[ToolInfo]:
         raise GuardError(f"--server {server!r} is no command: {error}") from None
     if url is None and (not command or shutil.which(command[0]) is None):
         raise GuardError(f"--server {server!r} is no server's name, lock, file of tools, address or command")
-    from guarded_tools.cli.offer import ask_server
+    from guarded_tools.cli.server_tools import ask_server
 
     asked = None if url else command
     return ask_server(asked, sandbox=False, url=url, server=None, env=None, token_env=None).infos
 
 
 def _tools_in(path: Path) -> list[ToolInfo]:
-    from guarded_tools.policy.lock import Lock
+    from guarded_tools.tools.lock import Lock
     from guarded_tools.values import ToolInfo
 
     try:

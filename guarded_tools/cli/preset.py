@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from guarded_tools.pictify.presets import PRESETS, cases_of, preset_text
+from guarded_tools.policy.presets import PRESETS, cases_of, preset_text
 
 
 def preset(

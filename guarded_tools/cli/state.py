@@ -11,13 +11,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from guarded_tools.approvers.visible import plain
 from guarded_tools.cli.app import FINE, PROBLEMS
+from guarded_tools.cli.console import out
 from guarded_tools.cli.options import Grant, Session, State, Url, note, opened, scope_of, store_name, store_url, unused
-from guarded_tools.cli.words import out
-from guarded_tools.denial import window
 from guarded_tools.errors import StateLost
+from guarded_tools.pipeline.messages import window
 from guarded_tools.stores import Store, open_stop_button
+from guarded_tools.text.visible import plain
 from guarded_tools.values import Halted, Usage
 
 _BAR = 12
@@ -99,7 +99,7 @@ def prune(*, state: State = None, store: Url = None) -> None:
 
 
 def _start_over(url: str) -> None:
-    from guarded_tools.stores.disk import start_over
+    from guarded_tools.stores.disk.store import start_over
 
     start_over(url.removeprefix("disk://").partition("?")[0])
 

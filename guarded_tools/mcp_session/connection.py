@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from anyio import BrokenResourceError, ClosedResourceError
 
 from guarded_tools.errors import ConnectionFailed, printable
-from guarded_tools.mcp_session.sdk_logs import veil
-from guarded_tools.mcp_session.transport import Masker, Server, Streams, Tail, Unreachable, open_streams
+from guarded_tools.mcp_session.sdk_logs import redact_sdk_logs
+from guarded_tools.mcp_session.streams import open_streams
+from guarded_tools.mcp_session.transport import Masker, Server, StderrTail, Streams, Unreachable
 
 if TYPE_CHECKING:
     from mcp import ClientSession
@@ -28,7 +29,7 @@ _HUNG_UP = (BrokenResourceError, ClosedResourceError, OSError)  # what writing t
 log = logging.getLogger("guarded_tools.mcp")
 
 
-class Holder(Protocol):
+class ConnectionHost(Protocol):
     """What a connection needs of whoever holds it."""
 
     server: Server
@@ -48,14 +49,14 @@ class Holder(Protocol):
 class Connection:
     """One life of the server: from its start to its end."""
 
-    def __init__(self, owner: Holder) -> None:
+    def __init__(self, owner: ConnectionHost) -> None:
         self.over = asyncio.Event()
         self._retired = False
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.reason = "ended before it answered"
         self._fate = "died"
         self._owner = owner
-        self._tail = Tail(owner.mask)
+        self._tail = StderrTail(owner.mask)
         self._failures: dict[Any, ConnectionFailed] = {}
         self._session: ClientSession | None = None
         self._calls: set[asyncio.Task[Any]] = set()
@@ -73,7 +74,7 @@ class Connection:
         from mcp import ClientSession, McpError
 
         owner = self._owner
-        veil(owner.mask)
+        redact_sdk_logs(owner.mask)
         try:
             async with open_streams(owner.server, self._tail, read_timeout=owner.read_timeout) as streams:
                 self._failures = streams.failures
@@ -108,7 +109,7 @@ class Connection:
     async def call(self, tool: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
         """Call a tool, and say of every way in which that can end whether the call may have run."""
         assert self._session is not None
-        flight = _Flight(tool)
+        flight = _PendingCall(tool)
         _flight.set(flight)  # each call has a task, and so a context, of its own
         task = asyncio.current_task()
         assert task is not None
@@ -126,7 +127,7 @@ class Connection:
                 self.finish()
         raise await self.failed(f"{self._owner.name} {text}", sent=flight.sent) from None
 
-    def _account_for(self, error: BaseException, flight: _Flight) -> str | None:  # noqa: PLR0911 - one for each ending
+    def _account_for(self, error: BaseException, flight: _PendingCall) -> str | None:  # noqa: PLR0911 - one for each ending
         """Say what an exception means for the call; ``None`` leaves it as it is."""
         from mcp import McpError
         from pydantic import ValidationError
@@ -155,7 +156,7 @@ class Connection:
                 return f"{self._fate} before {flight.tool} could be sent"
         return None
 
-    def _tell_cancelled(self, flight: _Flight, why: str) -> None:
+    def _tell_cancelled(self, flight: _PendingCall, why: str) -> None:
         if flight.sent and flight.id is not None:
             self._run_errand(self._notify_cancelled(flight.id, why))
 
@@ -221,7 +222,7 @@ class Connection:
         return ConnectionFailed(said + (f"\nIts last words:\n{words}" if words else ""), sent=sent)
 
 
-class _Flight:
+class _PendingCall:
     """What is known of one call under way: the id it was sent with, and whether it may have left."""
 
     __slots__ = ("id", "sent", "tool")
@@ -292,7 +293,7 @@ class _Outgoing:
         await self.aclose()
 
 
-_flight: ContextVar[_Flight | None] = ContextVar("guarded_tools_mcp_flight", default=None)
+_flight: ContextVar[_PendingCall | None] = ContextVar("guarded_tools_mcp_flight", default=None)
 
 
 async def _unchecked(name: str, result: CallToolResult) -> None:

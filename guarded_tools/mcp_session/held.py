@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Self
 
-from guarded_tools.mcp_session.owner import Owner
+from guarded_tools.mcp_session.session_thread import SessionThread
 from guarded_tools.mcp_session.transport import Server
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class HeldSession:
             if held is not None and held.on_tools_changed is not None:
                 held.on_tools_changed(tools)
 
-        self._owner = Owner(server, name or "the MCP server", read_timeout, start_timeout, changed)
+        self._owner = SessionThread(server, name or "the MCP server", read_timeout, start_timeout, changed)
         weakref.finalize(self, self._owner.stop).atexit = False
 
     def open(self) -> None:

@@ -19,7 +19,7 @@ _LOGGERS = ("", "client", "httpx", "mcp.client.stdio", "mcp.client.streamable_ht
 _mask: ContextVar[Callable[[str], str] | None] = ContextVar("guarded_tools_mcp_mask", default=None)
 
 
-def veil(mask: Callable[[str], str]) -> None:
+def redact_sdk_logs(mask: Callable[[str], str]) -> None:
     """Have ``mask`` applied to what is logged from here on in this task and those that it starts; nowhere else."""
     _mask.set(mask)
     for name in _LOGGERS:

@@ -12,15 +12,14 @@ import re
 import shutil
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlsplit
 
 from guarded_tools.errors import ConnectionFailed, printable
-from guarded_tools.secrets import MASK, mask
+from guarded_tools.text.redaction import MASK, mask
 
 DOWNLOADERS = frozenset({"npx", "bunx", "pnpx", "uvx", "pipx"})
 """Commands that may download the server before they start it."""
@@ -124,7 +123,7 @@ class HttpServer:
 Server: TypeAlias = StdioServer | HttpServer
 
 
-class Tail:
+class StderrTail:
     """The last lines that a server wrote to stderr, without secrets or escape sequences.
 
     Reads on a thread of its own until the end.
@@ -190,35 +189,3 @@ class Streams(NamedTuple):
     read: Any
     write: Any
     failures: dict[Any, ConnectionFailed]
-
-
-@asynccontextmanager
-async def open_streams(server: Server, tail: Tail, *, read_timeout: float) -> AsyncIterator[Streams]:
-    """Start or reach ``server``; leaving it ends the process or the HTTP session.
-
-    Raises:
-        ConnectionFailed: the process could not be started.
-    """
-    if isinstance(server, HttpServer):
-        from guarded_tools.mcp_session.http import open_http
-
-        async with open_http(server, read_timeout=read_timeout) as http:
-            yield http
-        return
-
-    from mcp.client.stdio import StdioServerParameters, stdio_client
-
-    parameters = StdioServerParameters(
-        command=server.command,
-        args=list(server.args),
-        env=dict(server.env),
-        cwd=None if server.cwd is None else Path(server.cwd),
-        # A stray byte on stdout would otherwise end the connection for every call under way.
-        encoding_error_handler="replace",
-    )
-    with os.fdopen(tail.attach(), "w") as errlog:
-        try:
-            async with stdio_client(parameters, errlog) as (read, write):
-                yield Streams(read, write, {})
-        except OSError as error:
-            raise ConnectionFailed(f"{server.command!r} could not be started: {error.strerror}", sent=False) from None

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Unpack
 
-from guarded_tools.adapters.servers import GuardOptions, Opening
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session import READ_TIMEOUT, HttpServer, Server, StdioServer
 from guarded_tools.pictify.catalogue import SERVER, risk_of
+from guarded_tools.servers import GuardOptions, ServerContext
 
 if TYPE_CHECKING:
-    from guarded_tools.in_force import PolicySource
+    from guarded_tools.policy.policy import PolicySource
 
 KEY = "PICTIFY_API_KEY"
 COMMAND = ("npx", "-y", "@pictify/mcp-server")
@@ -31,7 +31,7 @@ def pictify_tools(
     read_timeout: float = READ_TIMEOUT,
     start_timeout: float | None = None,
     **options: Unpack[GuardOptions],
-) -> Opening:
+) -> ServerContext:
     """Open Pictify's MCP server and guard its tools; use it with ``with`` or ``async with``.
 
     Without ``url`` and ``sandbox``, ``command`` is started with ``PICTIFY_API_KEY``. One session is held throughout.
@@ -55,7 +55,7 @@ def pictify_tools(
         PolicyError: the policy cannot be used.
     """
     server = _server(sandbox=sandbox, url=url, api_key=api_key, command=command, env=env or {})
-    return Opening(
+    return ServerContext(
         {SERVER: server},
         policy,
         read_timeout=read_timeout,

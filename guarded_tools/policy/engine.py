@@ -7,81 +7,65 @@ does not grow with the policy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from guarded_tools.errors import printable
-from guarded_tools.policy.names import Names
-from guarded_tools.policy.paths import kind_of
-from guarded_tools.policy.rules import (
-    EVERYWHERE,
-    Layer,
+from guarded_tools.policy.compile import (
+    RuleSet,
     compile_ask,
     compile_check,
-    compile_layer,
     compile_limit,
-    pointer,
+    compile_rules,
 )
+from guarded_tools.policy.document import PolicyDocument
+from guarded_tools.policy.names import Names
+from guarded_tools.policy.paths import EVERYWHERE, kind_of, pointer
 from guarded_tools.values import Charge, Decision, ToolCall
 
-if TYPE_CHECKING:
-    from guarded_tools.policy.model import Policy
-
 Schema: TypeAlias = Mapping[str, Any] | None
-Judge: TypeAlias = Callable[[ToolCall, Schema], Decision]
+Evaluator: TypeAlias = Callable[[ToolCall, Schema], Decision]
 
 SCHEMA_RULE: Final = "/schema"
-_NO_POLICY: Final = Decision("deny", "(no policy)", "no policy is in force")
 # A model may invent names without end.
-_MOST_PLANS: Final = 4096
+_MOST_COMPILED: Final = 4096
 
 
-def decide(policy: Policy | None, call: ToolCall, schema: Schema = None) -> Decision:
-    """Say what the policy makes of a call: allow, ask or deny, by which rule, and what it would take from which limit.
-
-    ``schema`` is the tool's own JSON Schema, where nobody else checks the arguments against it. Whatever cannot be
-    judged is denied; no policy denies everything. It never raises, whatever the arguments.
-    """
-    if policy is None:
-        return _NO_POLICY
-    return policy.plans[call.tool](call, schema)
-
-
-class Plans(dict[str, Judge]):
+class CompiledPolicy(dict[str, Evaluator]):
     """The compiled rules of a policy by tool name, each made when it is first asked for."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: PolicyDocument) -> None:
         super().__init__()
         self._policy = policy
         self.names = Names(policy)
 
-    def __missing__(self, tool: str) -> Judge:
-        if len(self) >= _MOST_PLANS:
+    def __missing__(self, tool: str) -> Evaluator:
+        if len(self) >= _MOST_COMPILED:
             self.clear()
-        self[tool] = judge = compile_tool(standing(self._policy, self.names, tool))
+        self[tool] = judge = compile_tool(tool_rules(self._policy, self.names, tool))
         return judge
 
 
-class Standing(NamedTuple):
+class ToolRules(NamedTuple):
     """What a policy says of a tool before it sees any arguments.
 
     ``rule`` is what lets it through. ``refusal`` settles every call. ``trial`` is what the rules under trial say.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[RuleSet, ...]
     rule: str
     refusal: Decision | None
     strict: bool
-    trial: Standing | None = None
+    trial: ToolRules | None = None
 
 
-def standing(policy: Policy, names: Names, tool: str) -> Standing:
+def tool_rules(policy: PolicyDocument, names: Names, tool: str) -> ToolRules:
     """Find the rules that speak for a tool."""
     strict = policy.schema_check == "strict"
     if names.hides(tool):
-        return Standing((), "(hidden)", Decision("deny", "(hidden)", f"{printable(tool)} is not available"), strict)
-    everywhere = compile_layer(policy, policy.all_tools, EVERYWHERE, tool)
+        return ToolRules((), "(hidden)", Decision("deny", "(hidden)", f"{printable(tool)} is not available"), strict)
+    everywhere = compile_rules(policy, policy.all_tools, EVERYWHERE, tool)
     entry = names.entry(tool)
-    own: tuple[Layer, ...] = ()
+    own: tuple[RuleSet, ...] = ()
     refusal = None
     if entry is None:
         rule = f"(default {policy.default})"
@@ -89,26 +73,28 @@ def standing(policy: Policy, names: Names, tool: str) -> Standing:
             refusal = Decision("deny", rule, f"{printable(tool)} is not allowed by the policy")
     else:
         rule = pointer("tools", entry.key)
-        own = (compile_layer(policy, entry.tool, rule, tool),)
-        if entry.twin:
+        own = (compile_rules(policy, entry.tool, rule, tool),)
+        if entry.lookalike:
             refusal = Decision("deny", rule, f"{printable(tool)} is not a listed tool; it only looks like {entry.key}")
-    full = _standing((*own, everywhere), rule, refusal, tool, strict=strict)
+    full = _tool_rules((*own, everywhere), rule, refusal, tool, strict=strict)
     if policy.shadow:
-        return Standing((), rule, None, strict=False, trial=full)
-    if entry is not None and entry.tool.shadow and not entry.twin:
-        trial = _standing(own, rule, None, tool, strict=False)
-        return _standing((everywhere,), rule, None, tool, strict=strict)._replace(trial=trial)
+        return ToolRules((), rule, None, strict=False, trial=full)
+    if entry is not None and entry.tool.shadow and not entry.lookalike:
+        trial = _tool_rules(own, rule, None, tool, strict=False)
+        return _tool_rules((everywhere,), rule, None, tool, strict=strict)._replace(trial=trial)
     return full
 
 
-def _standing(layers: tuple[Layer, ...], rule: str, refusal: Decision | None, tool: str, *, strict: bool) -> Standing:
+def _tool_rules(
+    layers: tuple[RuleSet, ...], rule: str, refusal: Decision | None, tool: str, *, strict: bool
+) -> ToolRules:
     for layer in layers:
         if layer.action == "deny" and refusal is None:
             refusal = Decision("deny", layer.action_rule, layer.reason or f"{printable(tool)} is denied by the policy")
-    return Standing(layers, rule, refusal, strict)
+    return ToolRules(layers, rule, refusal, strict)
 
 
-def compile_tool(stand: Standing) -> Judge:
+def compile_tool(stand: ToolRules) -> Evaluator:
     """Compile everything a policy says of one tool."""
     judge = _compile(stand)
     if stand.trial is None:
@@ -124,7 +110,7 @@ def _apart(decision: Decision) -> Decision:
     )
 
 
-def _compile(stand: Standing) -> Judge:  # noqa: C901 - most of it is the closure, which pays for each call it makes
+def _compile(stand: ToolRules) -> Evaluator:  # noqa: C901 - most of it is the closure, which pays for each call it makes
     layers, rule, strict = stand.layers, stand.rule, stand.strict
     if stand.refusal is not None:
         refusal = stand.refusal

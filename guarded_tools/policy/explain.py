@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from guarded_tools.policy.engine import Schema, Standing, decide, standing
-from guarded_tools.policy.paths import MISSING, Unjudgeable, compile_many
-from guarded_tools.policy.rules import Check, Kind, compile_check, compile_limit
+from guarded_tools.policy.compile import Check, Kind, compile_check, compile_limit
+from guarded_tools.policy.engine import Schema, ToolRules, tool_rules
+from guarded_tools.policy.paths import MISSING, Indeterminate, compile_many
+from guarded_tools.policy.policy import Policy, decide
 from guarded_tools.values import Charge, Decision, ToolCall
-
-if TYPE_CHECKING:
-    from guarded_tools.policy.model import Policy
 
 Answer: TypeAlias = Literal["holds", "fails", "missing", "unjudgeable"]
 
 
-class Seen(NamedTuple):
+class ObservedPredicate(NamedTuple):
     """A predicate and what it saw. ``refuses`` is whether it denies the call, or, of kind ``when``, has it asked about.
 
     ``saw`` are the values its path led to, without the gaps. ``trial`` marks a rule that is only on trial.
@@ -46,13 +44,13 @@ class Explanation(NamedTuple):
     """A decision and everything that had a say in it, whether or not something before it settled the matter."""
 
     decision: Decision
-    predicates: tuple[Seen, ...]
+    predicates: tuple[ObservedPredicate, ...]
     quotas: tuple[Quota, ...]
 
 
 def explain(policy: Policy, call: ToolCall, schema: Schema = None) -> Explanation:
     """Decide, and show every predicate and limit that speaks for the tool. Changes nothing."""
-    stand = standing(policy, policy.plans.names, call.tool)
+    stand = tool_rules(policy, policy.compiled.names, call.tool)
     predicates, quotas = _look(stand, call, trial=False)
     if stand.trial is not None:
         more_predicates, more_quotas = _look(stand.trial, call, trial=True)
@@ -60,7 +58,7 @@ def explain(policy: Policy, call: ToolCall, schema: Schema = None) -> Explanatio
     return Explanation(decide(policy, call, schema), tuple(predicates), tuple(quotas))
 
 
-def _look(stand: Standing, call: ToolCall, *, trial: bool) -> tuple[list[Seen], list[Quota]]:
+def _look(stand: ToolRules, call: ToolCall, *, trial: bool) -> tuple[list[ObservedPredicate], list[Quota]]:
     args = dict(call.args)
     predicates = [_seen(check, args, trial=trial) for layer in stand.layers for check in layer.checks]
     quotas = []
@@ -77,13 +75,13 @@ def _look(stand: Standing, call: ToolCall, *, trial: bool) -> tuple[list[Seen], 
     return predicates, quotas
 
 
-def _seen(check: Check, args: dict[str, Any], *, trial: bool) -> Seen:
+def _seen(check: Check, args: dict[str, Any], *, trial: bool) -> ObservedPredicate:
     values: list[Any] = []
     reason = ""
     try:
         values = compile_many(check.path)(args)
         answers = [check.holds(value) for value in values]
-    except Unjudgeable as doubt:
+    except Indeterminate as doubt:
         answer: Answer = "unjudgeable"
         reason = str(doubt)
     else:
@@ -93,7 +91,7 @@ def _seen(check: Check, args: dict[str, Any], *, trial: bool) -> Seen:
     said = compile_check(check)(args)
     predicate = check.predicate
     saw = tuple(value for value in values if value is not MISSING)
-    return Seen(
+    return ObservedPredicate(
         check.rule,
         check.kind,
         predicate.path,

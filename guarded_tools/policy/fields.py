@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from guarded_tools.policy.conditions import is_number
+from guarded_tools.policy.operators import is_number
 from guarded_tools.policy.paths import PATTERN, parse_path
 
 MINUTE: Final = 60

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from guarded_tools.policy.paths import Unjudgeable
+from guarded_tools.policy.paths import Indeterminate
 
 _URL: Final = re.compile(r"https?://([^/?#]+)", re.IGNORECASE)
 # Anything a parser may strip, fold into a slash, or take for the end of the text.
@@ -34,19 +34,19 @@ def host_of(url: str) -> str:
     """Give the host in lower-case ASCII: a name without a trailing dot, or an address in its usual form.
 
     Raises:
-        Unjudgeable: not an ``http`` or ``https`` URL, or one that two libraries would read differently.
+        Indeterminate: not an ``http`` or ``https`` URL, or one that two libraries would read differently.
     """
     if _AMBIGUOUS.search(url):
-        raise Unjudgeable("holds characters that URL parsers disagree about")
+        raise Indeterminate("holds characters that URL parsers disagree about")
     start = _URL.match(url)
     if start is None:
-        raise Unjudgeable("is not a URL that begins with http:// or https:// and a host")
+        raise Indeterminate("is not a URL that begins with http:// or https:// and a host")
     userinfo, at, rest = start[1].rpartition("@")
     if at and not _USERINFO.fullmatch(userinfo):
-        raise Unjudgeable("has an unusual user part")
+        raise Indeterminate("has an unusual user part")
     bracketed = re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]*))?", rest)
     if bracketed is None or (bracketed[2] and int(bracketed[2][:6]) > _LAST_PORT):
-        raise Unjudgeable("has no readable host and port")
+        raise Indeterminate("has no readable host and port")
     return canonical_host(bracketed[1])
 
 
@@ -54,7 +54,7 @@ def canonical_host(host: str) -> str:
     """Bring a host into the one form in which hosts are compared.
 
     Raises:
-        Unjudgeable: not a host.
+        Indeterminate: not a host.
     """
     if host.startswith("["):
         return _ipv6(host[1:-1])
@@ -66,7 +66,7 @@ def canonical_host(host: str) -> str:
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):
         return _ipv4(labels)
     if len(name) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
-        raise Unjudgeable("has no readable host")
+        raise Indeterminate("has no readable host")
     if any(label.startswith("xn--") for label in labels):
         _check_punycode(name)
     return name
@@ -89,7 +89,7 @@ def compile_hosts(patterns: tuple[str, ...]) -> Callable[[str], bool]:
                 suffixes.append("." + _domain(pattern[2:]))
             else:
                 exact.add(canonical_host(f"[{pattern}]" if pattern.count(":") > 1 and pattern[0] != "[" else pattern))
-        except (Unjudgeable, ValueError):
+        except (Indeterminate, ValueError):
             raise ValueError(
                 f"{pattern!r} is not a host; write one like example.com, *.example.com, 192.0.2.1 or 192.0.2.0/24"
             ) from None
@@ -119,7 +119,7 @@ def _domain(text: str) -> str:
 
 def _ipv4(labels: list[str]) -> str:
     if len(labels) > _PARTS:
-        raise Unjudgeable("has an IP address with too many parts")
+        raise Indeterminate("has an IP address with too many parts")
     numbers = []
     for label in labels:
         hexadecimal = re.fullmatch(r"0x([0-9a-f]{0,16})", label)
@@ -130,11 +130,11 @@ def _ipv4(labels: list[str]) -> str:
         elif re.fullmatch(r"[1-9][0-9]{0,15}", label):
             numbers.append(int(label))
         else:
-            raise Unjudgeable("has an unreadable IP address")
+            raise Indeterminate("has an unreadable IP address")
     *leading, last = numbers
     # Classic inet_aton: the last part fills all the bytes that are left.
     if any(number >= _OCTET for number in leading) or last >= _OCTET ** (_PARTS + 1 - len(numbers)):
-        raise Unjudgeable("has an unreadable IP address")
+        raise Indeterminate("has an unreadable IP address")
     total = last + sum(number * _OCTET ** (_PARTS - 1 - place) for place, number in enumerate(leading))
     return str(IPv4Address(total))
 
@@ -143,13 +143,13 @@ def _ipv6(text: str) -> str:
     try:
         address = IPv6Address(text)
     except ValueError:
-        raise Unjudgeable("has an unreadable IPv6 address") from None
+        raise Indeterminate("has an unreadable IPv6 address") from None
     if address.scope_id is not None:
-        raise Unjudgeable("has an IPv6 address with a zone")
+        raise Indeterminate("has an IPv6 address with a zone")
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     if int(address) > 1 and any(address in network for network in _WRAPPED):
-        raise Unjudgeable("has an IPv6 address that wraps an IPv4 one")
+        raise Indeterminate("has an IPv6 address that wraps an IPv4 one")
     return str(address)
 
 
@@ -157,11 +157,11 @@ def _ascii(host: str) -> str:
     import idna
 
     if _DEVIATION.search(host):
-        raise Unjudgeable("has a host that IDNA 2003 and 2008 read differently")
+        raise Indeterminate("has a host that IDNA 2003 and 2008 read differently")
     try:
         return idna.encode(host, uts46=True, std3_rules=True).decode("ascii")
     except (idna.IDNAError, UnicodeError, ValueError):
-        raise Unjudgeable("has a host that is not a valid international name") from None
+        raise Indeterminate("has a host that is not a valid international name") from None
 
 
 def _check_punycode(name: str) -> None:
@@ -172,4 +172,4 @@ def _check_punycode(name: str) -> None:
             return
     except (idna.IDNAError, UnicodeError, ValueError):
         pass
-    raise Unjudgeable("has a host that is not a valid international name")
+    raise Indeterminate("has a host that is not a valid international name")

@@ -2,64 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from guarded_tools.policy.conditions import fold
-
-if TYPE_CHECKING:
-    from guarded_tools.policy.model import Policy, Tool
-
-
-def is_glob(key: str) -> bool:
-    """Whether a key stands for many names: ``*`` is any text, ``?`` any one character."""
-    return "*" in key or "?" in key
-
-
-def matches(glob: str, name: str) -> bool:
-    """Whether the whole of ``name`` fits ``glob``, in time bounded by the product of their lengths."""
-    return _fits(glob, name, lambda wild, char: wild in ("?", char))
-
-
-def _fits(glob: str, name: str, one: Callable[[str, str], bool]) -> bool:
-    at = place = 0
-    star, resume = -1, 0
-    while place < len(name):
-        if at < len(glob) and glob[at] == "*":
-            star, resume = at, place
-            at += 1
-        elif at < len(glob) and one(glob[at], name[place]):
-            at += 1
-            place += 1
-        elif star >= 0:
-            # Only the last star can still take more: everything before it has matched for good.
-            at = star + 1
-            resume += 1
-            place = resume
-        else:
-            return False
-    return all(char == "*" for char in glob[at:])
-
-
-def literal_prefix(glob: str) -> str:
-    """The part before the first wildcard."""
-    return re.split(r"[*?]", glob, maxsplit=1)[0]
-
-
-def covers(wide: str, narrow: str) -> bool:
-    """Whether every name that fits ``narrow`` fits ``wide`` too; a glob or a name in either place."""
-    # Read as a text, the narrow one's stars fit nothing but stars, and its question marks nothing but wildcards.
-    return _fits(wide, narrow, lambda wild, char: wild == char or (wild == "?" and char != "*"))
+from guarded_tools.policy.document import PolicyDocument, Tool
+from guarded_tools.policy.globs import is_glob, matches
+from guarded_tools.policy.operators import fold
 
 
 class Entry(NamedTuple):
-    """The entry that speaks for a name. ``twin`` is true where the name only looks like one the entry speaks for."""
+    """The entry that speaks for a name. ``lookalike``: the name only looks like one it speaks for."""
 
     key: str
     tool: Tool
-    twin: bool
+    lookalike: bool
 
 
 class Names:
@@ -69,7 +25,7 @@ class Names:
     entry or by the default: whoever wrote the entry meant that tool.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: PolicyDocument) -> None:
         self._tools = policy.tools
         self._globs = tuple(key for key in policy.tools if is_glob(key))
         self._hidden = frozenset(policy.hide)
@@ -94,17 +50,17 @@ class Names:
         return folded in self._hidden_folded or any(matches(fold(glob), folded) for glob in self._hidden_globs)
 
     def entry(self, name: str) -> Entry | None:
-        """Find the entry: the exact key, a key it is a twin of, the first glob it fits, a glob its folded form fits."""
+        """Find the entry: the exact key, a key it looks like, the first glob it fits, a glob its folded form fits."""
         if name in self._tools:
-            return Entry(name, self._tools[name], twin=False)
+            return Entry(name, self._tools[name], lookalike=False)
         folded = fold(name)
         if folded in self._folded:
             key = self._folded[folded]
-            return Entry(key, self._tools[key], twin=True)
+            return Entry(key, self._tools[key], lookalike=True)
         for glob in self._globs:
             if matches(glob, name):
-                return Entry(glob, self._tools[glob], twin=False)
+                return Entry(glob, self._tools[glob], lookalike=False)
         for glob in self._globs:
             if matches(fold(glob), folded):
-                return Entry(glob, self._tools[glob], twin=True)
+                return Entry(glob, self._tools[glob], lookalike=True)
         return None

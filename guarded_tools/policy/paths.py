@@ -25,7 +25,7 @@ PATTERN: Final = f"^args(?:{re.sub('[(][?]P<[a-z]+>', '(?:', _STEP.pattern)})*$"
 _FORM: Final = 'write a path like args.amount, args.events[*].event, args.items[0], args.events.length or args["a.b"]'
 
 
-class Unjudgeable(Exception):  # noqa: N818 - a verdict about a value, not a fault
+class Indeterminate(Exception):  # noqa: N818 - a verdict about a value, not a fault
     """A value that a rule cannot speak about. The call is denied. Never carries the value."""
 
 
@@ -86,20 +86,20 @@ def _step(value: object, step: Any) -> Any:
             return value["length"] if "length" in value else len(value)  # type: ignore[operator,index,arg-type]
         if kind is list or kind is str:
             return len(value)  # type: ignore[arg-type]
-        raise Unjudgeable(f"has no length: it is {kind_of(value)}")
+        raise Indeterminate(f"has no length: it is {kind_of(value)}")
     if type(step) is str:
         if kind is dict:
             return value.get(step, MISSING)  # type: ignore[attr-defined]
-        raise Unjudgeable(f"cannot be entered with a key: there is {kind_of(value)}")
+        raise Indeterminate(f"cannot be entered with a key: there is {kind_of(value)}")
     if kind is not list:
-        raise Unjudgeable(f"cannot be entered with an index: there is {kind_of(value)}")
+        raise Indeterminate(f"cannot be entered with an index: there is {kind_of(value)}")
     return value[step] if step < len(value) else MISSING  # type: ignore[index,arg-type]
 
 
 def compile_one(path: Path) -> Callable[[Mapping[str, Any]], Any]:
     """Make the reader of a path without ``[*]``: the value, or :data:`MISSING`.
 
-    Behind ``null`` there is nothing. The reader raises :class:`Unjudgeable`.
+    Behind ``null`` there is nothing. The reader raises :class:`Indeterminate`.
     """
     steps = path.steps
 
@@ -129,7 +129,7 @@ def compile_one(path: Path) -> Callable[[Mapping[str, Any]], Any]:
 def compile_many(path: Path) -> Callable[[Mapping[str, Any]], list[Any]]:
     """Make the reader of any path: all values it leads to, with :data:`MISSING` for each gap.
 
-    An empty ``[*]`` is one gap: there is nothing there. The reader raises :class:`Unjudgeable`.
+    An empty ``[*]`` is one gap: there is nothing there. The reader raises :class:`Indeterminate`.
     """
     steps = path.steps
 
@@ -142,7 +142,7 @@ def compile_many(path: Path) -> Callable[[Mapping[str, Any]], list[Any]]:
                     found.append(MISSING)
                 elif step is EACH:
                     if type(value) is not list:
-                        raise Unjudgeable(f"cannot be entered with [*]: there is {kind_of(value)}")
+                        raise Indeterminate(f"cannot be entered with [*]: there is {kind_of(value)}")
                     found.extend(value or (MISSING,))
                 elif step.__class__ is str and type(value) is dict:
                     found.append(value.get(step, MISSING))
@@ -159,6 +159,20 @@ def read_all(text: str, args: Mapping[str, Any]) -> Any:
     path = parse_path(text)
     try:
         found = compile_many(path)(args)
-    except Unjudgeable:
+    except Indeterminate:
         return MISSING
     return [value for value in found if value is not MISSING] if EACH in path.steps else found[0]
+
+
+EVERYWHERE: Final = "/all_tools"
+"""The pointer of the rules for all tools; their counters belong to the tool ``*``."""
+
+
+def pointer(*parts: str) -> str:
+    """Write a JSON pointer (RFC 6901) to the place that these keys and indexes lead to."""
+    return "".join("/" + escape(part) for part in parts)
+
+
+def escape(part: str) -> str:
+    """Write one key as a part of a JSON pointer."""
+    return part.replace("~", "~0").replace("/", "~1")

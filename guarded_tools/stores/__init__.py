@@ -136,7 +136,7 @@ def open_store(url: str) -> Store:
 
         return MemoryStore()
     if scheme == "disk":
-        from guarded_tools.stores.disk import DiskStore
+        from guarded_tools.stores.disk.store import DiskStore
 
         path, query = _on_disk(url)
         if query not in {"", "durability=process", "durability=power"}:
@@ -174,7 +174,7 @@ def open_stop_button(url: str) -> StopButton:
         StoreError: the URL names no backend, or a server does not answer.
     """
     if url.startswith("disk://"):
-        from guarded_tools.stores.disk import DiskStopButton
+        from guarded_tools.stores.disk.store import DiskStopButton
 
         return DiskStopButton(_on_disk(url)[0])
     return open_store(url)
@@ -189,7 +189,7 @@ def _on_disk(url: str) -> tuple[str, str]:
 
 def _open_redis(url: str) -> Store:
     try:
-        from guarded_tools.stores.redis import RedisStore
+        from guarded_tools.stores.redis.store import RedisStore
     except ModuleNotFoundError as error:
         if error.name != "redis":
             raise

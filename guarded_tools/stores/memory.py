@@ -8,17 +8,17 @@ import weakref
 from collections.abc import Mapping, Sequence
 
 from guarded_tools.stores.clock import SECOND, Clock, ReadClock, at, system_clock
-from guarded_tools.stores.kept import (
+from guarded_tools.stores.common import (
     busiest_first,
     by_scope,
     check_scope,
     full,
     halt_of,
+    if_alive,
     pick,
     reserved,
-    seal,
     take,
-    unseal,
+    with_expiry,
 )
 from guarded_tools.stores.window import Row
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
@@ -46,7 +46,7 @@ class MemoryStore:
             clock = self._read(now)
             refusal, rows, slots = take(self._row, charges, clock)
             if refusal:
-                self._hear_of_steps(rows, clock)
+                self._record_clock_step(rows, clock)
                 return full(refusal)
             self._rows.update(rows)
             return reserved(charges, slots)
@@ -61,7 +61,7 @@ class MemoryStore:
                 return halted
             clock = self._read(now)
             refusal, rows, _ = take(self._row, charges, clock)
-            self._hear_of_steps(rows, clock)
+            self._record_clock_step(rows, clock)
             return full(refusal) if refusal else None
 
     def refund(self, reservation: Reservation, now: float | None = None) -> int:
@@ -100,7 +100,7 @@ class MemoryStore:
         with self._lock:
             clock = self._read(now)
             idle = [name for name, row in self._rows.items() if row.copy().idle(clock)]
-            expired = [key for key, data in self._kept.items() if unseal(data, clock) is None]
+            expired = [key for key, data in self._kept.items() if if_alive(data, clock) is None]
             for name in idle:
                 del self._rows[name]
             for key in expired:
@@ -126,32 +126,32 @@ class MemoryStore:
     def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
         """Keep ``value`` for ``ttl`` seconds, replacing what was there."""
         with self._lock:
-            self._kept[key] = seal(value, ttl, self._clock())
+            self._kept[key] = with_expiry(value, ttl, self._clock())
 
     def add(self, key: str, value: bytes, ttl: float | None = None) -> bool:
         """Keep ``value`` unless the key is held; of many adders exactly one is told ``True``."""
         with self._lock:
             clock = self._clock()
-            if key in self._kept and unseal(self._kept[key], clock) is not None:
+            if key in self._kept and if_alive(self._kept[key], clock) is not None:
                 return False
-            self._kept[key] = seal(value, ttl, clock)
+            self._kept[key] = with_expiry(value, ttl, clock)
             return True
 
     def get(self, key: str) -> bytes | None:
         """Read what :meth:`put` kept, or ``None``."""
         with self._lock:
-            return unseal(self._kept[key], self._clock()) if key in self._kept else None
+            return if_alive(self._kept[key], self._clock()) if key in self._kept else None
 
     def take(self, key: str) -> bytes | None:
         """Read and remove; of many takers exactly one gets the value."""
         with self._lock:
-            return unseal(self._kept.pop(key), self._clock()) if key in self._kept else None
+            return if_alive(self._kept.pop(key), self._clock()) if key in self._kept else None
 
     def scan(self, prefix: str) -> list[tuple[str, bytes]]:
         """List the live entries whose key begins with ``prefix``, in the order of their keys."""
         with self._lock:
             clock = self._clock()
-            found = [(key, unseal(data, clock)) for key, data in sorted(self._kept.items()) if key.startswith(prefix)]
+            found = [(key, if_alive(data, clock)) for key, data in sorted(self._kept.items()) if key.startswith(prefix)]
         return [(key, value) for key, value in found if value is not None]
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ class MemoryStore:
         row = self._rows.get(scope)
         return row.copy() if row else Row()
 
-    def _hear_of_steps(self, rows: Mapping[str, Row], clock: Clock) -> None:
+    def _record_clock_step(self, rows: Mapping[str, Row], clock: Clock) -> None:
         for scope, row in rows.items():
             if row.stepped:
                 self._rows[scope].advance(clock)

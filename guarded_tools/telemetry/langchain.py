@@ -5,7 +5,7 @@ from __future__ import annotations
 from langchain_core.callbacks import dispatch_custom_event
 from langchain_core.runnables.config import var_child_runnable_config
 
-from guarded_tools.telemetry import Observer, as_dict
+from guarded_tools.telemetry.events import Observer, as_dict
 from guarded_tools.values import AuditEvent
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from guarded_tools.secrets import mask
-from guarded_tools.telemetry import Observer, as_dict
+from guarded_tools.telemetry.events import Observer, as_dict
+from guarded_tools.text.redaction import mask
 from guarded_tools.values import AuditEvent
 
 _FINE = (None, "ok", "error", "never_ran", "responded", "suspended")

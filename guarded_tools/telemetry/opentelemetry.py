@@ -7,8 +7,8 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from guarded_tools.errors import GuardError
-from guarded_tools.secrets import mask
-from guarded_tools.telemetry import Observer
+from guarded_tools.telemetry.events import Observer
+from guarded_tools.text.redaction import mask
 from guarded_tools.values import AuditEvent
 
 try:

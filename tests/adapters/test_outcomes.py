@@ -26,10 +26,10 @@ from mcp.shared.memory import create_connected_server_and_client_session
 
 from guarded_tools.adapters.answers import UNCERTAIN
 from guarded_tools.adapters.outcome import judge_mcp, judge_plain
-from guarded_tools.adapters.servers import guarded_tools
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.guard import Guard
 from guarded_tools.policy import Policy
+from guarded_tools.servers import guarded_tools
 from guarded_tools.stores.memory import MemoryStore
 
 T = {"templateId": "none"}

@@ -34,13 +34,13 @@ from mcp.server.fastmcp import FastMCP
 from mcp.shared.memory import create_connected_server_and_client_session
 from pydantic import BaseModel, Field, ValidationError
 
-from guarded_tools.adapters.tools import identity
+from guarded_tools.adapters.wrap import identity
 from guarded_tools.approvers.interrupt import InterruptApprover
 from guarded_tools.errors import ToolDenied
 from guarded_tools.guard import Guard
 from guarded_tools.policy import Policy
-from guarded_tools.policy.lock import Lock
 from guarded_tools.stores.memory import MemoryStore
+from guarded_tools.tools.lock import Lock
 from guarded_tools.values import ToolInfo, Verdict
 
 DENY = {"version": "1", "default": "deny", "tools": {}}

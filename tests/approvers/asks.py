@@ -6,9 +6,9 @@ import sys
 import threading
 import time
 
-from guarded_tools import consent
+from guarded_tools.approval import workflow
 from guarded_tools.approvers.terminal import TerminalApprover
-from guarded_tools.steps import run
+from guarded_tools.flow import run
 from guarded_tools.stores import open_store
 from guarded_tools.values import ApprovalRequest
 
@@ -25,7 +25,7 @@ def check_edit(args):
 def one(call):
     base = ApprovalRequest("t", {"x": 1}, "one", json.dumps(call), "/tools/t/approval", risk="write", timeout=20)
     request = dataclasses.replace(base, check_edit=check_edit, **call)
-    answer = run(consent.ask(request, store=store, approver=approver, limits=consent.AskLimits()))
+    answer = run(workflow.ask(request, store=store, approver=approver, limits=workflow.ApprovalLimits()))
     verdict = answer.verdict
     said = [verdict.kind, verdict.args, verdict.message, verdict.remember, bool(verdict.by), answer.cause, answer.text]
     with lock:

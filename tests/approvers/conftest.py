@@ -3,8 +3,8 @@ import dataclasses
 
 import pytest
 
-from guarded_tools import consent
-from guarded_tools.steps import arun, run
+from guarded_tools.approval import workflow
+from guarded_tools.flow import arun, run
 from guarded_tools.stores import open_store
 from guarded_tools.values import ApprovalRequest, digest
 
@@ -24,7 +24,7 @@ class Desk:
         self.store = store
         self.clock = clock
         self.driver = driver
-        self.limits = consent.AskLimits()
+        self.limits = workflow.ApprovalLimits()
 
     def drive(self, line):
         return run(line) if self.driver == "sync" else asyncio.run(arun(line))
@@ -47,7 +47,7 @@ class Desk:
 
     def line(self, request, approver, **options):
         options.setdefault("limits", self.limits)
-        return consent.ask(request, store=self.store, approver=approver, clock=self.clock, **options)
+        return workflow.ask(request, store=self.store, approver=approver, clock=self.clock, **options)
 
     def ask(self, request, approver, **options):
         return self.drive(self.line(request, approver, **options))

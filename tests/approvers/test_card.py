@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from guarded_tools.approvers import card
-from guarded_tools.approvers.visible import plain, quoted, remarks
+from guarded_tools.text.visible import plain, quoted, remarks
 from guarded_tools.values import ApprovalRequest, Usage
 
 SECRET = "ghp_" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9v"

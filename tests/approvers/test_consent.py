@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from guarded_tools import consent
+from guarded_tools.approval import workflow
 from guarded_tools.approvers import deny_all, withdrawn
 from guarded_tools.errors import CannotAsk, StoreError
-from guarded_tools.steps import Step, arun, run
+from guarded_tools.flow import Await, arun, run
 from guarded_tools.values import Verdict
 
 
@@ -224,7 +224,7 @@ def test_a_late_rejection_is_a_rejection(desk):
 
 
 def test_an_approver_that_is_busy_with_a_question_given_up_is_asked_nothing_else(desk, monkeypatch):
-    monkeypatch.setattr("guarded_tools.approvers.calling._GRACE", 0.05)
+    monkeypatch.setattr("guarded_tools.approval.calling._GRACE", 0.05)
     let_go = threading.Event()
     asked = []
 
@@ -297,7 +297,7 @@ def test_an_answer_whose_execution_was_suspended_counts_once_more_and_once_only(
     asked = []
     request = desk.request(call_id="call_1")
     first = desk.ask(request, lambda r: asked.append(1) or Verdict.edit({"x": 2}, by="ann"))
-    desk.drive(consent.reopen(first, store=desk.store))
+    desk.drive(workflow.reopen(first, store=desk.store))
     again = desk.ask(request, lambda r: asked.append(2) or True)
     assert (again.verdict.kind, again.verdict.args, again.verdict.by) == ("edit", {"x": 2}, "ann")
     assert asked == [1]
@@ -308,7 +308,7 @@ def test_an_answer_whose_execution_was_suspended_counts_once_more_and_once_only(
 @pytest.mark.parametrize("other", [{"call_id": "call_2"}, {"session": "two"}, {"args": {"x": 1.0}}])
 def test_a_reopened_answer_is_for_that_call_only(desk, other):
     first = desk.ask(desk.request(call_id="call_1"), answers(True))
-    desk.drive(consent.reopen(first, store=desk.store))
+    desk.drive(workflow.reopen(first, store=desk.store))
     asked = []
     desk.ask(desk.request(**{"call_id": "call_1"} | other), lambda r: asked.append(1) or True)
     assert asked == [1]
@@ -316,7 +316,7 @@ def test_a_reopened_answer_is_for_that_call_only(desk, other):
 
 def test_a_rejection_is_never_reopened(desk):
     first = desk.ask(desk.request(call_id="c"), answers(False))
-    desk.drive(consent.reopen(first, store=desk.store))
+    desk.drive(workflow.reopen(first, store=desk.store))
     assert list(desk.store.scan("approvals/once/")) == []
 
 
@@ -329,7 +329,7 @@ def test_the_announcement_comes_right_before_the_question_and_only_then(desk):
     async def announce():
         log.append("asked")
 
-    step = Step(lambda: log.append("asked"), announce)
+    step = Await(lambda: log.append("asked"), announce)
     desk.ask(desk.request(), lambda r: log.append("shown") or True, announce=step)
     desk.ask(desk.request(), deny_all, announce=step)
     assert log == ["asked", "shown"]
@@ -344,7 +344,7 @@ def test_an_announcement_that_fails_ends_the_ask_and_frees_its_place(desk):
 
     for _ in range(7):
         with pytest.raises(StoreError):
-            desk.ask(desk.request(), answers(True), announce=Step(broken, abroken))
+            desk.ask(desk.request(), answers(True), announce=Await(broken, abroken))
     assert list(desk.store.scan("approvals/open/")) == []
 
 
@@ -429,5 +429,5 @@ def test_a_store_that_fails_before_a_human_is_asked_refuses(desk, monkeypatch):
 
 def test_without_a_clock_of_its_own_the_answer_is_timed_by_the_wall(sync_desk):
     request = dataclasses.replace(sync_desk.request(), expires_at=time.time() + 5)
-    line = consent.ask(request, store=sync_desk.store, approver=answers(True), limits=sync_desk.limits)
+    line = workflow.ask(request, store=sync_desk.store, approver=answers(True), limits=sync_desk.limits)
     assert run(line).outcome is None

@@ -4,8 +4,8 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from guarded_tools import consent, remembered
-from guarded_tools.steps import arun, run
+from guarded_tools.approval import remembered, workflow
+from guarded_tools.flow import arun, run
 from guarded_tools.values import Verdict
 
 
@@ -127,7 +127,7 @@ def test_what_is_no_rejection_by_a_human_closes_nothing(desk):
 
 
 def test_the_policy_can_change_every_bound(desk):
-    desk.limits = consent.AskLimits(max_pending=1, max_asks=2, window=60, max_rejections=1)
+    desk.limits = workflow.ApprovalLimits(max_pending=1, max_asks=2, window=60, max_rejections=1)
     nested = []
 
     def asks_again(request):

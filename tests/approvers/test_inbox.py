@@ -10,7 +10,7 @@ import pytest
 from guarded_tools.approvers import inbox
 from guarded_tools.approvers.inbox import InboxApprover, Question, answer, is_open, questions
 from guarded_tools.errors import StoreError
-from guarded_tools.steps import arun
+from guarded_tools.flow import arun
 from guarded_tools.values import Usage, Verdict
 
 

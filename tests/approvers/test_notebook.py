@@ -15,8 +15,8 @@ from langgraph.types import Interrupt
 
 SETUP = """
 import asyncio, threading
-from guarded_tools import consent
-from guarded_tools.steps import run, arun
+from guarded_tools.approval import workflow
+from guarded_tools.flow import run, arun
 from guarded_tools.stores import open_store
 from guarded_tools.approvers.notebook import NotebookApprover
 from guarded_tools.values import ApprovalRequest
@@ -28,7 +28,7 @@ numbers = iter(range(1000))
 def line(args=None, **fields):
     fields = {"risk": "write", "timeout": 15, "digest": str(next(numbers)), "session": f"s{next(numbers)}"} | fields
     request = ApprovalRequest(tool="t", args=args or {"x": 1}, rule="/tools/t", **fields)
-    return consent.ask(request, store=store, approver=approver, limits=consent.AskLimits())
+    return workflow.ask(request, store=store, approver=approver, limits=workflow.ApprovalLimits())
 
 def show(answer):
     print("ANSWER", answer.verdict.kind, answer.verdict.args, repr(answer.verdict.message), answer.cause, answer.text)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from guarded_tools import consent, remembered
+from guarded_tools.approval import remembered, workflow
 from guarded_tools.errors import StoreError
-from guarded_tools.steps import run
+from guarded_tools.flow import run
 from guarded_tools.values import Verdict
 
 
@@ -98,7 +98,7 @@ def test_destructive_and_financial_tools_are_asked_about_every_time(desk, risk, 
     human = Human(verdict)
     for _ in range(2):
         assert desk.ask(desk.request(remember="tool", risk=risk), human).cause == "human"
-    assert run(consent.remembered(desk.store)) == []
+    assert run(workflow.remembered(desk.store)) == []
 
 
 @pytest.mark.parametrize(("verdict", "now_permits"), [(same, "never"), (tool, "same"), (tool, "never")])
@@ -165,14 +165,14 @@ def test_a_forked_child_is_another_process(desk, monkeypatch):
 def test_what_is_remembered_is_listed_and_revoked(desk):
     desk.ask(desk.request({"x": "\u202ehidden"}, remember="same"), Human(same))
     desk.ask(desk.request(remember="tool", session="two", remember_for=60), Human(tool))
-    first, second = desk.drive(consent.remembered(desk.store))
+    first, second = desk.drive(workflow.remembered(desk.store))
     assert (first.covers, first.session, first.tool, first.args, first.by) == ("tool", "two", "t", "", "ann@desk")
     assert (second.covers, second.args) == ("same", '{"x":"\u202ehidden"}')
     assert (first.granted_at, first.expires_at) == (desk.clock(), desk.clock() + 60)
-    assert [e.session for e in desk.drive(consent.remembered(desk.store, "one"))] == ["one"]
-    assert desk.drive(consent.revoke(desk.store, first.id)) is True
-    assert desk.drive(consent.revoke(desk.store, first.id)) is False
-    assert [e.session for e in desk.drive(consent.remembered(desk.store))] == ["one"]
+    assert [e.session for e in desk.drive(workflow.remembered(desk.store, "one"))] == ["one"]
+    assert desk.drive(workflow.revoke(desk.store, first.id)) is True
+    assert desk.drive(workflow.revoke(desk.store, first.id)) is False
+    assert [e.session for e in desk.drive(workflow.remembered(desk.store))] == ["one"]
     human = Human(True)
     assert desk.ask(desk.request(remember="tool", session="two"), human).cause == "human"
 

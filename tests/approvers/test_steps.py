@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from guarded_tools.steps import Step, arun, is_suspension, run
+from guarded_tools.flow import Await, arun, is_suspension, run
 
 
 def give(value):
@@ -30,8 +30,8 @@ def drive(request):
 
 def test_a_line_gets_what_its_steps_return_and_its_value_comes_back(drive):
     def line():
-        first = yield Step(give, agive, (1,))
-        second = yield Step(give, agive, (first + 1,))
+        first = yield Await(give, agive, (1,))
+        second = yield Await(give, agive, (first + 1,))
         return [first, second]
 
     assert drive(line()) == [1, 2]
@@ -55,7 +55,7 @@ def test_what_a_step_raises_reaches_the_line_and_comes_back_as_the_same_object(e
 
     def line():
         try:
-            yield Step(fail, afail, (error,))
+            yield Await(fail, afail, (error,))
         except BaseException as caught:
             seen.append(caught)
             raise
@@ -69,9 +69,9 @@ def test_what_a_step_raises_reaches_the_line_and_comes_back_as_the_same_object(e
 def test_a_line_may_swallow_and_go_on(drive):
     def line():
         try:
-            yield Step(fail, afail, (ValueError(),))
+            yield Await(fail, afail, (ValueError(),))
         except ValueError:
-            return (yield Step(give, agive, ("went on",)))
+            return (yield Await(give, agive, ("went on",)))
 
     assert drive(line()) == "went on"
 
@@ -88,9 +88,9 @@ async def test_cancellation_reaches_the_line_which_may_still_clean_up_by_waiting
 
     def line():
         try:
-            yield Step(give, forever)
+            yield Await(give, forever)
         finally:
-            yield Step(give, clean)
+            yield Await(give, clean)
 
     task = asyncio.create_task(arun(line()))
     await asyncio.sleep(0)

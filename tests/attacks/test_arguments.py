@@ -15,10 +15,10 @@ from langgraph.prebuilt import InjectedState, ToolNode, ToolRuntime
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Secret, SecretStr
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from guarded_tools.approval.remembered import remembered
 from guarded_tools.approvers.terminal import TerminalApprover
 from guarded_tools.errors import ToolDenied
-from guarded_tools.remembered import remembered
-from guarded_tools.steps import run
+from guarded_tools.flow import run
 from guarded_tools.values import ToolCall, Verdict
 
 ASK = {"version": "1", "default": "deny", "tools": {"*": {"action": "approve"}}}

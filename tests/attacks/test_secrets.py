@@ -10,7 +10,7 @@ from langchain_core.tools import tool
 
 from guarded_tools.mcp_session import HttpServer, StdioServer
 from guarded_tools.policy import Policy, decide
-from guarded_tools.secrets import mask
+from guarded_tools.text.redaction import mask
 from guarded_tools.values import ToolCall, Verdict
 
 

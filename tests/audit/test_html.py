@@ -6,8 +6,8 @@ import pytest
 
 from guarded_tools import Guard, Policy
 from guarded_tools.audit import AuditLog
-from guarded_tools.html import Cell, table
-from guarded_tools.pictify.presets import PRESETS
+from guarded_tools.policy.presets import PRESETS
+from guarded_tools.text.tables import Cell, table
 from guarded_tools.values import Ask, AuditEvent, Charge, Decision, ToolCall, Usage, Usages
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[2J\u202e\u200b"
@@ -125,9 +125,9 @@ def test_a_policy():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_each_preset(name):
-    from guarded_tools.in_force import InForce
+    from guarded_tools.pipeline.registry import Registry
 
-    Reader(InForce(name, None).policy(None)._repr_html_())
+    Reader(Registry(name, None).policy(None)._repr_html_())
 
 
 def test_an_audit(make_log):

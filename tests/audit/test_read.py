@@ -9,10 +9,10 @@ import time
 import pytest
 
 from guarded_tools.audit import Filter, export, follow, read, when
-from guarded_tools.audit.files import rotated
 from guarded_tools.audit.read import FIELDS
+from guarded_tools.audit.rotation import rotated
 from guarded_tools.audit.summary import OPEN, calls, summarise
-from guarded_tools.denial import used_up
+from guarded_tools.pipeline.messages import used_up
 from guarded_tools.values import AuditEvent, Charge, Full
 
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from guarded_tools.audit import read
-from guarded_tools.secrets import mask, mask_json
+from guarded_tools.text.redaction import mask, mask_json
 from guarded_tools.values import AuditEvent
 
 # Put together here, so that no scanner takes this file for a leak.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from guarded_tools.audit import files, read, verify
+from guarded_tools.audit import read, rotation, verify
 from guarded_tools.audit.head import Head, head_path, parse, peek, store_key
 
 
@@ -295,16 +295,16 @@ def test_a_log_that_is_written_meanwhile_is_whole(make_log, event, path, monkeyp
     for number in range(10):
         log.write(event(number))
     module = sys.modules["guarded_tools.audit.verify"]
-    unseal = module.unseal
+    parse_line = module.parse_line
     written = iter(range(100))
 
     def write_more(line):
         number = next(written)
         if number < 12:
             log.write(event(number))
-        return unseal(line)
+        return parse_line(line)
 
-    monkeypatch.setattr(module, "unseal", write_more)
+    monkeypatch.setattr(module, "parse_line", write_more)
     assert verify(path) == []
 
 
@@ -318,7 +318,7 @@ def test_a_head_that_is_being_written_is_not_read_half(written, monkeypatch):
             os.pwrite(writer.fileno(), new, 0)
             fcntl.flock(writer, fcntl.LOCK_UN)
 
-        monkeypatch.setattr(files.time, "sleep", finish)
+        monkeypatch.setattr(rotation.time, "sleep", finish)
         assert peek(head_path(written)) == parse(new)
 
 
@@ -330,21 +330,21 @@ def test_a_line_that_is_being_written_is_not_torn(written, make_log, event, monk
     head_path(written).write_bytes(head)
     written.write_bytes(lines)
     module = sys.modules["guarded_tools.audit.verify"]
-    unseal = module.unseal
+    parse_line = module.parse_line
     with head_path(written).open("rb") as writer, written.open("ab", buffering=0) as file:
 
         def begin(seen):
             if file.tell() == len(lines):
                 fcntl.flock(writer, fcntl.LOCK_EX)
                 file.write(line[:50])
-            return unseal(seen)
+            return parse_line(seen)
 
         def finish(_seconds):
             file.write(line[50:])
             fcntl.flock(writer, fcntl.LOCK_UN)
 
-        monkeypatch.setattr(module, "unseal", begin)
-        monkeypatch.setattr(files.time, "sleep", finish)
+        monkeypatch.setattr(module, "parse_line", begin)
+        monkeypatch.setattr(rotation.time, "sleep", finish)
         assert verify(written) == []
         assert file.tell() == len(lines) + len(line)
 

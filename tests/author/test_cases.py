@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from guarded_tools.authoring.policy_tests import Cases, run
 from guarded_tools.errors import PolicyError
 from guarded_tools.policy import Policy
-from guarded_tools.policy.cases import Cases, run
 from guarded_tools.stores.memory import MemoryStore
 
 POLICY = {

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from guarded_tools.cli.offer import _told_by
-from guarded_tools.pictify.presets import PRESETS
+from guarded_tools.cli.server_tools import _told_by
 from guarded_tools.policy import Policy
-from guarded_tools.policy.lock import Lock
+from guarded_tools.policy.presets import PRESETS
+from guarded_tools.tools.lock import Lock
 
 SANDBOX = ("--", sys.executable, "-m", "guarded_tools.pictify.sandbox")
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from guarded_tools.errors import PolicyError
-from guarded_tools.policy.lock import Lock
+from guarded_tools.tools.lock import Lock
 from guarded_tools.values import ToolInfo
 
 SCHEMA = {"type": "object", "properties": {"uid": {"type": "string"}}, "required": ["uid"]}

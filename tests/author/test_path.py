@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from guarded_tools import guarded_tools
-from guarded_tools.policy.lock import Lock
+from guarded_tools.tools.lock import Lock
 
 TEXT = (Path(__file__).parents[2] / "docs" / "authoring.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)[^\n]*\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)

@@ -13,8 +13,8 @@ from guarded_tools import guarded_tools
 from guarded_tools.errors import ToolDenied
 from guarded_tools.guard import Guard
 from guarded_tools.policy import Policy
-from guarded_tools.policy.lock import Lock
 from guarded_tools.stores.memory import MemoryStore
+from guarded_tools.tools.lock import Lock
 from guarded_tools.values import ToolCall, ToolInfo
 
 SCHEMA = {"type": "object", "properties": {"uid": {"type": "string"}}}

@@ -20,8 +20,8 @@ from guarded_tools.mcp_session import HeldSession, StdioServer
 from guarded_tools.pictify.catalogue import risk_of
 from guarded_tools.pictify.connection import SANDBOX
 from guarded_tools.policy import Policy
-from guarded_tools.policy.lock import Lock
 from guarded_tools.stores.memory import MemoryStore
+from guarded_tools.tools.lock import Lock
 from guarded_tools.values import ToolCall, ToolInfo, Verdict
 
 TEXT = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from guarded_tools.policy import risk
-from guarded_tools.policy.risk import RANK, classify
+from guarded_tools.tools import risk
+from guarded_tools.tools.risk import RANK, classify
 
 TOOLS = list(
     csv.DictReader((Path(__file__).parent / "tools.tsv").open(encoding="utf-8"), delimiter="\t", quoting=csv.QUOTE_NONE)

@@ -6,10 +6,10 @@ import re
 import pytest
 import yaml
 
+from guarded_tools.authoring.scan import draft, draft_yaml, rate
 from guarded_tools.pictify.catalogue import catalogue
-from guarded_tools.pictify.presets import preset_text
 from guarded_tools.policy import Policy
-from guarded_tools.policy.scan import draft, draft_yaml, rate
+from guarded_tools.policy.presets import preset_text
 from guarded_tools.values import ToolInfo
 
 

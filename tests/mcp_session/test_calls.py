@@ -213,12 +213,12 @@ async def test_a_call_that_finds_the_stream_closed_was_not_sent():
     from mcp.shared.message import SessionMessage
     from mcp.types import JSONRPCMessage, JSONRPCRequest
 
-    from guarded_tools.mcp_session.connection import _Flight, _flight, _Outgoing
+    from guarded_tools.mcp_session.connection import _flight, _Outgoing, _PendingCall
     from guarded_tools.mcp_session.transport import Streams
 
     writer, reader = create_memory_object_stream(1)
     call = JSONRPCRequest(jsonrpc="2.0", id=7, method="tools/call", params={"name": "x"})
-    flight = _Flight("x")
+    flight = _PendingCall("x")
     _flight.set(flight)
     outgoing = _Outgoing(Streams(reader, writer, {}))
     await outgoing.send(SessionMessage(JSONRPCMessage(call)))

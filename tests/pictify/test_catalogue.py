@@ -10,7 +10,7 @@ import pytest
 from guarded_tools import Policy
 from guarded_tools.errors import PolicyError
 from guarded_tools.pictify.catalogue import catalogue, risk_of
-from guarded_tools.pictify.presets import PRESETS, cases_of, preset_text
+from guarded_tools.policy.presets import PRESETS, cases_of, preset_text
 from guarded_tools.values import ToolCall
 
 BY_RISK = {

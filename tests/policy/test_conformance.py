@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from guarded_tools.policy import Policy, decide
-from guarded_tools.policy.conditions import OPERATORS
 from guarded_tools.policy.explain import explain
+from guarded_tools.policy.operators import OPERATORS
 from guarded_tools.values import ToolCall
 
 TABLE = yaml.load(Path(__file__).with_name("conformance.yaml").read_text(encoding="utf-8"), Loader=yaml.SafeLoader)

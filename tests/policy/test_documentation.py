@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from guarded_tools.policy import Policy
-from guarded_tools.policy.source import read_source
+from guarded_tools.policy.reading.source import read_source
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(json|yaml)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -23,7 +23,7 @@ def test_a_policy_of_the_page(tmp_path, suffix, text):
 
 
 def test_the_page_speaks_of_every_key():
-    from guarded_tools.policy.model import Approval, ApprovalLimits, Limit, Predicate, Tool
+    from guarded_tools.policy.document import Approval, ApprovalLimits, Limit, Predicate, Tool
 
     assert len(BLOCKS) == 3
     for model in (Policy, Tool, Limit, Predicate, Approval, ApprovalLimits):

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from guarded_tools.errors import PolicyError
 from guarded_tools.policy import Policy, decide
-from guarded_tools.policy.conditions import OPERATORS
 from guarded_tools.policy.explain import explain
-from guarded_tools.policy.json_schema import shipped
-from guarded_tools.policy.names import covers, matches
+from guarded_tools.policy.globs import covers, matches
+from guarded_tools.policy.operators import OPERATORS
+from guarded_tools.policy.reading.json_schema import shipped
 from guarded_tools.values import MOST_TOLD, Charge, ToolCall
 
 WORDS = ["a", "b", "length", "event", "prod", "Prod", "x y", "", "é", "\ud800", "*"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 
-from guarded_tools.policy.json_schema import generate, shipped
+from guarded_tools.policy.reading.json_schema import generate, shipped
 
 # What spans several parts of a file, or takes more than a form to see.
 BEYOND_A_SCHEMA = (
@@ -57,7 +57,7 @@ def test_it_takes_every_policy_of_the_conformance_table(validator):
 
 
 def test_it_takes_the_presets(validator):
-    folder = Path(__file__).parents[2] / "guarded_tools" / "pictify" / "presets"
+    folder = Path(__file__).parents[2] / "guarded_tools" / "policy" / "presets"
     presets = [file for file in folder.glob("*.json") if "version" in json.loads(file.read_text())]
     assert presets
     for file in presets:

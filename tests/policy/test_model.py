@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from guarded_tools.errors import PolicyError
 from guarded_tools.policy import Policy, decide
-from guarded_tools.policy.engine import Plans
+from guarded_tools.policy.engine import CompiledPolicy
 from guarded_tools.policy.explain import explain
 from guarded_tools.values import ToolCall, ToolInfo
 
@@ -287,8 +287,8 @@ def test_names_without_end_do_not_fill_the_memory():
     policy = Policy.model_validate({**BASE, "default": "allow"})
     for number in range(10_000):
         decide(policy, ToolCall(f"invented_{number}", {}))
-    assert isinstance(policy.plans, Plans)
-    assert len(policy.plans) < 5_000
+    assert isinstance(policy.compiled, CompiledPolicy)
+    assert len(policy.compiled) < 5_000
 
 
 def test_many_threads_decide_alike():

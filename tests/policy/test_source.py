@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from guarded_tools.errors import PolicyError
 from guarded_tools.policy import Policy
-from guarded_tools.policy.source import Source, read_source
+from guarded_tools.policy.reading.source import Source, read_source
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from guarded_tools.stores.clock import Clock
-from guarded_tools.stores.disk import DiskStore
+from guarded_tools.stores.disk.store import DiskStore
 from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.values import Charge
 
@@ -158,7 +158,7 @@ def own_redis(tmp_path):
 
 
 def redis(request):
-    from guarded_tools.stores.redis import RedisStore
+    from guarded_tools.stores.redis.store import RedisStore
 
     url = f"{request.getfixturevalue('redis_server').url}?namespace={uuid.uuid4().hex}"
     return lambda clock: RedisStore(url, clock=clock)

@@ -15,8 +15,8 @@ from collections import Counter
 from pathlib import Path
 
 from guarded_tools.errors import StoreError
-from guarded_tools.stores.directory import StateDirectory
-from guarded_tools.stores.disk import DiskStore
+from guarded_tools.stores.disk.directory import StateDirectory
+from guarded_tools.stores.disk.store import DiskStore
 from guarded_tools.values import Charge, Full, Halted
 
 WINDOW = 3600

@@ -14,7 +14,7 @@ import pytest
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import system_clock
-from guarded_tools.stores.disk import DiskStore
+from guarded_tools.stores.disk.store import DiskStore
 from guarded_tools.values import Charge, Full, Reservation
 
 HAMMER = Path(__file__).with_name("hammer.py")
@@ -220,8 +220,8 @@ class Watched:
 def test_many_tasks_that_wait_leave_the_processor_to_the_one_whose_turn_it_is(path, one):
     """Two hundred that look for their turn once a millisecond starve a thread that has it, and are refused in the end."""
     store = DiskStore(path)
-    lock = store._turns._lock
-    store._turns._lock = watched = Watched(lock)
+    lock = store._access._lock
+    store._access._lock = watched = Watched(lock)
 
     async def attempt():
         with lock:  # in a thread, for all the tasks can tell
@@ -233,7 +233,7 @@ def test_many_tasks_that_wait_leave_the_processor_to_the_one_whose_turn_it_is(pa
     answers, looks = asyncio.run(attempt())
     assert sum(isinstance(answer, Reservation) for answer in answers) == 200
     assert max(looks[:-1]) <= 3, "more than one looked again and again"
-    assert len(store._turns._looking) == 0, "a loop that is over is held on to"
+    assert len(store._access._looking) == 0, "a loop that is over is held on to"
     store.close()
 
 
@@ -279,7 +279,7 @@ def test_raising_inside_incr_rolls_back_across_rows(path, one):
     assert isinstance(store.reserve(one), Reservation)
     tight = [one[0], one[1]._replace(max=1)]
     assert isinstance(store.reserve(tight), Full)
-    store._ledger._crowded.clear()
+    store._operations._recently_full.clear()
     assert isinstance(store.reserve(tight), Full)
     assert used(path) == {"session:s": 1, "global": 1}
     store.close()

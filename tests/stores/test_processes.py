@@ -8,7 +8,7 @@ import time
 import pytest
 
 from guarded_tools.errors import StoreError
-from guarded_tools.stores.disk import DiskStore
+from guarded_tools.stores.disk.store import DiskStore
 from guarded_tools.values import Reservation
 
 

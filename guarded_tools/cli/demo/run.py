@@ -23,7 +23,7 @@ from rich.markup import escape
 from guarded_tools.cli.demo.report import RAN, Report
 from guarded_tools.cli.demo.script import FLOOD, TASK, ScriptedModel
 from guarded_tools.errors import GuardError, ToolDenied
-from guarded_tools.secrets import mask
+from guarded_tools.text.redaction import mask
 from guarded_tools.values import ApprovalRequest, Approver, Verdict
 
 TRACK = "pictify_track_experiment_events"

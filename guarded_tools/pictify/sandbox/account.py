@@ -9,27 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from guarded_tools.pictify.sandbox.answers import Args, Refused, Row, as_json, page_of
 from guarded_tools.pictify.sandbox.experiments import Experiments
+from guarded_tools.pictify.sandbox.state import RENDERS_PER_MONTH, AccountState
 
-RENDERS_PER_MONTH = 10_000
 MEDIA = "https://media.sandbox.invalid"
 PDF_PRESETS = {"A4": (794, 1123), "A5": (559, 794), "Letter": (816, 1056), "Legal": (816, 1344)}
 SECONDS_PER_BATCH_ITEM = 0.2
 
 
-class Account:
+class Account(AccountState):
     """Templates, assets, batches and experiments of one customer. ``clock`` is in seconds since the epoch."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self.clock = clock
-        self.templates: dict[str, Row] = {}
+        super().__init__(clock)
         self.assets: dict[str, Row] = {}
         self._batches: dict[str, Row] = {}
-        self._renders = 0
-        self._ids: dict[str, int] = {}
         experiments = Experiments(self)
         self._tools: dict[str, Callable[[Args], str]] = {
             f"pictify_{name}": handler
@@ -68,25 +64,6 @@ class Account:
         """
         return self._tools[tool](args)
 
-    def new_id(self, prefix: str) -> str:
-        """The next id: ids count up, so that a script knows them beforehand."""
-        self._ids[prefix] = self._ids.get(prefix, 0) + 1
-        return f"{prefix}_{self._ids[prefix]:06d}"
-
-    def now(self) -> str:
-        """The time as the server writes it."""
-        return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="seconds")
-
-    def template(self, template_id: str) -> Row:
-        """Look a template up, or refuse with a 404."""
-        if template_id not in self.templates:
-            raise Refused(404, "Not Found", f"There is no template {template_id}.")
-        return self.templates[template_id]
-
-    def quota(self) -> Row:
-        """The renders of this month."""
-        return {"rendersUsed": self._renders, "rendersPerMonth": RENDERS_PER_MONTH}
-
     def _furnish(self) -> None:
         for name, width, height, output in (
             ("Welcome banner", 1200, 630, "image"),
@@ -106,10 +83,10 @@ class Account:
         self._create_image({"template": "tpl_000001", "width": 1200, "height": 630, "fileExtension": "png"})
 
     def _spend(self, renders: int) -> None:
-        if self._renders + renders > RENDERS_PER_MONTH:
-            left = RENDERS_PER_MONTH - self._renders
+        if self.renders + renders > RENDERS_PER_MONTH:
+            left = RENDERS_PER_MONTH - self.renders
             raise Refused(402, "Quota exceeded", f"{renders} renders were asked for and {left} are left this month.")
-        self._renders += renders
+        self.renders += renders
 
     def _render(self, prefix: str, args: Args, *, kind: str, source: str, renders: int = 1) -> str:
         self._spend(renders)

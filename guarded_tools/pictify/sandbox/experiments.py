@@ -8,12 +8,9 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from guarded_tools.pictify.sandbox.answers import Args, Refused, Row, as_json, page_of
-
-if TYPE_CHECKING:
-    from guarded_tools.pictify.sandbox.account import Account
+from guarded_tools.pictify.sandbox.state import AccountState
 
 EXPERIMENTS_IN_PLAN = 100
 REQUESTS_PER_MINUTE = 1000
@@ -29,7 +26,7 @@ CHANGEABLE = {
 class Experiments:
     """The ten experiment tools over one account."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: AccountState) -> None:
         self._account = account
         self._rows: dict[str, Row] = {}
         self._requests: deque[float] = deque()

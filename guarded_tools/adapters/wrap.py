@@ -1,0 +1,200 @@
+"""LangChain tools whose body runs only after the guard said so, and which are otherwise the tools they were.
+
+A guarded tool is an instance of a subclass of the tool's own class. Every way into the body (``_run``, ``_arun``,
+``func``, ``coroutine``) leads through the guard, inside everything LangChain does around a body.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import weakref
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_core.tools import BaseTool
+from pydantic import ConfigDict
+
+from guarded_tools.adapters.body import CALL_ID, GuardedCallable, forwarding_method
+from guarded_tools.adapters.outcome import judge_mcp, judge_plain
+from guarded_tools.errors import GuardError
+from guarded_tools.values import Risk, ToolInfo
+
+if TYPE_CHECKING:
+    from guarded_tools.pipeline.gate import Gate
+
+# Whoever overrides one of these may run things without a body, where no guard could sit.
+_OUTER = ("invoke", "ainvoke", "run", "arun", "batch", "abatch", "stream", "astream", "transform", "atransform")
+
+
+def wrap(guard: Gate, tools: Iterable[BaseTool]) -> list[BaseTool]:
+    """Return the tools guarded, without those that are hidden.
+
+    A tool that this guard has wrapped stays as it is, unless a view for another session asks: it counts there then.
+
+    Raises:
+        TypeError: something is not a ``BaseTool``, or runs in a way that a guard cannot see.
+    """
+    guarded = [clone(guard, tool) for tool in tools]
+    return [tool for tool in guarded if guard.visible(identity(tool).name)]
+
+
+def is_guarded(tool: BaseTool, guard: Gate) -> bool:
+    """Whether ``guard`` or a view of it stands around the body of ``tool``."""
+    return any(own.family is guard.family for own in guards(tool))
+
+
+def guards(tool: BaseTool) -> tuple[Gate, ...]:
+    """Return the guards around the body of ``tool``, the innermost first."""
+    around: tuple[Gate, ...] = getattr(type(tool), "__guards__", ())
+    return around
+
+
+def is_mcp(tool: BaseTool) -> bool:
+    """Whether the tool lives on an MCP server."""
+    return _mcp(tool) is not None
+
+
+def identity(tool: BaseTool) -> ToolInfo:
+    """Return what is known of a tool, under the name by which its server knows it."""
+    known: ToolInfo | None = getattr(type(tool), "__guarded_info__", None)
+    if known is not None:
+        return known
+    mcp = _mcp(tool)
+    schema = tool.args_schema if isinstance(tool.args_schema, dict) else None
+    name, server, risk, origin = mcp or (tool.name, "", None, "")
+    return ToolInfo(name, server, tool.description, schema, risk, origin if origin != name else "")
+
+
+def policy_server(guard: Gate) -> str | None:
+    """Return the server whose tools the guard's policy is about, where there is one policy and it says so."""
+    try:
+        return guard.policy.server
+    except GuardError:
+        return None
+
+
+def clone(guard: Gate, tool: BaseTool) -> BaseTool:
+    """Return ``tool`` guarded, hidden or not.
+
+    Raises:
+        TypeError: as :func:`wrap`.
+    """
+    if not isinstance(tool, BaseTool):
+        raise TypeError(f"only LangChain tools can be wrapped, not {type(tool).__name__}; make one with @tool")
+    info = identity(tool)
+    if is_guarded(tool, guard):
+        outermost = guards(tool)[-1]
+        if outermost.family is not guard.family or guard.named_session in (None, outermost.named_session):
+            return tool
+        # Left as it is, it would count, and be approved, in the session of whoever wrapped it first.
+        tool = _unwrapped(tool)
+    kind = type(tool)
+    _check_reach(tool)
+    guard.register(info)
+    mcp = _mcp(tool)
+    judge = judge_mcp(mcp.server, policy_server(guard)) if mcp else judge_plain
+    body = functools.partial(GuardedCallable, guard, tool, info, judge)
+    copied = tool.model_copy()
+    guarded = _subclass(guard, tool, info, body)
+    _originals[guarded] = tool
+    object.__setattr__(copied, "__class__", guarded)
+    if "func" in kind.model_fields or "coroutine" in kind.model_fields:
+        if (function := getattr(tool, "func", None)) is not None:
+            copied.__dict__["func"] = body(function, filled_in="callbacks").function()
+        if (coroutine := getattr(tool, "coroutine", None)) is not None:
+            copied.__dict__["coroutine"] = body(coroutine, filled_in="callbacks").coroutine()
+    else:
+        # One tool, one state: what a body changes on itself shows on both.
+        object.__setattr__(copied, "__dict__", tool.__dict__)
+        object.__setattr__(copied, "__pydantic_private__", tool.__pydantic_private__)
+    return copied
+
+
+def _check_reach(tool: BaseTool) -> None:
+    """Make sure that nothing of a tool runs where its guard cannot see it.
+
+    Raises:
+        TypeError: something does.
+    """
+    kind = type(tool)
+    for name in _OUTER:
+        if not getattr(getattr(kind, name), "__module__", "").startswith("langchain_core."):
+            raise TypeError(f"{kind.__name__} overrides {name}(), which runs outside the guard; override _run/_arun")
+    for name in vars(tool):
+        # An attribute of the tool itself would come before the guarded method of its class.
+        if name not in kind.model_fields and inspect.isfunction(inspect.getattr_static(kind, name, None)):
+            raise TypeError(f"{name}() was replaced on this one {kind.__name__}, out of the guard's reach; subclass it")
+
+
+# Not on the class, where whoever looks at a guarded tool would find what is behind the guard.
+_originals: weakref.WeakKeyDictionary[type[BaseTool], BaseTool] = weakref.WeakKeyDictionary()
+
+
+def _unwrapped(tool: BaseTool) -> BaseTool:
+    """Return the tool behind the outermost guard, with what was changed on the guarded one since."""
+    original = _originals[type(tool)]
+    if vars(original) is vars(tool):
+        return original
+    return original.model_copy(update={k: v for k, v in vars(tool).items() if k not in ("func", "coroutine")})
+
+
+def _subclass(guard: Gate, tool: BaseTool, info: ToolInfo, body: Callable[..., GuardedCallable]) -> type[BaseTool]:
+    kind = type(tool)
+
+    def _to_args_and_kwargs(self: Any, tool_input: Any, tool_call_id: str | None) -> tuple[Any, dict[str, Any]]:
+        args, kwargs = kind._to_args_and_kwargs(self, tool_input, tool_call_id)  # noqa: SLF001
+        return args, {**kwargs, CALL_ID: tool_call_id}
+
+    def __reduce_ex__(_self: Any, _protocol: Any) -> Any:  # noqa: N807
+        raise TypeError("a guarded tool cannot be pickled: its guard lives in this process. Wrap the tool over there")
+
+    namespace: dict[str, Any] = {
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "__doc__": kind.__doc__,
+        "__guards__": (*guards(tool), guard),
+        "__guarded_info__": info,
+        "__reduce_ex__": __reduce_ex__,
+        "model_config": ConfigDict(defer_build=True),  # never validated: instances are copies
+        "_to_args_and_kwargs": _to_args_and_kwargs,
+    }
+    # LangChain's own methods lead to ``func`` and ``coroutine``, or to ``_run``, which are guarded where they are.
+    if not _from_langchain(kind, "_run"):
+        namespace["_run"] = body(tool._run, filled_in="run_manager").method()  # noqa: SLF001
+    else:
+        namespace["_run"] = forwarding_method(kind._run, describes=tool.args_schema is None)  # noqa: SLF001
+    if not _from_langchain(kind, "_arun"):
+        namespace["_arun"] = body(tool._arun, filled_in="run_manager").coroutine_method()  # noqa: SLF001
+    elif kind._arun is not BaseTool._arun:  # noqa: SLF001 - LangChain looks whether it is this very one
+        namespace["_arun"] = forwarding_method(kind._arun, describes=False)  # noqa: SLF001
+    made: type[BaseTool] = types.new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(namespace))
+    # It has the fields of its kind. A stand-in, which a class that is not built has, fails wherever pydantic before
+    # 2.14 meets a guarded tool within something else: ToolNode puts all of them into each tool's runtime.
+    made.__pydantic_serializer__ = kind.__pydantic_serializer__
+    return made
+
+
+def _from_langchain(kind: type[BaseTool], method: str) -> bool:
+    return bool(getattr(kind, method).__module__.startswith("langchain_core.tools."))
+
+
+class _Mcp(NamedTuple):
+    tool: str
+    server: str
+    risk: Risk | None = None
+    origin: str = ""
+
+
+def _mcp(tool: BaseTool) -> _Mcp | None:
+    """Return under which name a server knows an MCP tool: LangChain's own name may carry the server's as a prefix."""
+    coroutine = getattr(tool, "coroutine", None)
+    own = getattr(coroutine, "__mcp__", None)
+    if own is not None:
+        return _Mcp(*own)
+    if coroutine is None or coroutine.__module__ != "langchain_mcp_adapters.tools":
+        return None
+    # The adapter keeps both nowhere else. Should it ever stop, the tool goes by its LangChain name.
+    closure = inspect.getclosurevars(coroutine).nonlocals
+    return _Mcp(getattr(closure.get("tool"), "name", tool.name), closure.get("server_name") or "")

@@ -1,0 +1,60 @@
+"""The audit as a person likes to look at it in a notebook."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from guarded_tools.audit.read import read
+from guarded_tools.audit.summary import OPEN, REFUSED, CallRow, RefusalRow, calls, summarise
+from guarded_tools.text.tables import Cell, Tone, table
+
+_LATEST = 10
+
+
+def to_html(path: Path) -> str:
+    """Lay out who was refused what, and why, and the latest calls."""
+    found = summarise(calls(read(path)), latest=_LATEST)
+    total = found.outcomes.total()
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in found.outcomes.most_common())
+    refused = table(
+        "Who was refused what, and why" if found.refusals else "Nobody was refused anything",
+        ("who", "what", "times", "outcome", "why", "last (UTC)") if found.refusals else (),
+        (_refusal(row) for row in found.refusals),
+        note=f"{total} calls: {counts}" if total else "no call yet",
+    )
+    if not found.latest:
+        return refused
+    columns = ("time (UTC)", "who", "tool", "outcome", "human", "guard", "tool took")
+    return refused + table("Latest calls", columns, (_call(row) for row in found.latest))
+
+
+def _refusal(row: RefusalRow) -> list[str | Cell]:
+    why = f"{row.message}\n{row.rule}" if row.message else row.rule
+    return [_who(row), row.tool, str(row.times), Cell(row.ended, _tone(row.outcome)), why, _clock(row.last)]
+
+
+def _call(row: CallRow) -> list[str | Cell]:
+    human = row.answer + (f" by {row.answered_by}" if row.answered_by else "")
+    human += f" after {row.human_ms / 1000:.1f} s" if row.human_ms else ""
+    return [
+        _clock(row.ended),
+        _who(row),
+        row.tool,
+        Cell(row.outcome, _tone(row.outcome)),
+        human,
+        f"{row.guard_ms:.1f} ms" if row.guard_ms else "",
+        f"{row.tool_ms:.1f} ms" if row.tool_ms else "",
+    ]
+
+
+def _who(row: RefusalRow | CallRow) -> str:
+    return f"{row.session} for {row.grant}" if row.grant else row.session
+
+
+def _tone(outcome: str) -> Tone:
+    return "bad" if outcome in REFUSED else "good" if outcome == "ok" else "quiet" if outcome == OPEN else "warn"
+
+
+def _clock(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S")

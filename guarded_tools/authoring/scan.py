@@ -1,0 +1,219 @@
+"""From a server's list of tools to a draft of its policy: every tool in its risk class, under that class's terms. Pure.
+
+Whatever a server wrote ends up in a comment or a quoted key here, on one line and with nothing a terminal would obey:
+a description cannot write policy.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import yaml
+
+from guarded_tools.tools.risk import RANK, Classified, classify, warned
+from guarded_tools.values import Risk, ToolInfo
+
+_CEILINGS: Sequence[Mapping[str, Any]] = (
+    {"counter": "session_per_minute", "window": "minute", "max": 120, "scope": "session", "counts": "attempts"},
+    {"counter": "session_per_hour", "window": "hour", "max": 1000, "scope": "session", "counts": "attempts"},
+    {"counter": "all_per_minute", "window": "minute", "max": 600, "scope": "global", "counts": "attempts"},
+)
+
+_A_MINUTE: Mapping[Risk, int] = {"write": 30, "execute": 10, "financial": 1, "destructive": 1}
+_TERMS: Mapping[Risk, str] = {
+    "read": "allowed; only the ceilings over all calls hold",
+    "write": "30 a minute; a human is asked, and may answer for the tool",
+    "execute": "10 a minute; a human is asked, and may answer for the tool",
+    "financial": "hidden; to use one, take it out of `hide` and the # away: every single call is asked",
+    "destructive": "hidden; to use one, take it out of `hide` and the # away: every single call is asked",
+}
+_LONGEST = 160
+_LONGEST_KEY = 1024  # in YAML, on one line
+_MANY_PARAMETERS = 12
+
+
+class Rated(NamedTuple):
+    """A tool with its risk class, and why it has it."""
+
+    info: ToolInfo
+    risk: Risk
+    why: str
+
+
+def rate(info: ToolInfo, annotations: Mapping[str, Any] | None = None, known: Risk | None = None) -> Rated:
+    """Class a tool. ``known`` is what a catalogue says of it: the server's own annotations may raise that, too."""
+    if known is not None:
+        return Rated(info, *warned(Classified(known, "catalogue"), annotations))
+    return Rated(info, *classify(info.name, info.description, info.schema, annotations))
+
+
+def draft(server: str, tools: Iterable[Rated]) -> dict[str, Any]:
+    """Make the policy that :func:`draft_yaml` writes down, as the mapping that is in such a file."""
+    grouped = _by_class(tools)
+    allowed = {rated.info.name: _entry(rated.risk) for risk in ("read", "write", "execute") for rated in grouped[risk]}
+    return {
+        "version": "1",
+        **({"server": server} if server else {}),
+        "default": "deny",
+        "hide": [rated.info.name for rated in (*grouped["financial"], *grouped["destructive"])],
+        # Where no call is let through, a policy may not say how many there may be.
+        **({"all_tools": {"limits": [dict(limit) for limit in _CEILINGS]}} if allowed else {}),
+        "tools": allowed,
+    }
+
+
+def draft_yaml(server: str, tools: Iterable[Rated]) -> str:
+    """Write a draft with comments: what each tool does and takes, why it has its class, what to think about."""
+    rated = list(tools)
+    grouped = _by_class(rated)
+    policy = draft(server, rated)
+    total = sum(map(len, grouped.values()))
+    off = "" if policy["tools"] else "#"
+    lines = [
+        f"# A draft for {total} tools of {_shown(server) or 'a server'}, made from what the server says of them.",
+        "# Read it before you use it: the classes are told from words. Then test it, and pin the tools with a lock.",
+        *(f"{key}: {_scalar(policy[key])}" for key in ("version", "server", "default") if key in policy),
+        "",
+        "# Gone from the tool list, and refused when called all the same.",
+        "hide:" if policy["hide"] else "hide: []",
+        *(f"  - {_scalar(name)}" for name in policy["hide"]),
+        "",
+        "# Ceilings over all calls: no tool needs them, a loop does.",
+        *([] if policy["tools"] else ["# Take the # away with that of the first tool below."]),
+        f"{off}all_tools:",
+        f"{off}  limits:",
+        *(f"{off}    - {_flow(limit)}" for limit in _CEILINGS),
+        "",
+        "tools:" if policy["tools"] else "tools: {}  # take the {} away with the first # below",
+    ]
+    for risk, members in grouped.items():
+        if members:
+            lines += ["", f"  # {risk}: {len(members)} of {total}; {_TERMS[risk]}."]
+            for member in members:
+                lines += _lines(member)
+    left_out = [tool.info.name for tool in rated if not _can_be_named(tool.info.name)]
+    if left_out:
+        lines += ["", "  # Refused by default, because their names are patterns, blank, or too long for a key:"]
+        lines += [f"  #   {_shown(name)}" for name in left_out]
+    return "\n".join(lines) + "\n"
+
+
+def _by_class(tools: Iterable[Rated]) -> dict[Risk, list[Rated]]:
+    grouped: dict[Risk, list[Rated]] = {risk: [] for risk in RANK}
+    for rated in tools:
+        if _can_be_named(rated.info.name):
+            grouped[rated.risk].append(rated)
+    return grouped
+
+
+def _can_be_named(name: str) -> bool:
+    """Whether there is a policy's key that means this tool and no other: one called ``*`` would speak for all."""
+    return bool(name.strip()) and not re.search("[*?\\[\\]\ud800-\udfff]", name) and len(_scalar(name)) <= _LONGEST_KEY
+
+
+def _entry(risk: Risk) -> dict[str, Any]:
+    if risk == "read":
+        return {"risk": risk}
+    limit = {"counter": "calls_per_minute", "window": "minute", "max": _A_MINUTE[risk], "scope": "session"}
+    approval = {"remember": "tool", "for": "24h"} if risk in {"write", "execute"} else True
+    return {"risk": risk, "limits": [limit], "approval": approval}
+
+
+def _lines(rated: Rated) -> Iterator[str]:
+    info = rated.info
+    off = "#" if rated.risk in {"financial", "destructive"} else ""
+    yield ""
+    if info.description:
+        yield f"  # {_shown(info.description)}"
+    yield f"  # Takes {_parameters(info.schema or {})}. Classed: {_shown(rated.why)}."
+    yield from (f"  # {hint}" for hint in _hints(info.schema or {}) if rated.risk != "read")
+    entry = _entry(rated.risk)
+    if list(entry) == ["risk"]:
+        yield f"  {_scalar(info.name)}: {_flow(entry)}"
+        return
+    yield f"  {off}{_scalar(info.name)}:"
+    yield f"  {off}  risk: {entry['risk']}"
+    yield f"  {off}  limits:"
+    yield from (f"  {off}    - {_flow(limit)}" for limit in entry["limits"])
+    yield f"  {off}  approval: {_flow(entry['approval'])}"
+
+
+def _parameters(schema: Mapping[str, Any]) -> str:
+    properties = _properties(schema)
+    if not properties:
+        return "nothing"
+    required = schema.get("required")
+    needed = set(map(str, required)) if isinstance(required, list) else set()
+    shown = [f"{name}{'' if name in needed else '?'}: {_kind(value)}" for name, value in properties.items()]
+    rest = [f"and {len(shown) - _MANY_PARAMETERS} more"] if len(shown) > _MANY_PARAMETERS else []
+    return _shown(", ".join(shown[:_MANY_PARAMETERS] + rest), 2 * _LONGEST)
+
+
+def _kind(schema: Any) -> str:
+    """A parameter's kind in a few characters: ``string``, ``array of 1..100 object``, ``"a" | "b"``."""
+    if not isinstance(schema, Mapping):
+        return "anything"
+    choices = schema.get("enum")
+    if isinstance(choices, list):
+        return " | ".join(json.dumps(choice, ensure_ascii=False, default=str) for choice in choices[:6])
+    kind = schema.get("type", "anything")
+    kind = " or ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
+    low, high = (schema.get(f"{end}{'Items' if kind == 'array' else 'imum'}") for end in ("min", "max"))
+    bounds = (
+        f" {'' if low is None else low}..{'' if high is None else high}" if low is not None or high is not None else ""
+    )
+    if kind == "array":
+        items = schema.get("items")
+        return f"array of{bounds} {_kind(items) if isinstance(items, Mapping) else 'anything'}"
+    return kind + bounds
+
+
+def _hints(schema: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in _properties(schema).items():
+        path = f"args.{name}"
+        if not name.isidentifier() or not name.isascii() or not isinstance(value, Mapping):
+            continue
+        items = value.get("items")
+        if value.get("type") == "array" and isinstance(items, Mapping) and items.get("type") == "object":
+            yield (
+                f"One call may carry many: {{counter: {name}, window: hour, max: 1000, scope: session, "
+                f"count: {path}.length}} would count them."
+            )
+        if value.get("format") == "uri" or re.fullmatch(r"(?i)(?:.*_)?ur[il]|.*Ur[il]", name):
+            yield f"Goes out: require [{{path: {path}, op: url_host, value: [example.com]}}] would say where."
+
+
+def _properties(schema: Mapping[str, Any]) -> dict[str, Any]:
+    properties = schema.get("properties")
+    return {str(name): value for name, value in properties.items()} if isinstance(properties, Mapping) else {}
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in value.items()) + "}"
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    """A value as YAML that reads back as itself: plain where that is safe, quoted where it is not."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if re.fullmatch(r"[A-Za-z][\w.-]*", value, re.ASCII) and yaml.safe_load(value) == value:
+        return value
+    return '"' + "".join(_escaped(char) for char in value.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _shown(text: str, longest: int = _LONGEST) -> str:
+    """The text on one line, cut, with every character that a terminal would obey or hide written out."""
+    line = " ".join(text.split())
+    line = line if len(line) <= longest else line[: longest - 1] + "…"
+    return "".join(map(_escaped, line))
+
+
+def _escaped(char: str) -> str:
+    if char.isprintable():
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}"  # noqa: PLR2004 - the last of four digits

@@ -1,0 +1,211 @@
+"""An explanation with the counters as they stand, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from guarded_tools.errors import printable
+from guarded_tools.pipeline.messages import seconds, taken
+from guarded_tools.policy.explain import Explanation, ObservedPredicate, Quota
+from guarded_tools.stores import Store
+from guarded_tools.values import Charge, Full, Halted, ToolCall
+
+_LONGEST = 60
+_MOST_SHOWN = 5
+
+
+class Counted(NamedTuple):
+    """A limit as it stands: how much is used, when something of it is free again, and what a reservation would say."""
+
+    used: int
+    frees_in: float
+    full: Full | None
+
+
+def counted(
+    explanation: Explanation, call: ToolCall, url: str | None, state: Path | None
+) -> tuple[list[Counted | None], Halted | None]:
+    """Look up the counters of an explanation's limits, and whether calls are halted. Makes no store where none is.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    from guarded_tools.state import state_path
+    from guarded_tools.stores import open_store
+
+    charges = [quota.charge for quota in explanation.quotas]
+    url = url or f"disk://{state_path(state).absolute()}"
+    if url.startswith("disk://") and not (Path(url[len("disk://") :].partition("?")[0]) / "counters").exists():
+        return [charge and Counted(0, 0.0, _too_much(charge)) for charge in charges], None
+    store = open_store(url)
+    try:
+        return standing_in(store, explanation, call)
+    finally:
+        store.close()
+
+
+def standing_in(
+    store: Store, explanation: Explanation, call: ToolCall, now: float | None = None
+) -> tuple[list[Counted | None], Halted | None]:
+    """Look up in a store how an explanation's limits stand, and whether calls are halted."""
+    charges = [quota.charge for quota in explanation.quotas]
+    usages = {
+        (usage.scope, usage.counter): usage
+        for scope in {charge.scope for charge in charges if charge}
+        for usage in store.usage(scope, now)
+    }
+    scopes = ["global", f"session:{call.session}", *([f"grant:{call.grant}"] if call.grant is not None else [])]
+    halted = store.peek((), now, scopes=scopes)
+    found: list[Counted | None] = []
+    for charge in charges:
+        if charge is None:
+            found.append(None)
+            continue
+        usage = usages.get((charge.scope, charge.counter))
+        full = store.peek((charge,), now)
+        found.append(
+            Counted(
+                usage.used if usage else 0,
+                usage.frees_in if usage else 0.0,
+                full if isinstance(full, Full) else None,
+            )
+        )
+    return found, halted if isinstance(halted, Halted) else None
+
+
+def _too_much(charge: Charge) -> Full | None:
+    return Full(charge, 0, None) if charge.amount > charge.max else None
+
+
+def to_json(explanation: Explanation, counts: tuple[Sequence[Counted | None], Halted | None]) -> dict[str, Any]:
+    """An explanation as plain data."""
+    decision = explanation.decision
+    standing, halted = counts
+    return {
+        "decision": {
+            "effect": decision.effect,
+            "rule": decision.rule,
+            "message": decision.message,
+            "ask": decision.ask._asdict() if decision.ask else None,
+            "shadow": decision.shadow and {"effect": decision.shadow.effect, "rule": decision.shadow.rule},
+        },
+        "would_run": _verdict(explanation, standing, halted) == decision.effect == "allow",
+        "halted": halted._asdict() if halted else None,
+        "predicates": [seen._asdict() for seen in explanation.predicates],
+        "limits": [_limit_as_json(quota, count) for quota, count in zip(explanation.quotas, standing, strict=True)],
+    }
+
+
+def dump(data: Any) -> str:
+    """Write plain data as JSON. That has no word for a number that is not finite, so it becomes a text."""
+    try:
+        return json.dumps(data, indent=1, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(data, default=str), parse_constant=str), indent=1)
+
+
+def _limit_as_json(quota: Quota, count: Counted | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"rule": quota.rule, "trial": quota.trial, "reason": quota.reason}
+    if quota.charge is None or count is None:
+        return told
+    charge = quota.charge
+    return {
+        **told,
+        "scope": charge.scope,
+        "counter": charge.counter,
+        "takes": charge.amount,
+        "used": count.used,
+        "max": charge.max,
+        "window": charge.window,
+        "frees_in": count.frees_in,
+        "fits": count.full is None,
+        "retry_after": count.full.retry_after if count.full else None,
+    }
+
+
+def _verdict(explanation: Explanation, standing: Sequence[Counted | None], halted: Halted | None) -> str:
+    if explanation.decision.effect == "deny":
+        return "deny"
+    if halted is not None:
+        return "halted"
+    full = any(
+        count is not None and count.full is not None
+        for quota, count in zip(explanation.quotas, standing, strict=True)
+        if not quota.trial
+    )
+    return "limited" if full else explanation.decision.effect
+
+
+def print_explanation(
+    call: ToolCall, explanation: Explanation, counts: tuple[Sequence[Counted | None], Halted | None]
+) -> None:
+    """Lay an explanation out for a person."""
+    from rich.console import Console
+    from rich.text import Text
+
+    standing, halted = counts
+    decision = explanation.decision
+    verdict = _verdict(explanation, standing, halted)
+    colour = {"allow": "green", "ask": "yellow"}.get(verdict, "red")
+    lines = [Text.assemble((verdict, f"bold {colour}"), f"  {printable(call.tool)}  by {printable(decision.rule)}")]
+    said = [decision.message] if decision.message else []
+    if halted is not None:
+        said.append(f"calls are halted for {halted.scope}: {halted.reason or 'no reason given'}")
+    if decision.ask is not None:
+        said.append(f"a human is asked and has {seconds(decision.ask.timeout)} s")
+    if decision.shadow is not None:
+        said.append(f"on trial: {decision.shadow.effect} by {decision.shadow.rule}")
+    lines += [Text(f"  {printable(line)}") for line in said]
+    for seen in explanation.predicates:
+        style = "green" if not seen.refuses else "yellow" if _answer(seen).endswith("asks") else "red"
+        saw = Text.assemble(f"  saw {_saw(seen)}: ", (printable(_answer(seen)), style))
+        lines += [Text(f"\n{printable(seen.rule)}", "dim"), Text(f"  {_predicate(seen)}"), saw]
+    for quota, count in zip(explanation.quotas, standing, strict=True):
+        full = count is None or count.full is not None
+        lines += [Text(f"\n{printable(quota.rule)}", "dim"), Text(f"  {_limit(quota, count)}", "red" if full else "")]
+    console = Console()
+    for line in lines:
+        # A pointer that is cut in two cannot be searched for.
+        console.print(line, soft_wrap=True)
+
+
+def _predicate(seen: ObservedPredicate) -> str:
+    verb = {"require": "must", "deny_if": "must not", "when": "ask if"}[seen.kind]
+    trial = " (on trial)" if seen.trial else ""
+    return printable(f"{verb}: {seen.path} {seen.op} {_value(seen.value)}{trial}")
+
+
+def _answer(seen: ObservedPredicate) -> str:
+    said = f"{seen.answer}, it {seen.reason}" if seen.reason else seen.answer
+    if seen.kind != "require":
+        said = {"holds": "it is", "fails": "it is not"}.get(said, said)
+    if not seen.refuses:
+        return said
+    return f"{said} → {'asks' if seen.kind == 'when' and seen.answer != 'unjudgeable' else 'denies'}"
+
+
+def _saw(seen: ObservedPredicate) -> str:
+    shown = ", ".join(_value(value) for value in seen.saw[:_MOST_SHOWN]) or "nothing"
+    return shown + (f" and {len(seen.saw) - _MOST_SHOWN} more" if len(seen.saw) > _MOST_SHOWN else "")
+
+
+def _limit(quota: Quota, count: Counted | None) -> str:
+    charge = quota.charge
+    trial = " (on trial)" if quota.trial else ""
+    if charge is None or count is None:
+        return printable(quota.reason or "takes nothing") + trial
+    state = f"frees in {seconds(count.frees_in)} s" if count.used else "nothing is used"
+    if count.full is not None:
+        after = count.full.retry_after
+        state = "can never fit" if after is None else f"full, fits in {seconds(after)} s"
+    align = ", aligned to UTC" if charge.align == "utc" else ""
+    told = f"{count.used}/{charge.max} in {charge.window} s{align}, takes {taken(charge)}, {state}"
+    return f"{printable(charge.scope)}: {told}{trial}"
+
+
+def _value(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

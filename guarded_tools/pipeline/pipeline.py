@@ -1,0 +1,335 @@
+"""The line that every call takes.
+
+::
+
+    decide ── deny ─→ refused
+      ├─ ask → would the limits fit? → a human → decide again
+      ├─ reserve ── full or halted ─→ refused
+      └─ admitted → the tool runs → settled
+
+It is written once, as a generator of :class:`~guarded_tools.flow.Await`; the guard drives it, with an event loop or
+without one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from guarded_tools.approval import workflow
+from guarded_tools.errors import AuditError, StoreError, ToolDenied
+from guarded_tools.flow import Await, Flow, will_run_again
+from guarded_tools.pipeline import messages
+from guarded_tools.pipeline.context import CallContext, freeze
+from guarded_tools.pipeline.recorder import Recorder, approval_of, event_from
+from guarded_tools.pipeline.registry import Registry
+from guarded_tools.policy.document import ApprovalLimits
+from guarded_tools.policy.engine import SCHEMA_RULE
+from guarded_tools.policy.policy import Policy
+from guarded_tools.stores import Store
+from guarded_tools.text.redaction import mask
+from guarded_tools.values import (
+    ApprovalRequest,
+    Approver,
+    Ask,
+    AuditEvent,
+    Charge,
+    Decision,
+    Effect,
+    Full,
+    Halted,
+    Outcome,
+    Reservation,
+    ToolCall,
+    ToolInfo,
+    Usage,
+    digest,
+)
+
+T = TypeVar("T")
+OutcomeClassifier: TypeAlias = Callable[[Any], Outcome]
+Read: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+log = logging.getLogger("guarded_tools")
+
+_UNJUDGED = Decision("deny", "(guard)")
+# What a call would have come to, for the audit; "suspended": a human would have been asked.
+_ON_TRIAL: Mapping[Effect, Outcome] = {"allow": "ok", "ask": "suspended", "deny": "denied"}
+
+
+class Ended(NamedTuple):
+    """What the body gave. An exception travels as a value, so that even ``StopIteration`` comes out as itself."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+    def unwrap(self) -> Any:
+        """Return the result, or raise what the body raised."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Pipeline:
+    """Takes calls from the policy in force to the tool's body, past the counters and the human that are handed in.
+
+    ``clock`` gives seconds since the epoch; without one the store reads its own.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: Store,
+        approver: Approver,
+        recorder: Recorder,
+        clock: Callable[[], float] | None,
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._approver = approver
+        self._recorder = recorder
+        self._clock = clock
+
+    def execute(
+        self,
+        call: ToolCall,
+        invoke: Callable[[dict[str, Any]], Any],
+        info: ToolInfo | None,
+        judge: OutcomeClassifier,
+        read: Read | None,
+    ) -> Flow[Ended]:
+        """Walk one call, and return what its body gave.
+
+        Raises:
+            ToolDenied: the body did not run.
+        """
+        registry, key, started = self._registry, os.urandom(8).hex(), time.perf_counter()
+        info = info or registry.info(call.tool)
+        policy = registry.policy(call.grant)
+        context = CallContext(call, info, _UNJUDGED, key, started, policy)
+        try:
+            call = freeze(call)
+            context = CallContext(call, info, registry.judge(policy, call, info), key, started, policy)
+            context = yield from self._clear(context, read)
+            if context.decision.shadow is not None:
+                # After the question: what stands before it runs again whenever a suspended run comes back.
+                yield from self._shadow(context, context.decision.shadow)
+            reservation = yield from self._reserve(context)
+            try:
+                admitted = event_from(context, "admitted")
+                self._recorder.write(admitted)
+            except AuditError:
+                yield Await(self._store.refund, self._store.arefund, (reservation, self._now()))
+                raise
+        except (StoreError, AuditError, ValueError, RecursionError) as error:
+            raise self._recorder.refuse(
+                context, "failed_closed", f"the guard could not do its work: {error}"
+            ) from error
+        return (yield from self._invoke(context, admitted, reservation, invoke, judge))
+
+    def _decide(self, context: CallContext) -> CallContext:
+        policy = self._registry.policy(context.call.grant)
+        return context._replace(policy=policy, decision=self._registry.judge(policy, context.call, context.info))
+
+    def _clear(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
+        """Bring a call to where the policy lets it run, through a human where it asks for one."""
+        answer = None
+        announce = Await(self._announce, self._aannounce, (context,))
+        if getattr(self._approver, "suspends", False):
+            answer = yield from workflow.resume(
+                self._request(context), announce=announce, **self._human(context.policy)
+            )
+        if answer is None:
+            self._stop_if_denied(context)
+            if context.decision.effect == "allow":
+                return context
+            blocked = yield self._counting(self._store.peek, self._store.apeek, context)
+            if blocked is not None:
+                raise self._blocked(context, blocked)
+            usage = yield from self._usage_against(context.decision.charges)
+            answer = yield from workflow.ask(
+                self._request(context, usage, self._check_edit(context, read)),
+                announce=announce,
+                **self._human(context.policy),
+            )
+        edited = answer.verdict.args if answer.verdict.kind == "edit" else None
+        context = context._replace(human=answer.waited, answer=answer, approval=approval_of(context.call, answer))
+        self._recorder.record(context, "answered", message=answer.detail)
+        if answer.outcome is not None:
+            raise self._recorder.refuse(context, answer.outcome, answer.text, answer.retry_after)
+        if edited is not None:
+            context = self._with(context, edited, read)
+        context = self._decide(context)
+        self._stop_if_denied(context)
+        return context
+
+    def _with(self, context: CallContext, edited: Mapping[str, Any], read: Read | None) -> CallContext:
+        """Put what a human wrote in the place of the arguments, as the body would receive it."""
+        try:
+            received = edited if read is None else read(edited)
+            return context._replace(call=freeze(context.call._replace(args=received)))
+        except ValueError as error:
+            context = context._replace(decision=context.decision._replace(rule=SCHEMA_RULE))
+            raise self._recorder.refuse(context, "denied", str(error)) from None
+
+    def _announce(self, context: CallContext) -> None:
+        self._recorder.record(context, "asked")
+
+    async def _aannounce(self, context: CallContext) -> None:
+        self._recorder.record(context, "asked")
+
+    def _stop_if_denied(self, context: CallContext) -> None:
+        if context.decision.effect == "deny":
+            raise self._recorder.refuse(context, "denied", context.decision.message)
+
+    def _usage_against(self, charges: Sequence[Charge]) -> Flow[tuple[Usage, ...]]:
+        """Say how full the limits are that a call would count against."""
+        found: dict[tuple[str, str], Usage] = {}
+        for scope in dict.fromkeys(charge.scope for charge in charges):
+            for usage in (yield Await(self._store.usage, _in_thread(self._store.usage), (scope, self._now()))):
+                found[usage.scope, usage.counter] = usage
+        nothing = ((c, Usage(c.scope, c.counter, 0, c.max, c.window, 0.0)) for c in charges)
+        return tuple(found.get((charge.scope, charge.counter), unused) for charge, unused in nothing)
+
+    def _check_edit(self, context: CallContext, read: Read | None) -> Callable[[Mapping[str, Any]], str]:
+        """Tell a human while they edit why the edit would be refused. It is judged all the same."""
+
+        def check(args: Mapping[str, Any]) -> str:
+            try:
+                call = context.call._replace(args=args if read is None else read(dict(args)))
+                decision = self._decide(context._replace(call=freeze(call))).decision
+            except (ValueError, RecursionError) as error:
+                return str(error)
+            return (decision.message or decision.rule) if decision.effect == "deny" else ""
+
+        return check
+
+    def _request(
+        self,
+        context: CallContext,
+        usage: tuple[Usage, ...] = (),
+        check_edit: Callable[[Mapping[str, Any]], str] | None = None,
+    ) -> ApprovalRequest:
+        call, info, decision = context.call, context.info, context.decision
+        terms = decision.ask or Ask()
+        risk, schema = self._registry.risk(context.info, context.call.grant), digest(info.schema)
+        return ApprovalRequest(
+            tool=call.tool,
+            args=call.args,
+            session=call.session,
+            digest=digest(info.server, call.tool, schema, call.session, call.grant, call.args),
+            rule=decision.rule,
+            reason=decision.message,
+            grant=call.grant,
+            server=info.server,
+            description=info.description,
+            risk=risk,
+            usage=usage,
+            expires_at=(time.time() if self._clock is None else self._clock()) + terms.timeout,
+            timeout=terms.timeout,
+            remember="never" if risk in ("destructive", "financial") else terms.remember,
+            remember_for=terms.remember_for,
+            call_id=call.id,
+            definition=digest(info.description, schema),
+            check_edit=check_edit,
+        )
+
+    def _shadow(self, context: CallContext, shadow: Decision) -> Flow[None]:
+        """Record what a rule on trial would have done, on counters of its own; nothing of it touches the call."""
+        outcome = _ON_TRIAL[shadow.effect]
+        if shadow.effect != "deny" and shadow.charges:
+            try:
+                full = yield Await(self._store.reserve, self._store.areserve, (shadow.charges, self._now()))
+            except StoreError as error:
+                outcome, shadow = "failed_closed", shadow._replace(message=str(error))
+            else:
+                if isinstance(full, Full):
+                    outcome, said = "limited", messages.used_up(full)
+                    shadow = shadow._replace(rule=full.charge.rule, message=said)
+        self._recorder.record(context._replace(decision=shadow), "shadow", outcome, message=shadow.message)
+
+    def _reserve(self, context: CallContext) -> Flow[Reservation]:
+        taken = yield self._counting(self._store.reserve, self._store.areserve, context)
+        if isinstance(taken, Reservation):
+            return taken
+        raise self._blocked(context, taken)
+
+    def _blocked(self, context: CallContext, blocked: Full | Halted) -> ToolDenied:
+        if isinstance(blocked, Halted):
+            context = context._replace(decision=context.decision._replace(rule="(halted)"))
+            return self._recorder.refuse(context, "denied", messages.halted(blocked))
+        context = context._replace(decision=context.decision._replace(rule=blocked.charge.rule))
+        return self._recorder.refuse(context, "limited", messages.used_up(blocked), blocked.retry_after)
+
+    def _invoke(
+        self,
+        context: CallContext,
+        admitted: AuditEvent,
+        reservation: Reservation,
+        invoke: Callable[[dict[str, Any]], Any],
+        judge: OutcomeClassifier,
+    ) -> Flow[Ended]:
+        began = time.perf_counter()
+        try:
+            ended = Ended((yield Await(invoke, invoke, (dict(context.call.args),))))
+        except BaseException as error:  # noqa: BLE001 - handed on as it is by whoever unwraps it
+            ended = Ended(error=error)
+        tool = time.perf_counter() - began
+        suspended = ended.error is not None and will_run_again(ended.error)
+        outcome: Outcome = "never_ran" if suspended else self._judge(context, ended, judge)
+        refunded = 0
+        try:
+            if suspended and context.answer is not None:
+                yield from workflow.reopen(context.answer, store=self._store)
+            if outcome == "never_ran" and reservation.charges:
+                refunded = yield Await(self._store.refund, self._store.arefund, (reservation, self._now()))
+            spent = time.perf_counter() - context.started - context.human - tool
+            self._recorder.write(
+                admitted._replace(
+                    kind="settled",
+                    outcome=outcome,
+                    values=None,
+                    refunded=refunded,
+                    guard_ms=spent * 1000,
+                    tool_ms=tool * 1000,
+                )
+            )
+        except (StoreError, AuditError):
+            # The body is done and its answer is owed; "admitted" without "settled" keeps the gap visible.
+            log.exception("A call of %r ran but could not be settled; its charge is kept", mask(context.call.tool))
+        return ended
+
+    def _judge(self, context: CallContext, ended: Ended, judge: OutcomeClassifier) -> Outcome:
+        """Say what became of the body. It is done: a judge that stumbles over its result must not cost the answer."""
+        try:
+            return judge(ended.value if ended.error is None else ended.error)
+        except Exception:
+            log.exception("What became of a call of %r cannot be told; its charge is kept", mask(context.call.tool))
+            return "unknown"
+
+    def _now(self) -> float | None:
+        return None if self._clock is None else self._clock()
+
+    def _counting(self, sync: Callable[..., Any], async_: Callable[..., Any], context: CallContext) -> Await:
+        """Ask the store about a call: what it takes, when, and whose stop button ends it."""
+        call = context.call
+        scopes = [f"session:{call.session}"]
+        if call.grant is not None:
+            scopes.append(f"grant:{call.grant}")
+        return Await(sync, async_, (context.decision.charges, self._now(), scopes))
+
+    def _human(self, policy: Policy | None) -> dict[str, Any]:
+        """Hand over what asking takes: who is asked, how often at most, and where that is kept."""
+        limits = ApprovalLimits() if policy is None else policy.approvals
+        return {"store": self._store, "approver": self._approver, "limits": limits, "clock": self._clock}
+
+
+def _in_thread(function: Callable[..., T]) -> Callable[..., Awaitable[T]]:
+    async def off_the_loop(*args: Any) -> T:
+        return await asyncio.to_thread(function, *args)
+
+    return off_the_loop

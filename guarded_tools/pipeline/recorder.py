@@ -1,0 +1,103 @@
+"""What is said of a call, to the audit and to whoever is refused."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from guarded_tools.approval.result import ApprovalResult
+from guarded_tools.audit import AuditLog
+from guarded_tools.audit.edits import edited_paths
+from guarded_tools.errors import AuditError, ToolDenied
+from guarded_tools.pipeline import messages
+from guarded_tools.pipeline.context import CallContext
+from guarded_tools.telemetry.events import Observer, trace_ids
+from guarded_tools.text.redaction import mask
+from guarded_tools.values import AuditEvent, Outcome, ToolCall
+
+log = logging.getLogger("guarded_tools")
+
+
+class Recorder:
+    """Writes events to the audit, and hands each to the observers once it is written."""
+
+    def __init__(self, audit: AuditLog, observers: Sequence[Observer] = ()) -> None:
+        self._audit = audit
+        self._observers = observers
+
+    def write(self, event: AuditEvent) -> None:
+        """Write an event.
+
+        Raises:
+            AuditError: it could not be written; nobody was told of it.
+        """
+        self._audit.write(event)
+        for observe in self._observers:
+            try:
+                observe(event)
+            except Exception:
+                log.exception("An observer failed; the decision stands")
+
+    def record(
+        self,
+        context: CallContext,
+        kind: Literal["refused", "asked", "answered", "shadow"],
+        outcome: Outcome | None = None,
+        message: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        """Write what a call has come to."""
+        self.write(event_from(context, kind)._replace(outcome=outcome, message=message, retry_after=retry_after))
+
+    def refuse(self, context: CallContext, outcome: Outcome, why: str, retry_after: float | None = None) -> ToolDenied:
+        """Record a refusal and make the exception that carries it."""
+        try:
+            self.record(context, "refused", outcome, message=why, retry_after=retry_after)
+        except AuditError:
+            log.exception("A refused call of %r could not be recorded", mask(context.call.tool))
+        said = (
+            why
+            if outcome == "responded"
+            else messages.text(context.call.tool, context.decision.rule, outcome, why, retry_after)
+        )
+        return ToolDenied(mask(said), context.decision._replace(message=mask(why)), outcome, retry_after)
+
+
+def event_from(context: CallContext, kind: Literal["refused", "asked", "answered", "admitted", "shadow"]) -> AuditEvent:
+    """Describe a call as it stands."""
+    call, decision, policy = context.call, context.decision, context.policy
+    spent = time.perf_counter() - context.started - context.human
+    return AuditEvent(
+        kind,
+        tool=call.tool,
+        session=call.session,
+        key=context.key,
+        rule=decision.rule,
+        grant=call.grant,
+        server=context.info.server,
+        call_id=call.id,
+        args=tuple(sorted(map(str, call.args))),
+        values=None if policy is None else policy.logged(call.args),
+        policy="" if policy is None else policy.fingerprint,
+        charges=tuple([(c.scope, c.counter, c.amount, c.max, c.window) for c in decision.charges]),
+        approval=context.approval,
+        guard_ms=spent * 1000,
+        human_ms=context.human * 1000 if context.human else None,
+        trace=trace_ids(),
+    )
+
+
+def approval_of(call: ToolCall, answer: ApprovalResult) -> dict[str, Any]:
+    """Say for the audit who answered what; of an edit only where it changed, never the values."""
+    verdict = answer.verdict
+    said: dict[str, Any] = {
+        "verdict": verdict.kind,
+        "cause": answer.cause,
+        "by": verdict.by,
+        "remember": verdict.remember,
+    }
+    if verdict.kind == "edit" and verdict.args is not None:
+        said["edited"] = edited_paths(call.args, verdict.args)
+    return said

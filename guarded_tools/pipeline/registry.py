@@ -1,0 +1,152 @@
+"""What is in force right now: policies, the tools they govern, and the lock. Shared by a guard and all its views."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+
+from guarded_tools.errors import GuardError, PolicyError, Problem
+from guarded_tools.policy.policy import Policy, PolicySource, decide, is_preset, load_policy
+from guarded_tools.tools.lock import Lock
+from guarded_tools.tools.risk import classify
+from guarded_tools.values import Decision, Risk, ToolCall, ToolInfo
+
+log = logging.getLogger("guarded_tools")
+
+_NO_POLICY = Decision("deny", "(no policy)", "no policy is attached to this grant")
+
+
+class Registry:
+    """Policies and tools as they are now. Replacing ``policies`` is one assignment, so a call sees one or the other."""
+
+    def __init__(self, source: PolicySource | Mapping[str, PolicySource], lock: Lock | None = None) -> None:
+        if isinstance(source, Mapping) and (
+            {"version", "default"} <= source.keys() or any(isinstance(value, Mapping) for value in source.values())
+        ):
+            raise TypeError("a mapping is a policy per grant; make a policy of a dict with Policy.model_validate(...)")
+        self._source = source
+        self._lock = lock
+        self._compared: dict[tuple[str, str], tuple[ToolInfo, str | None]] = {}
+        self._told: dict[tuple[str, str], Risk] = {}
+        self._reloading = threading.Lock()
+        self._names: tuple[str, ...] = ()
+        self.tools: dict[str, ToolInfo] = {}
+        self.policies: Policy | Mapping[str, Policy] = self._read()
+
+    def _read(self) -> Policy | Mapping[str, Policy]:
+        if isinstance(self._source, Mapping):
+            return {grant: load_policy(source) for grant, source in self._source.items()}
+        return load_policy(self._source)
+
+    def reload(self) -> None:
+        """Read the source anew; what was in force stays if that fails.
+
+        Raises:
+            GuardError: there is no file to read: the policies were given as objects.
+            PolicyError: the source cannot be used, or names tools that do not exist.
+        """
+        sources = self._source.values() if isinstance(self._source, Mapping) else (self._source,)
+        if all(isinstance(source, Policy) for source in sources):
+            raise GuardError("there is nothing to read again: the policy was given as an object; give the guard a path")
+        with self._reloading:  # else one that read the older file could come last
+            fresh = self._read()
+            self._check(fresh, self._names)
+            self.policies = fresh
+
+    def policy(self, grant: str | None) -> Policy | None:
+        """The policy of a grant; the one policy where there are no grants."""
+        if isinstance(self.policies, Policy):
+            return self.policies
+        return None if grant is None else self.policies.get(grant)
+
+    def only_policy(self) -> Policy:
+        """The one policy.
+
+        Raises:
+            GuardError: there is one per grant, so the question has no single answer.
+        """
+        if isinstance(self.policies, Policy):
+            return self.policies
+        raise GuardError("this guard has a policy per grant; give it one grant, or look at the grant's own policy")
+
+    def visible(self, tool: str, grant: str | None) -> bool:
+        """Whether a model may see a tool: some policy that could apply does not hide it."""
+        if grant is not None or isinstance(self.policies, Policy):
+            policy = self.policy(grant)
+            return policy is not None and not policy.hides(tool)
+        return any(not policy.hides(tool) for policy in self.policies.values())
+
+    def register(self, info: ToolInfo) -> None:
+        """Make a tool known: class it, and compare it with its pin. What changed is logged in full, for people."""
+        self.tools[info.name] = info
+        where = (info.server, info.name)
+        self._told[where] = classify(info.name, info.description, info.schema).risk
+        if self._lock is None:
+            return
+        drift = self._lock.drift(info)
+        before = self._compared.get(where)
+        self._compared[where] = (info, drift.summary if drift else None)
+        if drift is not None and (before is None or before[0] != info):
+            log.warning("The tool %r is refused: %s\n%s", info.name, drift.summary, drift.diff)
+
+    def risk(self, info: ToolInfo, grant: str | None) -> Risk:
+        """Class a tool: as the policy says, else as it is known, else as its words tell; a stranger is destructive."""
+        policy = self.policy(grant)
+        said = policy.risk(info.name) if policy is not None else None
+        return said or info.risk or self._told.get((info.server, info.name), "destructive")
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Compare the policy with all the tools that there are.
+
+        Raises:
+            PolicyError: the policy names tools that do not exist, or arguments that none of them has. A preset of ours
+                only warns: a server that dropped a tool since must not stop everybody.
+        """
+        self._names = tuple(names)
+        self._check(self.policies, self._names)
+
+    def _check(self, policies: Policy | Mapping[str, Policy], names: Sequence[str]) -> None:
+        if not names:
+            return
+        # Servers list tools later, too; and where a tool's schema is known, so are its arguments.
+        tools = self.tools.copy()
+        known = [tools.get(name, ToolInfo(name)) for name in dict.fromkeys((*names, *tools))]
+        sources = self._source.values() if isinstance(self._source, Mapping) else (self._source,)
+        each = policies.values() if isinstance(policies, Mapping) else (policies,)
+        found: list[Problem] = []
+        for source, policy in zip(sources, each, strict=True):
+            problems = policy.check_tools(known)
+            if not is_preset(source):
+                found += problems
+                continue
+            for problem in problems:
+                log.warning("%s", problem)
+        if found:
+            raise PolicyError(tuple(found))
+
+    def info(self, tool: str) -> ToolInfo:
+        """What is known of a tool."""
+        return self.tools.get(tool) or ToolInfo(tool)
+
+    def decide(self, call: ToolCall, info: ToolInfo) -> Decision:
+        """Judge a call under the policy in force."""
+        return self.judge(self.policy(call.grant), call, info)
+
+    def judge(self, policy: Policy | None, call: ToolCall, info: ToolInfo) -> Decision:
+        """Judge a call under one policy, the lock first."""
+        if policy is None:
+            return _NO_POLICY
+        change = self._changed(info)
+        if change:
+            return Decision("deny", "(lock)", f"this is not the tool that was pinned: {change}")
+        return decide(policy, call, info.schema)
+
+    def _changed(self, info: ToolInfo) -> str | None:
+        """Say how a tool differs from its pin: the one that is called, or what its server has said of it since."""
+        if self._lock is None:
+            return None
+        known, change = self._compared.get((info.server, info.name), (None, None))
+        if known is None and info == ToolInfo(info.name, info.server):
+            return "nobody has listed it, so it cannot be compared"
+        return change if change or known == info else self._lock.check(info)

@@ -1,0 +1,291 @@
+"""Rules made ready: each predicate, limit and approval of an entry as one function of the call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from guarded_tools.policy.document import Approval, Limit, PolicyDocument, Predicate, Rules
+from guarded_tools.policy.operators import compile_test, is_number
+from guarded_tools.policy.paths import (
+    EVERYWHERE,
+    MISSING,
+    Indeterminate,
+    Path,
+    compile_many,
+    compile_one,
+    escape,
+    kind_of,
+    parse_path,
+    pointer,
+)
+from guarded_tools.values import MOST_TOLD, Ask, Charge, Decision, Remember, ToolCall, canonical
+
+Args: TypeAlias = Mapping[str, Any]
+CheckResult: TypeAlias = Callable[[Args], Decision | None]
+Charger: TypeAlias = Callable[[Args, ToolCall], Charge | Decision | None]
+Asker: TypeAlias = Callable[[Args, Decision], Decision]
+Kind: TypeAlias = Literal["require", "deny_if", "when"]
+
+_NARROWEST: Final[tuple[Remember, ...]] = ("never", "same", "tool")
+_PHRASE: Final = {
+    "eq": "equal to", "neq": "different from", "in": "one of", "not_in": "none of", "lt": "less than", "lte": "at most",
+    "gt": "more than", "gte": "at least", "regex": "a match of", "contains": "holding", "url_host": "a URL on one of",
+}  # fmt: skip
+
+
+class Check(NamedTuple):
+    """A predicate made ready: ``read`` finds the values, ``test`` speaks about one, ``refusal`` is said if it denies.
+
+    Of kind ``when`` it denies nothing but what cannot be judged; its ``refusal`` stands for "a human is asked".
+    """
+
+    rule: str
+    predicate: Predicate
+    kind: Kind
+    path: Path
+    test: Callable[[Any], bool]
+    takes_null: bool
+    refusal: Decision
+    missing: Decision | None
+
+    def holds(self, value: Any) -> bool | None:
+        """What the predicate says of one value: true, false, or ``None`` where there is nothing to speak about.
+
+        Raises:
+            Indeterminate: why nothing can be said of the value.
+        """
+        if self.predicate.op != "exists" and (value is MISSING or (value is None and not self.takes_null)):
+            return None
+        return self.test(value)
+
+    def doubt(self, reason: Indeterminate) -> Decision:
+        """Refuse a call that cannot be judged."""
+        return Decision("deny", self.rule, self.predicate.on_deny or f"{self.predicate.path} {reason}")
+
+
+class RuleSet(NamedTuple):
+    """The rules of one entry made ready: those of a tool, or those of all tools."""
+
+    action: str
+    action_rule: str
+    reason: str
+    checks: tuple[Check, ...]
+    limits: tuple[tuple[str, Limit, str], ...]
+    ask: Ask | None
+    ask_rule: str
+    ask_message: str
+
+
+def compile_rules(policy: PolicyDocument, rules: Rules, base: str, tool: str) -> RuleSet:
+    """Make the rules of one entry ready; ``base`` is its pointer, ``tool`` whose counters are charged."""
+    origin = policy.origin
+    approval = rules.approval or _implied_approval(rules)
+    limits = [(origin(f"{base}/rate_limit"), limit) for limit in _implied_limit(rules)]
+    limits += [
+        (origin(f"{base}/limits/{place}", base + pointer("limits", limit.counter)), limit)
+        for place, limit in enumerate(rules.limits)
+    ]
+    prefix = counter_prefix(policy.server or "", "*" if base == EVERYWHERE else tool)
+    return RuleSet(
+        rules.action or "allow",
+        origin(f"{base}/action"),
+        rules.reason or "",
+        (
+            *_checks(policy, rules.require, f"{base}/require", "require"),
+            *_checks(policy, rules.deny_if, f"{base}/deny_if", "deny_if"),
+            *_checks(policy, (approval and approval.when) or (), f"{base}/approval/when", "when"),
+        ),
+        tuple((rule, limit, prefix + escape(limit.counter)) for rule, limit in limits),
+        Ask(float(approval.timeout), approval.remember, float(approval.remember_for)) if approval else None,
+        f"{base}/approval" if rules.approval else f"{base}/action",
+        (approval and approval.message) or rules.reason or "",
+    )
+
+
+def counter_prefix(server: str, tool: str) -> str:
+    """Begin the name of a counter; a name with a slash in it stays one part."""
+    return f"{escape(server)}/{escape(tool)}/"
+
+
+def compile_check(check: Check) -> CheckResult:  # noqa: C901 - most of it is the closure, which pays for each call it makes
+    """Make the verdict of a predicate: ``None`` where it has nothing against the call, else what it says."""
+    required = check.kind == "require"
+    test, refusal, missing = check.test, check.refusal, check.missing
+    speaks_of_nothing = check.takes_null or check.predicate.op == "exists"
+
+    def answer(value: Any) -> Decision | None:
+        said = check.holds(value)
+        return missing if said is None else None if said is required else refusal
+
+    if check.path.many:
+        read_all = compile_many(check.path)
+
+        def verdict_of_all(args: Args) -> Decision | None:
+            # What is said of one element does not excuse another that cannot be judged.
+            said = None
+            try:
+                for value in read_all(args):
+                    if speaks_of_nothing or value is MISSING or value is None:
+                        found = answer(value)
+                        said = said or found
+                    elif test(value) is not required:
+                        said = said or refusal
+            except Indeterminate as reason:
+                return check.doubt(reason)
+            return said
+
+        return verdict_of_all
+
+    read = compile_one(check.path)
+
+    def verdict(args: Args) -> Decision | None:
+        try:
+            value = read(args)
+            if speaks_of_nothing or value is MISSING or value is None:
+                return answer(value)
+            return None if test(value) is required else refusal
+        except Indeterminate as reason:
+            return check.doubt(reason)
+
+    return verdict
+
+
+def compile_limit(rule: str, limit: Limit, counter: str) -> Charger:
+    """Make the charge of a limit: nothing where the call takes nothing, a refusal where the amount cannot be told."""
+    most, window, message, align = limit.max, limit.window, limit.on_deny or "", limit.align
+    refundable = limit.counts == "successes"
+    scope_of = _SCOPES[limit.scope]
+
+    if type(limit.count) is int:
+        constant = limit.count
+        return lambda args, call: Charge(  # noqa: ARG005 - one shape for all
+            scope_of(call), counter, constant, most, window, rule, message, align, refundable
+        )
+
+    path = parse_path(str(limit.count))
+    read = compile_many(path) if path.many else compile_one(path)
+
+    def counted(args: Args, call: ToolCall) -> Charge | Decision | None:
+        try:
+            amount: Any = read(args)
+            if type(amount) is not int or amount < 0:
+                amount = _amount(amount if path.many else [amount])
+        except Indeterminate as reason:
+            return Decision("deny", rule, message or f"{path.text} {reason}")
+        if amount == 0:
+            return None
+        if amount > most:
+            # It never fits, and a number of a thousand digits nobody could read.
+            amount = min(amount, MOST_TOLD)
+        return Charge(scope_of(call), counter, amount, most, window, rule, message, align, refundable)
+
+    return counted
+
+
+def compile_ask(layer: RuleSet) -> Asker:
+    """Turn an allowed call into a question where the layer wants one; where two layers ask, the narrower terms hold."""
+    terms = layer.ask
+    assert terms is not None
+    whens = [(check, compile_check(check)) for check in layer.checks if check.kind == "when"]
+
+    def ask(args: Args, decision: Decision) -> Decision:
+        if decision.effect == "deny":
+            return decision
+        rule = "" if whens else layer.ask_rule
+        for check, verdict in whens:
+            said = verdict(args)
+            if said is check.refusal:
+                rule = rule or check.rule
+            elif said is not None:
+                return said
+        if not rule:
+            return decision
+        earlier = decision.ask
+        if earlier is None:
+            return decision._replace(effect="ask", rule=rule, message=layer.ask_message, ask=terms)
+        narrower = Ask(
+            min(earlier.timeout, terms.timeout),
+            min(earlier.remember, terms.remember, key=_NARROWEST.index),
+            min(earlier.remember_for, terms.remember_for),
+        )
+        return decision._replace(ask=narrower)
+
+    return ask
+
+
+def _implied_approval(rules: Rules) -> Approval | None:
+    return Approval() if rules.action == "approve" else None
+
+
+def _implied_limit(rules: Rules) -> list[Limit]:
+    rate = rules.rate_limit
+    return [] if rate is None else [Limit(counter="rate_limit", max=rate.max, window=rate.window)]
+
+
+def _checks(policy: PolicyDocument, predicates: tuple[Predicate, ...], base: str, kind: Kind) -> list[Check]:
+    checks: list[Check] = []
+    times: dict[str, int] = {}
+    for place, predicate in enumerate(predicates):
+        name = f"{predicate.path}-{predicate.op}"
+        times[name] = nth = times.get(name, 0) + 1
+        rule = f"{base}/{escape(name)}" + (f"#{nth}" if nth > 1 else "")
+        checks.append(_check(predicate, policy.origin(f"{base}/{place}", rule), kind))
+    return checks
+
+
+def _check(predicate: Predicate, rule: str, kind: Kind) -> Check:
+    value, required = predicate.value, kind == "require"
+    said = f"{predicate.path} must {'be' if required else 'not be'} {_phrase(predicate)}"
+    missing = Decision("deny", rule, predicate.on_deny or f"{predicate.path} is missing") if required else None
+    return Check(
+        rule,
+        predicate,
+        kind,
+        parse_path(predicate.path),
+        _test(predicate, required=required),
+        value is None or (type(value) is list and None in value),
+        Decision("deny", rule, predicate.on_deny or said),
+        missing,
+    )
+
+
+def _test(predicate: Predicate, *, required: bool) -> Callable[[Any], bool]:
+    op, value = predicate.op, predicate.value
+    if op == "exists":
+        return lambda seen: (seen is not None and seen is not MISSING) is value
+    # Where "different" lets the call through, a value that only looks different must not.
+    guards = op in ({"neq", "not_in"} if required else {"eq", "in", "contains"})
+    return compile_test(op, value, folding=predicate.fold, guards=guards)
+
+
+def _phrase(predicate: Predicate) -> str:
+    if predicate.op == "exists":
+        return "given" if predicate.value else "left out"
+    return f"{_PHRASE[predicate.op]} {canonical(predicate.value)}"
+
+
+_SCOPES: Final[Mapping[str, Callable[[ToolCall], str]]] = {
+    "session": lambda call: f"session:{call.session}",
+    "grant": lambda call: f"session:{call.session}" if call.grant is None else f"grant:{call.grant}",
+    "global": lambda call: "global",  # noqa: ARG005
+}
+
+
+def _amount(values: list[Any]) -> int:
+    """Add up amounts exactly and round a fraction up, so that no part of anything is free."""
+    total: int | Fraction = 0
+    for value in values:
+        if value is MISSING or value is None:
+            raise Indeterminate("is missing, so it cannot be counted")
+        if not is_number(value):
+            hint = "; count its .length" if type(value) in (list, str) else ""
+            raise Indeterminate(
+                f"cannot be counted: it is {'not finite' if type(value) is float else kind_of(value)}{hint}"
+            )
+        if value < 0:
+            raise Indeterminate("cannot be counted: it is negative")
+        total += value if type(value) is int else Fraction(value)
+    return math.ceil(total)

@@ -1,0 +1,253 @@
+"""The policy format: one frozen model for both dialects and our extensions. It knows nobody.
+
+What reads a document, with every problem at once and in its place, is :mod:`guarded_tools.policy.reading`; what makes
+decisions of it is :mod:`guarded_tools.policy.engine`. Both meet in :class:`guarded_tools.policy.policy.Policy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from functools import cached_property
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    WithJsonSchema,
+    WrapSerializer,
+    field_validator,
+)
+
+from guarded_tools.errors import Problem
+from guarded_tools.policy.diagnostics import Reporter, placeless
+from guarded_tools.policy.fields import (
+    DAY,
+    HOUR,
+    RATE_PATTERN,
+    ArgumentPath,
+    Count,
+    Max,
+    Maybe,
+    Name,
+    OrElse,
+    Part,
+    Text,
+    ToolName,
+    Window,
+    parse_rate,
+    wrong,
+)
+from guarded_tools.policy.globs import is_glob
+from guarded_tools.policy.operators import TEXTUAL, Operator, value_problem
+from guarded_tools.values import Remember, Risk, digest
+
+
+def _approve(value: object) -> object:
+    if value is True:
+        return {}
+    if value is False:
+        raise wrong("false exempts nothing: approvals are never taken back", "leave approval out")
+    return value
+
+
+def _some(predicates: tuple[Any, ...]) -> tuple[Any, ...]:
+    # As a bound of the field it would be broken as soon as one predicate is.
+    if not predicates:
+        raise wrong("must not be empty", "name at least one predicate, or leave it out")
+    return predicates
+
+
+class _Unset:
+    """Tells a value that was not written from ``null``."""
+
+
+class Predicate(Part):
+    """Something that is true or false of a call's arguments."""
+
+    path: ArgumentPath
+    op: Operator
+    value: Annotated[Any, WithJsonSchema({})] = Field(default_factory=_Unset, validate_default=True)
+    on_deny: Maybe[Text] = None
+    fold: Maybe[bool] = Field(
+        default=None,
+        description="Compare texts without regard to case, width, invisible characters and blanks; a regex, to case.",
+    )
+
+    @field_validator("value", mode="after")
+    @classmethod
+    def _value_fits(cls, value: Any, info: Any) -> Any:
+        op = info.data.get("op")
+        if op is None:
+            return value
+        if isinstance(value, _Unset):
+            if op != "exists":
+                raise wrong(f"{op} needs a value to compare with", 'add "value"')
+            return True
+        problem = value_problem(op, value)
+        if problem:
+            raise wrong(*problem)
+        # Whoever made the value keeps a reference to it.
+        return deepcopy(value)
+
+    @field_validator("fold", mode="after")
+    @classmethod
+    def _fold_fits(cls, fold: bool | None, info: Any) -> bool | None:
+        op = info.data.get("op")
+        if fold is not None and op is not None and op not in TEXTUAL:
+            raise wrong(f"fold changes nothing for {op}", "leave fold out")
+        return fold
+
+
+Predicates: TypeAlias = Annotated[tuple[Predicate, ...], Field(strict=False)]
+
+
+class Limit(Part):
+    """How much may happen in a window of time."""
+
+    counter: Name
+    max: Max
+    window: Window
+    scope: Literal["session", "grant", "global"] = "session"
+    count: Count = 1
+    counts: Literal["successes", "attempts"] = "successes"
+    align: Literal["rolling", "utc"] = "rolling"
+    on_deny: Maybe[Text] = None
+
+
+class Rate(Part):
+    """A number of calls in a window of time, per session."""
+
+    max: Max
+    window: Window
+
+
+class Approval(Part):
+    """When a human is asked, and on what terms."""
+
+    when: Maybe[Annotated[Predicates, AfterValidator(_some), Field(json_schema_extra={"minItems": 1})]] = None
+    timeout: Window = 600
+    remember: Remember = "never"
+    remember_for: Annotated[Window, Field(le=DAY)] = Field(default=HOUR, alias="for")
+    message: Maybe[Text] = None
+
+
+class Rules(Part):
+    """What holds for a tool, or for all of them."""
+
+    action: Maybe[Literal["allow", "deny", "approve"]] = None
+    reason: Maybe[Text] = Field(default=None, description="What a refused or asked call is told.")
+    require: Predicates = ()
+    deny_if: Predicates = ()
+    rate_limit: Annotated[
+        Maybe[Rate], BeforeValidator(parse_rate), OrElse({"type": "string", "pattern": RATE_PATTERN})
+    ] = None
+    limits: Annotated[tuple[Limit, ...], Field(strict=False)] = ()
+    approval: Annotated[Maybe[Approval], BeforeValidator(_approve), OrElse({"const": True})] = None
+
+
+class Tool(Rules):
+    """What holds for one tool, or for the tools of a glob."""
+
+    risk: Maybe[Risk] = None
+    shadow: bool = Field(default=False, description="Decide, count apart and log, but stop nothing.")
+
+
+class ApprovalLimits(Part):
+    """How many questions a human is put to. ``window`` is in seconds."""
+
+    max_pending: Max = 5
+    max_asks: Max = 20
+    window: Window = 600
+    max_rejections: Max = 3
+
+
+class PolicyDocument(Part):
+    """What a policy file says, and nothing that reads, compiles or judges by it."""
+
+    schema_ref: Maybe[Text] = Field(default=None, alias="$schema", repr=False)
+    version: Literal["1"]
+    default: Literal["allow", "deny"] = Field(description="What becomes of tools that are not listed.")
+    server: Maybe[Name] = Field(default=None, description="The server whose tools these are; part of counter names.")
+    description: Maybe[Text] = None
+    hide: Annotated[tuple[ToolName, ...], Field(strict=False)] = ()
+    shadow: bool = Field(default=False, description="The whole policy on trial: only hide is in force.")
+    schema_check: Literal["strict", "off"] = Field(
+        default="strict", alias="schema", description="Whether arguments must fit the tool's own input schema."
+    )
+    log_values: Annotated[tuple[ArgumentPath, ...], Field(strict=False)] = Field(
+        default=(), description="Arguments whose values the audit may hold."
+    )
+    approvals: ApprovalLimits = ApprovalLimits()
+    all_tools: Rules = Rules()
+    tools: Annotated[
+        Mapping[ToolName, Tool],
+        AfterValidator(MappingProxyType),
+        WrapSerializer(lambda tools, dump: dump(dict(tools))),
+        Field(default_factory=lambda: MappingProxyType({})),
+    ]
+
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _report: Reporter = PrivateAttr(default_factory=lambda: placeless)
+    _warnings: tuple[Problem, ...] = PrivateAttr(default=())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy without what was worked out from the original. Nothing in it can change, so no copy is ``deep``."""
+        del deep
+        copied = super().model_copy(update=update)
+        for derived in self._derived():
+            copied.__dict__.pop(derived, None)
+        return copied
+
+    def __eq__(self, other: object) -> bool:
+        # Where it was read from is no part of what it says; what its rules are called is.
+        return isinstance(other, PolicyDocument) and (self.fingerprint, self._origins) == (
+            other.fingerprint,
+            other._origins,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        derived = self._derived()
+        content = {name: part for name, part in state["__dict__"].items() if name not in derived}
+        private = {**state["__pydantic_private__"], "_report": placeless}
+        return {**state, "__dict__": {**content, "tools": dict(self.tools)}, "__pydantic_private__": private}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        content = state["__dict__"]
+        super().__setstate__({**state, "__dict__": {**content, "tools": MappingProxyType(content["tools"])}})
+
+    @classmethod
+    def _derived(cls) -> frozenset[str]:
+        """What is worked out from the fields when it is first asked for, and kept beside them."""
+        parts = ((name, part) for kind in cls.__mro__ for name, part in vars(kind).items())
+        return frozenset(name for name, part in parts if isinstance(part, cached_property))
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is not wrong but easily misread."""
+        return self._warnings
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A SHA-256 of what the policy says, whatever file and format it came from."""
+        content = self.model_dump(mode="json", by_alias=True, exclude={"schema_ref", "description"})
+        # Of globs, the first one that fits counts.
+        return digest(content, [key for key in self.tools if is_glob(key)])
+
+    def origin(self, place: str, otherwise: str | None = None) -> str:
+        """The pointer by which a rule is named: where it stands in the file, if that is not where it stands here."""
+        return self._origins.get(place, otherwise or place)
+
+    def place(self, origins: Mapping[str, str], report: Reporter, warnings: tuple[Problem, ...]) -> None:
+        """Take in what the file knows and the data does not; called once, by whoever read the file."""
+        self._origins, self._report, self._warnings = origins, report, warnings

@@ -1,0 +1,70 @@
+"""A policy as a person likes to look at it in a notebook."""
+
+from __future__ import annotations
+
+from guarded_tools.policy.document import Approval, Limit, PolicyDocument, Predicate, Rules, Tool
+from guarded_tools.text.tables import Cell, table
+
+_HOUR = 3600
+_UNITS = ((86400, "day"), (_HOUR, "hour"), (60, "minute"))
+_NAMED = [size for size, _ in _UNITS]
+
+
+def to_html(policy: PolicyDocument) -> str:
+    """Lay out what a policy says of each tool, in the order in which a call meets it."""
+    rows: list[list[str | Cell]] = [[name, Cell("hidden", "bad"), "", "", "", ""] for name in policy.hide]
+    if policy.all_tools != type(policy.all_tools)():
+        rows.append(_row("every tool", policy.all_tools, ""))
+    rows += [_row(name, tool, tool.risk or "") for name, tool in policy.tools.items()]
+    effect = Cell("denied", "bad") if policy.default == "deny" else Cell("allowed", "good")
+    rows.append([Cell("any other tool", "quiet"), effect, "", "", "", ""])
+    title = f"Policy for {policy.server}" if policy.server else "Policy"
+    note = f"fingerprint {policy.fingerprint[:12]}" + ("; on trial: only hide is in force" if policy.shadow else "")
+    return table(title, ("tool", "calls are", "risk", "limits", "conditions", "a human is asked"), rows, note)
+
+
+def _row(name: str, rules: Rules | Tool, risk: str) -> list[str | Cell]:
+    effect = Cell("allowed", "good")
+    if rules.action == "deny":
+        effect = Cell("denied", "bad")
+    elif rules.action == "approve" or rules.approval is not None:
+        effect = Cell("asked", "warn")
+    if getattr(rules, "shadow", False):
+        effect = Cell(f"on trial: {effect.text}", "quiet")
+    limits = [f"{rules.rate_limit.max} calls {_per(rules.rate_limit.window)}"] if rules.rate_limit else []
+    limits += [_limit(limit) for limit in rules.limits]
+    conditions = [f"must: {_predicate(one)}" for one in rules.require]
+    conditions += [f"never: {_predicate(one)}" for one in rules.deny_if]
+    asked = _asked(rules.approval) if rules.approval else "every time" if rules.action == "approve" else ""
+    return [name, effect, risk, "\n".join(limits), "\n".join(conditions), asked]
+
+
+def _limit(limit: Limit) -> str:
+    what = "calls" if limit.count == 1 else str(limit.count).removeprefix("args.")
+    extra = "".join(
+        f", {word}"
+        for word, shown in (("attempts", limit.counts == "attempts"), ("UTC", limit.align == "utc"))
+        if shown
+    )
+    return f"{limit.counter}: {limit.max} {what} {_per(limit.window)}, per {limit.scope}{extra}"
+
+
+def _predicate(one: Predicate) -> str:
+    return f"{one.path} {one.op} {one.value!r}"
+
+
+def _asked(approval: Approval) -> str:
+    when = "when " + " or ".join(_predicate(one) for one in approval.when) if approval.when else "every time"
+    kept = {"never": "", "same": "\nmay remember the same arguments", "tool": "\nmay remember the whole tool"}
+    return f"{when}\nwaits {_span(approval.timeout, one='1 ')}{kept[approval.remember]}"
+
+
+def _per(seconds: int) -> str:
+    return f"{'an' if seconds == _HOUR else 'a'} {_span(seconds)}" if seconds in _NAMED else f"in {_span(seconds)}"
+
+
+def _span(seconds: int, one: str = "") -> str:
+    for size, name in _UNITS:
+        if seconds % size == 0:
+            return f"{one}{name}" if seconds == size else f"{seconds // size} {name}s"
+    return f"{seconds} s"

@@ -1,0 +1,196 @@
+"""What is wrong with a policy though each part of it is right: rules that contradict, repeat or can never apply.
+
+Works on plain data that may be wrong in other ways, so that every problem is told at once: what is compared may be of
+any kind, and is looked for in no set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import PydanticCustomError
+
+from guarded_tools.errors import Problem
+from guarded_tools.policy.diagnostics import Reporter
+from guarded_tools.policy.fields import DAY, parse_rate, parse_window
+from guarded_tools.policy.globs import covers, is_glob, literal_prefix
+from guarded_tools.policy.operators import is_number
+from guarded_tools.policy.paths import EVERYWHERE, pointer
+
+_RULES: Final = ("require", "deny_if", "rate_limit", "limits", "approval")
+UNREMEMBERED: Final = ("destructive", "financial")
+
+
+class _Limit(NamedTuple):
+    """A limit as far as it can be read, with defaults in."""
+
+    at: str
+    counter: str
+    max: float
+    window: int
+    count: Any
+    scope: Any
+    align: Any
+    counts: Any
+
+    def holds_under(self, other: _Limit) -> bool:
+        """Whether ``other`` refuses every call that this one could refuse."""
+        return (
+            other.count == self.count
+            and other.max <= self.max
+            and other.window >= self.window
+            and other.scope in (self.scope, "global")
+            and other.align == self.align
+            # Aligned windows must lie within each other; a limit that gives back counts less than one that does not.
+            and (self.align == "rolling" or other.window % self.window == 0)
+            and other.counts in (self.counts, "attempts")
+        )
+
+
+def problems(data: dict[str, Any], problem: Reporter) -> Iterator[Problem]:
+    """List them. ``data`` is in the first dialect."""
+    hide = [entry for entry in _list(data.get("hide")) if type(entry) is str]
+    tools = {key: entry for key, entry in _dict(data.get("tools")).items() if type(entry) is dict}
+    everywhere = _dict(data.get("all_tools"))
+    yield from _repeated(hide, data, problem)
+    yield from _entry(everywhere, EVERYWHERE, (), problem)
+    if "*" in hide and _ruled(everywhere):
+        yield problem(EVERYWHERE, "this can never apply: every tool is hidden", 'take "*" out of hide')
+    elif _ruled(everywhere) and everywhere.get("action") != "deny" and _refuses_all(data, hide):
+        message = "this can never apply: no tool is let through, so no call reaches it"
+        yield problem(EVERYWHERE, message, "list a tool that may be called, or take it out")
+    shared = tuple(_limits(everywhere, EVERYWHERE))
+    for key, entry in tools.items():
+        at = pointer("tools", key)
+        yield from _entry(entry, at, () if entry.get("shadow") else shared, problem)
+        allows = entry.get("action") in ("allow", "approve")
+        if not (_ruled(entry) or allows):
+            continue
+        if any(covers(hidden, key) for hidden in hide):
+            yield problem(at, "this can never apply: the tool is hidden", "take it out of hide, or out of tools")
+        elif everywhere.get("action") == "deny":
+            yield problem(at, "this can never apply: all_tools denies every call", "take action out of all_tools")
+    yield from _unreachable([key for key in tools if is_glob(key)], problem)
+
+
+def _refuses_all(data: dict[str, Any], hide: list[str]) -> bool:
+    tools = data.get("tools", {})
+    return (
+        data.get("default") == "deny" and type(tools) is dict and all(_refuses(*item, hide) for item in tools.items())
+    )
+
+
+def _refuses(key: str, entry: Any, hide: list[str]) -> bool:
+    if any(covers(hidden, key) for hidden in hide):
+        return True
+    # On trial, it stops nothing, and the rules for all tools are what a call meets.
+    return type(entry) is dict and entry.get("action") == "deny" and not entry.get("shadow")
+
+
+def _ruled(entry: dict[str, Any]) -> list[str]:
+    return [rule for rule in _RULES if entry.get(rule)]
+
+
+def _entry(entry: dict[str, Any], at: str, shared: tuple[_Limit, ...], problem: Reporter) -> Iterator[Problem]:
+    action, approval = entry.get("action"), entry.get("approval")
+    if action == "deny":
+        for rule in _ruled(entry):
+            yield problem(
+                f"{at}/{rule}", f"{rule} can never apply: action denies every call", "take one of the two out"
+            )
+    if entry.get("reason") and action != "deny" and (not (action == "approve" or approval) or _says(approval)):
+        yield problem(f"{at}/reason", "nobody is ever told this reason", "set action, or take it out")
+    if type(approval) is dict:
+        yield from _approval(approval, entry, f"{at}/approval", problem)
+    own = list(_limits(entry, at))
+    for place, limit in enumerate(own):
+        if limit.counter in {earlier.counter for earlier in own[:place]}:
+            yield problem(f"{limit.at}/counter", f"the counter {limit.counter!r} is already in use here", "rename it")
+        if is_number(limit.count) and limit.count > limit.max >= 1:
+            yield problem(
+                f"{limit.at}/count", "one call takes more than max: all are refused", 'write "action": "deny"'
+            )
+        if limit.align == "utc" and DAY % limit.window:
+            yield problem(
+                f"{limit.at}/window", "a window aligned to UTC divides a day evenly", 'write "minute", "hour" or "day"'
+            )
+        others = [other for other in (*own, *shared) if other is not limit and limit.holds_under(other)]
+        # Of two that say the same, the later one is too much.
+        stricter = next((other for other in others if not other.holds_under(limit) or other not in own[place:]), None)
+        if stricter is not None:
+            yield problem(limit.at, f"this limit can never bind: {stricter.at} is at least as strict", "take it out")
+
+
+def _says(approval: Any) -> bool:
+    return type(approval) is dict and bool(approval.get("message"))
+
+
+def _approval(approval: dict[str, Any], entry: dict[str, Any], at: str, problem: Reporter) -> Iterator[Problem]:
+    risk, remember = entry.get("risk"), approval.get("remember", "never")
+    if entry.get("action") == "approve" and approval.get("when"):
+        message = 'when can never narrow "action": "approve", which asks about every call'
+        yield problem(f"{at}/when", message, "take one of the two out")
+    if "for" in approval and remember == "never":
+        yield problem(f"{at}/for", "for has no meaning while nothing is remembered", "set remember, or take it out")
+    if remember in ("same", "tool") and risk in UNREMEMBERED:
+        yield problem(f"{at}/remember", *never_remembered(risk))
+
+
+def never_remembered(risk: str) -> tuple[str, str]:
+    """Say of an approval's ``remember`` that it has no effect, and what to write instead."""
+    return f"the approval of a {risk} tool is never remembered", 'write "never"'
+
+
+def _limits(entry: dict[str, Any], at: str) -> Iterator[_Limit]:
+    written = [(f"{at}/limits/{place}", limit) for place, limit in enumerate(_list(entry.get("limits")))]
+    with suppress(PydanticCustomError):  # told by the model
+        written.insert(0, (f"{at}/rate_limit", {**_dict(parse_rate(entry.get("rate_limit"))), "counter": "rate_limit"}))
+    for where, limit in written:
+        if type(limit) is not dict or not is_number(limit.get("max")):
+            continue
+        try:
+            window = parse_window(limit.get("window"))
+        except PydanticCustomError:
+            continue
+        yield _Limit(
+            where,
+            str(limit.get("counter")),
+            limit["max"],
+            window,
+            limit.get("count", 1),
+            limit.get("scope", "session"),
+            limit.get("align", "rolling"),
+            limit.get("counts", "successes"),
+        )
+
+
+def _repeated(hide: list[str], data: dict[str, Any], problem: Reporter) -> Iterator[Problem]:
+    if len(set(hide)) == len(hide):
+        return
+    seen: set[str] = set()
+    for place, entry in enumerate(data["hide"]):
+        if type(entry) is str and entry in seen:
+            yield problem(f"/hide/{place}", f"{entry!r} is already hidden", "keep one of them")
+        seen.add(str(entry))
+
+
+def _unreachable(globs: list[str], problem: Reporter) -> Iterator[Problem]:
+    # A glob can only cover one that begins with its own literal beginning: looked up, so that many globs stay cheap.
+    by_prefix: dict[str, list[str]] = {}
+    for late in globs:
+        candidates = (by_prefix.get(late[:end], ()) for end in range(len(late) + 1))
+        early = next((glob for some in candidates for glob in some if covers(glob, late)), None)
+        if early is not None:
+            message = f"can never apply: {early!r} stands above it and fits every name that this fits"
+            yield problem(pointer("tools", late), message, "put the narrower glob first", key=True)
+        by_prefix.setdefault(literal_prefix(late), []).append(late)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if type(value) is dict else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if type(value) is list else []

@@ -1,0 +1,160 @@
+"""A policy against the tools that a server really has: names, globs and argument paths that fit nothing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from guarded_tools.errors import Problem, printable
+from guarded_tools.policy.diagnostics import Reporter
+from guarded_tools.policy.document import PolicyDocument, Rules
+from guarded_tools.policy.globs import is_glob, matches
+from guarded_tools.policy.names import Names
+from guarded_tools.policy.paths import EACH, EVERYWHERE, LENGTH, parse_path, pointer
+from guarded_tools.policy.reading.consistency import UNREMEMBERED, never_remembered
+from guarded_tools.values import Risk, ToolInfo
+
+
+def unknown(policy: PolicyDocument, tools: Iterable[str | ToolInfo], problem: Reporter) -> Iterator[Problem]:
+    """List the keys, globs and ``hide`` entries that match no tool, the paths that no schema has, and vain memories."""
+    infos = _infos(tools)
+    known = {info.name: info.schema for info in infos}
+    risks = {info.name: info.risk for info in infos}
+    yield from unknown_names(policy.hide, policy.tools, known, problem)
+    names = Names(policy)
+    spoken_for: dict[str, list[str]] = {key: [] for key in policy.tools}
+    for name in known:
+        entry_found = names.entry(name)
+        if entry_found is not None and not entry_found.lookalike:
+            spoken_for[entry_found.key].append(name)
+            risks[name] = entry_found.tool.risk or risks[name]
+    for key, rules in policy.tools.items():
+        base = pointer("tools", key)
+        yield from _paths(rules, base, [known[name] for name in spoken_for[key]], problem)
+        # Where the entry itself names the risk, that was told when it was read.
+        yield from _memory(rules, base, [] if rules.risk else [risks[name] for name in spoken_for[key]], problem)
+    yield from _paths(policy.all_tools, EVERYWHERE, list(known.values()), problem)
+    yield from _memory(policy.all_tools, EVERYWHERE, list(risks.values()), problem)
+
+
+def unknown_names(
+    hide: Iterable[object], keys: Iterable[object], tools: Iterable[str | ToolInfo], problem: Reporter
+) -> Iterator[Problem]:
+    """List the keys, globs and ``hide`` entries that match no tool; also of a policy that cannot be used otherwise."""
+    known = [info.name for info in _infos(tools)]
+    entries = [(pointer("hide", str(place)), entry) for place, entry in enumerate(hide)]
+    entries += [(pointer("tools", str(key)), key) for key in keys]
+    for at, entry in entries:
+        if not isinstance(entry, str) or entry == "*":
+            continue
+        if not (any(matches(entry, name) for name in known) if is_glob(entry) else entry in known):
+            near = difflib.get_close_matches(entry, known, n=1, cutoff=0.5)
+            hint = f"did you mean {printable(near[0])}?" if near else ""
+            yield problem(at, f"{entry!r} matches no tool of the server", hint, key=True)
+
+
+def _infos(tools: Iterable[str | ToolInfo]) -> list[ToolInfo]:
+    return [ToolInfo(tool) if isinstance(tool, str) else tool for tool in tools]
+
+
+def _paths(rules: Rules, base: str, schemas: list[Mapping[str, Any] | None], problem: Reporter) -> Iterator[Problem]:
+    when = (rules.approval and rules.approval.when) or ()
+    written = [
+        (f"{base}/{part}/{place}/path", predicate.path)
+        for part, predicates in (("require", rules.require), ("deny_if", rules.deny_if), ("approval/when", when))
+        for place, predicate in enumerate(predicates)
+    ]
+    written += [
+        (f"{base}/limits/{place}/count", limit.count)
+        for place, limit in enumerate(rules.limits)
+        if isinstance(limit.count, str)
+    ]
+    for at, path in written:
+        gaps = [None if schema is None else _gap(schema, parse_path(path).steps) for schema in schemas]
+        # A rule for many tools speaks about those that have the argument.
+        if gaps and all(gap is not None for gap in gaps):
+            gap = gaps[0]
+            assert gap is not None
+            near = difflib.get_close_matches(gap.key, gap.known, n=1, cutoff=0.5)
+            known = f"there are {', '.join(sorted(gap.known)[:12])}" if gap.known else "nothing is known there"
+            hint = f"did you mean {near[0]}?" if near else known
+            yield problem(at, f"{path} leads nowhere: the tool has no {gap.key!r} there", printable(hint))
+
+
+def _memory(rules: Rules, base: str, risks: list[Risk | None], problem: Reporter) -> Iterator[Problem]:
+    if rules.approval and rules.approval.remember != "never" and risks and all(risk in UNREMEMBERED for risk in risks):
+        yield problem(f"{base}/approval/remember", *never_remembered(str(risks[0])))
+
+
+class _Gap(NamedTuple):
+    """A key that a schema does not have, and those it has instead."""
+
+    key: str
+    known: frozenset[str]
+
+
+def _gap(schema: Mapping[str, Any], steps: tuple[Any, ...]) -> _Gap | None:
+    """Find the first step that the schema knows nothing of; ``None`` where it may be there."""
+    here = [schema]
+    for step in steps:
+        parts = _parts(here, schema)
+        if step is LENGTH:
+            return None
+        if isinstance(step, str):
+            objects = [part["properties"] for part in parts if isinstance(part.get("properties"), Mapping)]
+            if not objects or any(_is_open(part) for part in parts):
+                return None
+            here = [properties[step] for properties in objects if step in properties]
+            if not here:
+                return _Gap(step, frozenset(key for properties in objects for key in properties))
+        else:
+            assert step is EACH or isinstance(step, int)
+            here = [part["items"] for part in parts if isinstance(part.get("items"), Mapping)]
+        here = [found for found in here if isinstance(found, Mapping)]
+        if not here:
+            return None
+    return None
+
+
+def _is_open(part: Mapping[str, Any]) -> bool:
+    """Whether an object may have keys that its schema does not list, and says so, or lists them elsewhere."""
+    if part.get("additionalProperties") or "patternProperties" in part or "unevaluatedProperties" in part:
+        return True
+    reference = part.get("$ref", "#")
+    return not (isinstance(reference, str) and (reference + "/").startswith("#/")) or "$dynamicRef" in part
+
+
+def _parts(schemas: list[Mapping[str, Any]], root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The schemas and all that they are put together from, each part once: it may refer to itself, in many ways."""
+    found: dict[int, Mapping[str, Any]] = {}
+    waiting: list[Any] = list(schemas)
+    while waiting:
+        part = waiting.pop()
+        if not isinstance(part, Mapping) or id(part) in found:
+            continue
+        found[id(part)] = part
+        for keyword in ("anyOf", "oneOf", "allOf"):
+            waiting += _list(part.get(keyword))
+        # What only some calls may have is there all the same.
+        waiting += [part.get("if"), part.get("then"), part.get("else")]
+        dependent = part.get("dependentSchemas")
+        waiting += dependent.values() if isinstance(dependent, Mapping) else ()
+        waiting.append(_named(part.get("$ref"), root))
+    return list(found.values())
+
+
+def _named(reference: Any, root: Mapping[str, Any]) -> Any:
+    if not isinstance(reference, str) or not (reference + "/").startswith("#/"):
+        return None
+    target: Any = root
+    for step in reference.split("/")[1:]:
+        if isinstance(target, list):
+            target = dict(enumerate(target)).get(int(step)) if step.isdecimal() else None
+        else:
+            target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
+    return target
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,254 @@
+"""Guarded tools of any MCP servers, each held open for as long as its tools are in use."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import as_completed
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
+
+from langchain_core.tools import BaseTool
+
+from guarded_tools.adapters.mcp_tools import langchain_tools
+from guarded_tools.adapters.wrap import identity
+from guarded_tools.errors import ConnectionFailed, GuardError, printable
+from guarded_tools.guard import Guard
+from guarded_tools.mcp_session import READ_TIMEOUT, HeldSession, HttpServer, Server, StdioServer
+from guarded_tools.values import Approver, AuditEvent, Risk
+
+if TYPE_CHECKING:
+    from guarded_tools.audit import AuditLog
+    from guarded_tools.policy.policy import PolicySource
+    from guarded_tools.stores import Store
+    from guarded_tools.tools.lock import Lock
+
+Config: TypeAlias = Mapping[str, Any]
+RiskOf: TypeAlias = Callable[[str], Risk | None]
+
+log = logging.getLogger("guarded_tools.mcp")
+
+
+class GuardOptions(TypedDict, total=False):
+    """What is handed on to :class:`~guarded_tools.guard.Guard`, where each is described."""
+
+    store: Store | str | None
+    approver: Approver | None
+    audit: AuditLog | str | os.PathLike[str] | None
+    session: str | None
+    grant: str | Callable[[Mapping[str, Any]], str | None] | None
+    clock: Callable[[], float] | None
+    on_denied: Literal["return", "raise"]
+    lock: Lock | str | os.PathLike[str] | None
+    observers: Sequence[Callable[[AuditEvent], None]]
+    state: str | os.PathLike[str] | None
+
+
+class GuardedTools(list[BaseTool]):
+    """The guarded tools of one or more servers: a list that follows what the servers list.
+
+    ``guard`` is the guard in front of them: ``tools.guard.usage()``.
+    """
+
+    def __init__(self, guard: Guard, sessions: Sequence[HeldSession], *, keyed: bool, risk: RiskOf) -> None:
+        super().__init__()
+        self.guard = guard
+        self._sessions = tuple(sessions)
+        self._keyed = keyed
+        self._risk = risk
+        self._taking_over = threading.Lock()  # changes are told in the sessions' own threads
+        for session in self._sessions:
+            session.on_tools_changed = self._on_changed
+        self.refresh()
+        # Only now: a server that drops a tool later must not keep its other changes from being taken up.
+        guard.check_names([identity(tool).name for tool in self._convert()])
+
+    def refresh(self) -> None:
+        """Take over what the servers list now, every tool guarded.
+
+        Raises:
+            GuardError: two tools have one name.
+        """
+        with self._taking_over:
+            self[:] = self.guard.wrap(self._convert())
+
+    def _convert(self) -> list[BaseTool]:
+        owners: dict[str, str] = {}
+        converted: list[BaseTool] = []
+        for session in self._sessions:
+            for tool in langchain_tools(session, keyed=self._keyed, risk=self._risk):
+                if tool.name in owners:
+                    raise GuardError(_two_of_one_name(printable(tool.name), owners[tool.name], session.name))
+                owners[tool.name] = session.name
+                converted.append(tool)
+        return converted
+
+    def _on_changed(self, _: object) -> None:
+        try:
+            self.refresh()
+        except GuardError as error:
+            log.error(  # noqa: TRY400 - the message says it all
+                "The tools of a server changed, and the old ones stay in use: %s", error
+            )
+
+
+class ServerContext:
+    """Servers that are about to be opened: enter it with ``with`` or ``async with``."""
+
+    def __init__(
+        self,
+        servers: Mapping[str, Server],
+        policy: PolicySource | Mapping[str, PolicySource],
+        *,
+        keyed: bool = False,
+        read_timeout: float = READ_TIMEOUT,
+        start_timeout: float | None = None,
+        risk: RiskOf = lambda _: None,
+        options: GuardOptions,
+    ) -> None:
+        self._policy = policy
+        self._options = options
+        self._keyed = keyed
+        self._risk = risk
+        self._guard: Guard | None = None
+        self._sessions = [
+            HeldSession(server, name=name, read_timeout=read_timeout, start_timeout=start_timeout)
+            for name, server in servers.items()
+        ]
+
+    def _make_guard(self) -> None:
+        # Before any server is started: a policy that cannot be used starts nothing.
+        self._guard = Guard(self._policy, **self._options)
+
+    def _guarded(self) -> GuardedTools:
+        assert self._guard is not None
+        return GuardedTools(self._guard, self._sessions, keyed=self._keyed, risk=self._risk)
+
+    def _let_go(self) -> None:
+        """Close what the guard opened; a store or a log that was handed in is its owner's."""
+        if self._guard is None:
+            return
+        if self._guard.audit is not self._options.get("audit"):
+            self._guard.audit.close()  # before the store, in which it keeps its head
+        if self._guard.store is not self._options.get("store"):
+            self._guard.store.close()
+
+    def __enter__(self) -> GuardedTools:
+        self._make_guard()
+        try:
+            # Waited for together: the first that fails, or Ctrl-C, ends the others.
+            for started in as_completed([session.start() for session in self._sessions]):
+                started.result()
+            return self._guarded()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        for session in self._sessions:
+            session.close()
+        self._let_go()
+
+    async def __aenter__(self) -> GuardedTools:
+        # Reading a policy and dressing tools takes tens of milliseconds, which is long for a loop.
+        await asyncio.to_thread(self._make_guard)
+        try:
+            await asyncio.gather(*(session.aopen() for session in self._sessions))
+            return await asyncio.to_thread(self._guarded)
+        except BaseException:
+            await self.__aexit__()
+            raise
+
+    async def __aexit__(self, *exc: object) -> None:
+        await asyncio.gather(*(session.aclose() for session in self._sessions))
+        self._let_go()
+
+
+def guarded_tools(
+    servers: Mapping[str, Config | Server],
+    *,
+    policy: PolicySource | Mapping[str, PolicySource],
+    keyed: bool = False,
+    read_timeout: float = READ_TIMEOUT,
+    start_timeout: float | None = None,
+    **options: Unpack[GuardOptions],
+) -> ServerContext:
+    """Open MCP servers and guard every tool of them; use it with ``with`` or ``async with``.
+
+    Args:
+        servers: By name, as MCP clients write them: ``command``, ``args``, ``env`` and ``cwd`` for a process,
+            ``url`` and ``headers`` for streamable HTTP.
+        policy: As :class:`~guarded_tools.guard.Guard` takes it.
+        keyed: Name tools by server: ``server/tool`` in policies, ``server_tool`` to models.
+        read_timeout: Seconds a call may take.
+        start_timeout: Seconds a server may take to start. Default: 10, and 90 for commands that download.
+        **options: What else :class:`~guarded_tools.guard.Guard` takes.
+
+    Yields a list of tools with the guard as its ``guard``.
+
+    Raises:
+        ConnectionFailed: a server is described wrongly, did not start or did not answer.
+        PolicyError: the policy cannot be used.
+        GuardError: two servers have a tool of one name, and ``keyed`` is false.
+    """
+    described = {
+        name: server if isinstance(server, StdioServer | HttpServer) else _read(name, server)
+        for name, server in servers.items()
+    }
+    return ServerContext(
+        described, policy, keyed=keyed, read_timeout=read_timeout, start_timeout=start_timeout, options=options
+    )
+
+
+def _two_of_one_name(tool: str, one: str, other: str) -> str:
+    if one == other:
+        return f"the server {one} lists two tools that go by the name {tool}"
+    return (
+        f"the servers {one} and {other} both have a tool called {tool}; pass keyed=True, and name them"
+        f" {one}/{tool} and {other}/{tool} in the policy"
+    )
+
+
+_KEYS = {"command": ("command", "args", "env", "cwd"), "url": ("url", "headers")}
+_TRANSPORTS = {"command": ("stdio",), "url": ("http", "streamable_http", "streamable-http")}
+
+
+def _read(name: str, config: Config) -> Server:
+    """Read a server as MCP clients write it; what is not understood is an error, since it could be a safeguard."""
+    roads = [road for road in _KEYS if road in config]
+    if len(roads) != 1:
+        raise _wrong(name, "exactly one of command and url is needed")
+    road = roads[0]
+    named = [config[key] for key in ("transport", "type") if key in config]
+    if not all(transport in _TRANSPORTS[road] for transport in named):
+        raise _wrong(name, f"with {road}, the transport is {' or '.join(_TRANSPORTS[road])}, not {named[0]}")
+    unknown = sorted(config.keys() - {*_KEYS[road], "transport", "type"})
+    if unknown:
+        raise _wrong(name, f"{', '.join(unknown)} is not known beside {road}; {', '.join(_KEYS[road])} are")
+    if road == "url":
+        return HttpServer(_text(name, config, "url"), _texts_by_name(name, config, "headers"))
+    args = config.get("args", ())
+    if isinstance(args, str) or not all(isinstance(arg, str) for arg in args):
+        raise _wrong(name, "args is a list of texts")
+    env = _texts_by_name(name, config, "env")
+    return StdioServer(_text(name, config, "command"), tuple(args), env, config.get("cwd"))
+
+
+def _text(name: str, config: Config, key: str) -> str:
+    value = config[key]
+    if not isinstance(value, str) or not value:
+        raise _wrong(name, f"{key} is a text")
+    return value
+
+
+def _texts_by_name(name: str, config: Config, key: str) -> dict[str, str]:
+    value = config.get(key) or {}
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
+        raise _wrong(name, f"{key} is a mapping of texts to texts")
+    return dict(value)
+
+
+def _wrong(name: str, what: str) -> ConnectionFailed:
+    return ConnectionFailed(f"the server {name} is described wrongly: {what}", sent=False)

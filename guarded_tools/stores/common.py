@@ -1,0 +1,126 @@
+"""What the backends do alike around the counters: answers, scopes, and values that are kept for a while."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from guarded_tools.errors import StoreError
+from guarded_tools.stores.clock import SECOND, Clock
+from guarded_tools.stores.window import Refusal, Row
+from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
+
+T = TypeVar("T")
+
+# Wall time and time since boot at which a value expires, and which boot that was; all 0 for one that does not.
+_EXPIRY = struct.Struct("<qqq")
+
+
+def by_scope(charges: Sequence[Charge]) -> dict[str, list[int]]:
+    """Tell which charges, by position, each scope has to bear."""
+    groups: dict[str, list[int]] = {}
+    for position, charge in enumerate(charges):
+        groups.setdefault(charge.scope, []).append(position)
+    return groups
+
+
+def pick(items: Sequence[T], positions: Iterable[int]) -> list[T]:
+    """Select by position."""
+    return [items[position] for position in positions]
+
+
+def worse(one: Refusal | None, other: Refusal | None) -> Refusal | None:
+    """Of two refusals, the one that waits longer."""
+    if one is None or (other is not None and other.worth > one.worth):
+        return other
+    return one
+
+
+def take(
+    load: Callable[[str], Row], charges: Sequence[Charge], clock: Clock
+) -> tuple[Refusal | None, dict[str, Row], list[int]]:
+    """Take charges from rows that ``load`` makes for this.
+
+    The rows may be kept only if nothing was refused. Where a clock stepped, they are to be brought to it even so:
+    without boot times, a row that never heard of the step would wait for the wall clock to catch up.
+    """
+    if len(charges) == 1:
+        scope = charges[0].scope
+        row = load(scope)
+        refused, taken = row.take(charges, clock)
+        return refused, {scope: row}, taken
+    rows = {}
+    slots = [0] * len(charges)
+    refusal: Refusal | None = None
+    for scope, positions in by_scope(charges).items():
+        row = rows[scope] = load(scope)
+        refused, taken = row.take(pick(charges, positions), clock)
+        refusal = worse(refusal, refused)
+        if not refusal:
+            for position, slot in zip(positions, taken, strict=True):
+                slots[position] = slot
+    return refusal, rows, slots
+
+
+def reserved(charges: Sequence[Charge], slots: Sequence[int]) -> Reservation:
+    """Make the receipt of charges that were taken."""
+    return Reservation(tuple(charges), tuple(slots), itertools.count())
+
+
+def full(refusal: Refusal) -> Full:
+    """Say what a refusal means to the caller."""
+    wait = refusal.wait
+    return Full(refusal.charge, refusal.used, None if wait is None else wait / SECOND)
+
+
+def busiest_first(usage: Iterable[Usage]) -> list[Usage]:
+    """Order counters by how close the fullest one of their scope is to its limit."""
+    listed = list(usage)
+    fullest: dict[str, float] = {}
+    for counter in listed:
+        share = counter.used / counter.max if counter.max else 1.0
+        fullest[counter.scope] = max(fullest.get(counter.scope, 0.0), share)
+    return sorted(listed, key=lambda counter: (-fullest[counter.scope], counter.scope))
+
+
+def halt_of(halts: Mapping[str, Halted], scopes: Iterable[str]) -> Halted | None:
+    """Find the halt that stops a call of ``scopes``; the global one stops all."""
+    if "global" in halts:
+        return halts["global"]
+    return next((halts[scope] for scope in scopes if scope in halts), None)
+
+
+def check_scope(scope: str) -> str:
+    """Accept the name of a scope.
+
+    Raises:
+        StoreError: it is neither ``global`` nor ``session:<id>`` nor ``grant:<id>``.
+    """
+    kind, colon, name = scope.partition(":")
+    if scope == "global" or (colon and name and kind in {"session", "grant"}):
+        return scope
+    raise StoreError(f"{scope!r} is not a scope; name one as session:<id>, grant:<id> or global")
+
+
+def with_expiry(value: bytes, ttl: float | None, clock: Clock) -> bytes:
+    """Wrap a value with the time it expires at."""
+    if ttl is None:
+        return _EXPIRY.pack(0, 0, 0) + value
+    wall = clock.wall + round(ttl * SECOND)
+    return _EXPIRY.pack(wall, wall - clock.offset if clock.boot else 0, clock.boot) + value
+
+
+def if_alive(data: bytes, clock: Clock) -> bytes | None:
+    """Read a value unless it has expired by wall time or by time since boot, whichever says so first.
+
+    Raises:
+        StoreError: the data was not written by :func:`with_expiry`.
+    """
+    if len(data) < _EXPIRY.size:
+        raise StoreError("a kept value is damaged (it is too short)")
+    wall, since_boot, boot = _EXPIRY.unpack_from(data)
+    if wall and (clock.wall >= wall or (boot and boot == clock.boot and clock.wall - clock.offset >= since_boot)):
+        return None
+    return data[_EXPIRY.size :]

@@ -1,0 +1,347 @@
+"""The directory a disk store lives in: who is in it, whether it is still the one that was entered, and what is halted.
+
+Everything a call has to know about it shows in the directory's own modification time: files that appear, vanish or are
+replaced. Asking for that costs one `stat`, so a halt and a lost database are noticed by the very next call for free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from guarded_tools.errors import StateLost, StoreError
+from guarded_tools.values import Halted
+
+DATABASE = "cache.db"
+LOG = "cache.db-wal"
+_MARKER = "store.json"
+_HALT = "halt-"
+
+# File systems stamp changes to within two seconds at worst: a younger stamp does not rule out a second change.
+_SETTLED_NS = 2_000_000_000
+
+
+class Replaced(Exception):  # noqa: N818 - not an error: somebody reset the state on purpose
+    """The directory holds another store than the one that was entered."""
+
+
+class Marker(NamedTuple):
+    """What a file beside the database says of it, so that a database that vanished is missed.
+
+    ``open`` means that its write-ahead log has to be there unless somebody is in the directory to keep it. ``entry``
+    counts how often an empty directory was entered; the database counts along and is never behind.
+    """
+
+    store: str
+    state: Literal["open", "closed", "lost"]
+    entry: int = 0
+    reason: str = ""
+
+
+class Known(NamedTuple):
+    """What is known of a directory before its database is opened: of a new one, nothing.
+
+    ``first`` is true where nobody else is in it.
+    """
+
+    store: str
+    entry: int
+    first: bool
+
+
+class StateDirectory:
+    """One store's directory. Not thread-safe: its owner holds a lock."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        self.path = path
+        self._name = str(path)
+        self.halts: Mapping[str, Halted] = {}
+        self._timeout = timeout
+        self._presence: int | None = None
+        self._store = ""
+        self._entry = 0
+        self._files: tuple[int, ...] = ()
+        self._settled = -1
+
+    def prepare(self) -> None:
+        """Make the directory, for its owner alone.
+
+        Raises:
+            StoreError: it cannot be made, or others may write into it.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mode = self.path.stat().st_mode
+            if mode & 0o022:
+                raise StoreError(f"others may write into {self.path}, and so could forge its counters: chmod 700 it")
+            if mode & 0o055:
+                self.path.chmod(0o700)
+        except OSError as error:
+            raise StoreError(f"no counters in {self.path}: {error.strerror}") from error
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep others from entering, leaving or resetting meanwhile.
+
+        Raises:
+            StoreError: somebody else did for longer than the timeout, or there can be no lock.
+        """
+        deadline = time.monotonic() + self._timeout
+        try:
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"no counters in {self.path}: its lock cannot be opened: {error.strerror}") from error
+        try:
+            while not _flock(handle, fcntl.LOCK_EX):
+                if time.monotonic() > deadline:
+                    raise StoreError(f"{self.path} stayed locked for {self._timeout:g} s by another process")
+                time.sleep(0.002)
+            yield
+        finally:
+            os.close(handle)
+
+    def acquire(self) -> Known:
+        """Say which store this is. Call it under :meth:`exclusive`, and :meth:`acquired` after.
+
+        Raises:
+            StateLost: counters that were here are gone.
+        """
+        self._presence = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        nobody_else = _flock(self._presence, fcntl.LOCK_EX)
+        _flock(self._presence, fcntl.LOCK_SH)
+        marker = self._marker()
+        if marker and marker.state == "lost":
+            raise StateLost(_lost(self.path, marker.reason))
+        if marker is None or not marker.store:
+            return Known("", 0, nobody_else)
+        if not _size(self.path / DATABASE):
+            self.mark_lost(marker.store, "the database is gone")
+        if marker.state == "open" and nobody_else and not (self.path / LOG).exists():
+            self.mark_lost(marker.store, "the database's write-ahead log is gone")
+        self._store, self._entry = marker.store, marker.entry
+        return Known(marker.store, marker.entry, nobody_else)
+
+    def acquired(self, store: str, entry: int) -> None:
+        """Remember what was entered, and that it is in use."""
+        self._store, self._entry = store, entry
+        if self._marker() != self._in_use():
+            self._mark(self._in_use())
+        self._files = self._identities()
+        self._settled = -1
+
+    def release(self) -> None:
+        """Note, if this was the last one, that everything is in the database now. Call it under :meth:`exclusive`."""
+        if self.is_last() and not (self.path / LOG).exists():
+            self.mark_clean()
+        self.drop()
+
+    def is_last(self) -> bool:
+        """Whether nobody else is in it. Call it under :meth:`exclusive`."""
+        return self._presence is not None and _flock(self._presence, fcntl.LOCK_EX)
+
+    def mark_clean(self) -> None:
+        """Note that the log may go, for all is in the database. Call it under :meth:`exclusive`, as the last one."""
+        if self._store and self._marker() == self._in_use():
+            self._mark(self._in_use()._replace(state="closed"))
+
+    def drop(self) -> None:
+        """Leave without a word."""
+        if self._presence is not None:
+            os.close(self._presence)
+        self._presence = None
+        self._store = ""
+
+    def check(self) -> Mapping[str, Halted]:
+        """Say what is halted, after making sure that this is still the store that was entered.
+
+        Raises:
+            StateLost: the database or its log was deleted or replaced underneath.
+            Replaced: somebody reset the store; it has to be entered anew.
+        """
+        try:
+            changed = os.stat(self._name).st_mtime_ns  # noqa: PTH116 - on every call's path
+        except OSError:
+            raise StateLost(_lost(self.path, "the directory is gone")) from None
+        if changed != self._settled:
+            self._inspect(changed)
+        return self.halts
+
+    def mark_lost(self, store: str, reason: str) -> None:
+        """Make everyone refuse until an explicit reset."""
+        self._mark(Marker(store, "lost", reason=reason))
+        raise StateLost(_lost(self.path, reason))
+
+    def damaged(self, reason: str) -> None:
+        """Make everyone refuse until an explicit reset, unless that came already. Call it under :meth:`exclusive`."""
+        marker = self._marker()
+        if marker and marker.state != "lost" and self._store in {"", marker.store}:
+            self.mark_lost(marker.store, f"the database is damaged ({reason})")
+        if marker is None:
+            self.mark_lost(self._store, f"the database is damaged ({reason})")
+
+    def clear(self) -> None:
+        """Remove the database, so that whoever enters next, or is in it now, makes a new one.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
+        with self.exclusive():
+            for name in (DATABASE, LOG, f"{DATABASE}-shm"):
+                try:
+                    (self.path / name).unlink(missing_ok=True)
+                except OSError as error:
+                    raise StoreError(f"cannot remove {self.path / name}: {error.strerror}") from error
+            self._mark(Marker("", "closed"))
+
+    def halt(self, scope: str, reason: str) -> None:
+        """Write down that ``scope`` is halted."""
+        known = self.read_halts().get(scope)
+        since = known.since if known else time.time()
+        self._replace(_halt_file(scope), {"scope": scope, "reason": reason, "since": since})
+
+    def resume(self, scope: str) -> bool:
+        """Strike out that ``scope`` is halted; returns whether it was."""
+        try:
+            (self.path / _halt_file(scope)).unlink()
+            self._flush()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StoreError(f"cannot resume {scope}: {error.strerror}") from error
+        return True
+
+    def read_halts(self) -> dict[str, Halted]:
+        """Read what is halted. A halt that cannot be read is one of everything.
+
+        Raises:
+            StoreError: it cannot be seen whether there is any.
+        """
+        try:
+            # Not by a pattern: in a directory that may not be listed, pathlib finds nothing that matches.
+            found = sorted(path for path in self.path.iterdir() if path.name.startswith(_HALT))
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise StoreError(f"what is halted in {self.path} cannot be listed: {error.strerror}") from error
+        halts = {}
+        for path in found:
+            try:
+                read = json.loads(path.read_bytes())
+                halted = Halted(str(read["scope"]), str(read["reason"]), float(read["since"]))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, KeyError, TypeError):
+                halted = Halted("global", f"{path.name} cannot be read", 0.0)
+            halts[halted.scope] = halted
+        return halts
+
+    def _inspect(self, changed: int) -> None:
+        if self._identities() != self._files:
+            self._account_for_change()
+        self.halts = self.read_halts()
+        self._settled = changed if time.time_ns() - changed > _SETTLED_NS else -1
+
+    def _account_for_change(self) -> None:
+        with self.exclusive():
+            marker = self._marker()
+            if marker and (marker.store != self._store or marker.state == "lost"):
+                raise Replaced
+            files = self._identities()
+            if files[:2] != self._files[:2]:
+                self.mark_lost(self._store, "the database or its write-ahead log was deleted or replaced while in use")
+            if marker is None:
+                self._mark(self._in_use())
+            self._files = self._identities()
+
+    def _flush(self) -> None:
+        handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _identities(self) -> tuple[int, ...]:
+        return tuple(_inode(self.path / name) for name in (DATABASE, LOG, _MARKER))
+
+    def _in_use(self) -> Marker:
+        return Marker(self._store, "open", self._entry)
+
+    def _marker(self) -> Marker | None:
+        try:
+            read = json.loads((self.path / _MARKER).read_bytes())
+            return Marker(read["store"], read["state"], int(read["entry"]), read["reason"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
+            return Marker("", "lost", reason=f"{_MARKER} cannot be read")
+
+    def _mark(self, marker: Marker) -> None:
+        self._replace(_MARKER, marker._asdict())
+
+    def _replace(self, name: str, content: Mapping[str, object]) -> None:
+        draft = self.path / f".{name}.{secrets.token_hex(4)}"
+        try:
+            with draft.open("x", encoding="utf-8") as file:
+                json.dump(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.path / name)
+            self._flush()
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise StoreError(f"cannot write {self.path / name}: {error.strerror}") from error
+
+
+def in_use(path: Path) -> bool:
+    """Whether a store was ever entered in a directory, or its database is there.
+
+    Raises:
+        StoreError: that cannot be seen.
+    """
+    try:
+        return any(found.name in {_MARKER, DATABASE} for found in path.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreError(f"no counters in {path}: {error.strerror}") from error
+
+
+def _lost(path: Path, reason: str) -> str:
+    return (
+        f"counters in {path} were lost: {reason}. Every call is refused until `guarded-tools reset --confirm` starts "
+        "them at zero"
+    )
+
+
+def _halt_file(scope: str) -> str:
+    return f"{_HALT}{hashlib.sha256(scope.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.json"
+
+
+def _flock(handle: int, mode: int) -> bool:
+    try:
+        fcntl.flock(handle, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0

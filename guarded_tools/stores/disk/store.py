@@ -1,0 +1,216 @@
+"""Counters of one machine, on disk: exact across threads, tasks, processes, crashes and restarts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from guarded_tools.stores.clock import ReadClock, system_clock
+from guarded_tools.stores.common import busiest_first, check_scope
+from guarded_tools.stores.disk.database import Database, Durability
+from guarded_tools.stores.disk.directory import StateDirectory, in_use
+from guarded_tools.stores.disk.locking import SerializedAccess
+from guarded_tools.stores.disk.operations import Operations
+from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
+
+
+class DiskStore:
+    """A store in a directory on a local file system.
+
+    ``timeout`` is how long, in seconds, a call waits for other writers before it is refused. ``durability`` says what a
+    limit survives: ``process`` a killed process, ``power`` also a power cut, at the price of one disk flush a call.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        timeout: float = 5.0,
+        durability: Durability = "process",
+        clock: ReadClock = system_clock,
+    ) -> None:
+        self.path = _counters(path)
+        self._button = DiskStopButton(path)
+        database = Database(self.path, timeout, durability)
+        self._operations = Operations(database, clock)
+        self._access = SerializedAccess(database, timeout)
+        self._access.run(database.directory.check)
+
+    def reserve(
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Reservation | Full | Halted:
+        """Take all charges or none."""
+        return self._access.run(self._operations.reserve, charges, now, scopes)
+
+    def refund(self, reservation: Reservation, now: float | None = None) -> int:
+        """Give back the refundable charges of a reservation, once, each in the slot it was taken from."""
+        return 0 if next(reservation.refunds, 1) else self._access.run(self._operations.refund, reservation, now)
+
+    def peek(
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Full | Halted | None:
+        """Say what :meth:`reserve` would refuse, and change nothing."""
+        return self._access.run(self._operations.peek, charges, now, scopes)
+
+    def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
+        """List the counters of one scope, or of all scopes that hold something, busiest first."""
+        if scope is not None:
+            return busiest_first(self._access.run(self._operations.usage, scope, now))
+        found: list[Usage] = []
+        after: bytes | None = b""
+        while after is not None:
+            after, page = self._access.run(self._operations.usages, after, now)
+            found.extend(page)
+        return busiest_first(found)
+
+    def reset(self, scope: str | None = None) -> int:
+        """Forget the counters of one scope, or of all."""
+        if scope is not None:
+            return self._access.run(self._operations.forget, [_key(scope)], None, idle_only=False)
+        return self._forget(None, idle_only=False)
+
+    def prune(self, now: float | None = None) -> int:
+        """Forget scopes that hold nothing and values that have expired. Returns how many."""
+        return self._forget(now, idle_only=True) + self._access.run(self._operations.sweep)
+
+    def _forget(self, now: float | None, *, idle_only: bool) -> int:
+        gone, after = 0, b""
+        while keys := self._access.run(self._operations.keys, after):
+            gone += self._access.run(self._operations.forget, keys, now, idle_only=idle_only)
+            after = keys[-1]
+        return gone
+
+    def halt(self, scope: str, reason: str) -> None:
+        """Admit no call of ``scope`` any more, whatever state the counters are in."""
+        self._button.halt(scope, reason)
+
+    def resume(self, scope: str) -> bool:
+        """Admit calls of ``scope`` again."""
+        return self._button.resume(scope)
+
+    def halts(self) -> list[Halted]:
+        """List what is halted, oldest first."""
+        return self._button.halts()
+
+    def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        """Keep ``value`` for ``ttl`` seconds, replacing what was there."""
+        self._access.run(self._operations.put, key, value, ttl)
+
+    def add(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        """Keep ``value`` unless the key is held; of many adders exactly one is told ``True``."""
+        return self._access.run(self._operations.add, key, value, ttl)
+
+    def get(self, key: str) -> bytes | None:
+        """Read what :meth:`put` kept, or ``None``."""
+        return self._access.run(self._operations.get, key)
+
+    def take(self, key: str) -> bytes | None:
+        """Read and remove; of many takers exactly one gets the value."""
+        return self._access.run(self._operations.take, key)
+
+    def scan(self, prefix: str) -> list[tuple[str, bytes]]:
+        """List the live entries whose key begins with ``prefix``, in the order of their keys."""
+        found: list[tuple[str, bytes]] = []
+        after: str | None = ""
+        while after is not None:
+            after, page = self._access.run(self._operations.page, prefix, after)
+            found.extend(page)
+        return found
+
+    def close(self) -> None:
+        """Let go of files and connections. The store may be used again afterwards."""
+        self._access.close()
+
+    async def areserve(
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Reservation | Full | Halted:
+        """:meth:`reserve`, for asyncio."""
+        return await self._access.arun(self._operations.reserve, charges, now, scopes)
+
+    async def arefund(self, reservation: Reservation, now: float | None = None) -> int:
+        """:meth:`refund`, for asyncio."""
+        return 0 if next(reservation.refunds, 1) else await self._access.arun(self._operations.refund, reservation, now)
+
+    async def apeek(
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Full | Halted | None:
+        """:meth:`peek`, for asyncio."""
+        return await self._access.arun(self._operations.peek, charges, now, scopes)
+
+    async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        """:meth:`put`, for asyncio."""
+        await self._access.arun(self._operations.put, key, value, ttl)
+
+    async def aadd(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        """:meth:`add`, for asyncio."""
+        return await self._access.arun(self._operations.add, key, value, ttl)
+
+    async def aget(self, key: str) -> bytes | None:
+        """:meth:`get`, for asyncio."""
+        return await self._access.arun(self._operations.get, key)
+
+    async def atake(self, key: str) -> bytes | None:
+        """:meth:`take`, for asyncio."""
+        return await self._access.arun(self._operations.take, key)
+
+    async def ascan(self, prefix: str) -> list[tuple[str, bytes]]:
+        """:meth:`scan`, for asyncio."""
+        found: list[tuple[str, bytes]] = []
+        after: str | None = ""
+        while after is not None:
+            after, page = await self._access.arun(self._operations.page, prefix, after)
+            found.extend(page)
+        return found
+
+
+class DiskStopButton:
+    """What is halted in a state directory. It needs no database: it has to work where that is locked, or lost."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._directory = StateDirectory(_counters(path), 0.0)
+
+    def halt(self, scope: str, reason: str) -> None:
+        """Admit no call of ``scope`` any more.
+
+        Raises:
+            StoreError: it could not be written down, or ``scope`` is not one.
+        """
+        self._directory.prepare()
+        self._directory.halt(check_scope(scope), reason)
+
+    def resume(self, scope: str) -> bool:
+        """Admit calls of ``scope`` again; returns whether it was halted."""
+        return self._directory.resume(check_scope(scope))
+
+    def halts(self) -> list[Halted]:
+        """List what is halted, oldest first."""
+        return sorted(self._directory.read_halts().values(), key=lambda halted: halted.since)
+
+
+def start_over(path: str | os.PathLike[str], *, timeout: float = 5.0) -> None:
+    """Begin with new counters at zero, whatever became of the old ones; asks and remembered approvals go with them.
+
+    Raises:
+        StoreError: the directory cannot be used.
+    """
+    directory = StateDirectory(_counters(path), timeout)
+    directory.prepare()
+    directory.clear()
+
+
+def was_used(path: str | os.PathLike[str]) -> bool:
+    """Whether any store was ever opened there; a halt alone opens none.
+
+    Raises:
+        StoreError: that cannot be seen.
+    """
+    return in_use(_counters(path))
+
+
+def _counters(path: str | os.PathLike[str]) -> Path:
+    return Path(path).expanduser().absolute() / "counters"
+
+
+def _key(scope: str) -> bytes:
+    return scope.encode("utf-8", "surrogatepass")
