@@ -29,6 +29,19 @@ Outcome: TypeAlias = Literal[
 ]
 
 
+def is_grave(risk: object) -> bool:
+    """Say whether a call of this risk moves money or destroys: drawn as danger, and left out of drafts of policies."""
+    return risk in ("destructive", "financial")
+
+
+def widest_memory(risk: object, remember: Remember) -> Remember:
+    """Return how widely an approval may be remembered where a policy permits ``remember``: a grave call's never is.
+
+    The one home of this rule. Who offers an answer, keeps one, recalls one or reads a policy asks here.
+    """
+    return "never" if is_grave(risk) else remember
+
+
 class ToolInfo(NamedTuple):
     """What is known of a tool before it is called. ``schema`` is a JSON Schema; ``None`` where LangChain validates.
 

@@ -16,7 +16,7 @@ from guarded_tools.errors import StoreError
 from guarded_tools.flow import Await, Flow
 from guarded_tools.stores import Store
 from guarded_tools.text.redaction import mask_json
-from guarded_tools.values import ApprovalRequest, Remember, Verdict, canonical, digest
+from guarded_tools.values import ApprovalRequest, Remember, Verdict, canonical, digest, widest_memory
 
 LONGEST = 86_400.0
 """No approval is remembered for longer than this, in seconds."""
@@ -53,16 +53,11 @@ def of_session(session: str) -> str:
     return digest("process", _PROCESS, os.getpid())[:32]  # the pid, because a forked child starts with our secret
 
 
-def permitted(request: ApprovalRequest) -> Remember:
-    """The widest answer to "for how long?" that may be given to this request."""
-    return "never" if request.risk in ("destructive", "financial") else request.remember
-
-
 def keep(request: ApprovalRequest, verdict: Verdict, *, store: Store, now: float) -> Flow[bool]:
     """Remember an approval as widely as both the human asked for and the policy permits; ``False`` if it does not."""
     covers = verdict.remember
     seconds = min(request.remember_for, LONGEST)
-    if covers == "once" or _WIDTH[covers] > _WIDTH[permitted(request)] or seconds <= 0:
+    if covers == "once" or _WIDTH[covers] > _WIDTH[widest_memory(request.risk, request.remember)] or seconds <= 0:
         return False
     entry = {
         "covers": covers,
@@ -83,7 +78,7 @@ def keep(request: ApprovalRequest, verdict: Verdict, *, store: Store, now: float
 def find(request: ApprovalRequest, *, store: Store, now: float) -> Flow[Remembered | None]:
     """Find what covers this request under what the policy permits now, be it less than when it was given."""
     for covers in ("same", "tool"):
-        if _WIDTH[covers] > _WIDTH[permitted(request)]:
+        if _WIDTH[covers] > _WIDTH[widest_memory(request.risk, request.remember)]:
             return None
         key = _key(request, covers)
         kept = yield Await(store.get, store.aget, (key,))

@@ -21,7 +21,7 @@ from rich.text import Text
 from guarded_tools.text.redaction import MASK, mask, mask_json
 from guarded_tools.text.tables import AS_IT_IS
 from guarded_tools.text.visible import plain, quoted, remarks, visible
-from guarded_tools.values import ApprovalRequest, Usage
+from guarded_tools.values import ApprovalRequest, Usage, is_grave, widest_memory
 
 Style: TypeAlias = Literal["title", "danger", "plain", "quiet", "argument", "note", "removed", "added"]
 
@@ -214,7 +214,7 @@ def rows(request: ApprovalRequest, *, full: bool = False) -> list[Row]:
     grant = f", acting for {_said(request.grant, 200)}" if request.grant else ""
     shown = [
         Row(plain(request.tool, 200), "title", "tool"),
-        Row(request.risk, "danger" if request.risk in ("destructive", "financial") else "plain", "risk"),
+        Row(request.risk, "danger" if is_grave(request.risk) else "plain", "risk"),
         Row(plain(request.server, 200), label="server"),
         Row(_said(request.description, 600), "quiet", "what it does"),
         Row(_said(request.reason, 2_000), label="why you are asked"),
@@ -247,9 +247,8 @@ def durations(request: ApprovalRequest) -> dict[str, str]:
     span = f"{size:g} {unit}{'' if size == 1 else 's'}"
     tool = plain(request.tool, 120)
     offers = {"same": f"these same arguments, for {span}", "tool": f"ANY arguments of {tool}, for {span}"}
-    if request.remember == "never" or request.risk in ("destructive", "financial"):
-        return {}
-    return offers if request.remember == "tool" else {"same": offers["same"]}
+    widest = widest_memory(request.risk, request.remember)
+    return {} if widest == "never" else offers if widest == "tool" else {"same": offers["same"]}
 
 
 def to_text(shown: Sequence[Row], width: int = 100) -> str:

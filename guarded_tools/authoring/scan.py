@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from guarded_tools.tools.risk import RANK, Classified, classify, warned
-from guarded_tools.values import Risk, ToolInfo
+from guarded_tools.values import Risk, ToolInfo, is_grave
 
 _CEILINGS: Sequence[Mapping[str, Any]] = (
     {"counter": "session_per_minute", "window": "minute", "max": 120, "scope": "session", "counts": "attempts"},
@@ -124,7 +124,7 @@ def _entry(risk: Risk) -> dict[str, Any]:
 
 def _lines(rated: Rated) -> Iterator[str]:
     info = rated.info
-    off = "#" if rated.risk in {"financial", "destructive"} else ""
+    off = "#" if is_grave(rated.risk) else ""
     yield ""
     if info.description:
         yield f"  # {_shown(info.description)}"

@@ -48,6 +48,7 @@ from guarded_tools.values import (
     ToolInfo,
     Usage,
     digest,
+    widest_memory,
 )
 
 T = TypeVar("T")
@@ -231,7 +232,7 @@ class Pipeline:
             usage=usage,
             expires_at=(time.time() if self._clock is None else self._clock()) + terms.timeout,
             timeout=terms.timeout,
-            remember="never" if risk in ("destructive", "financial") else terms.remember,
+            remember=widest_memory(risk, terms.remember),
             remember_for=terms.remember_for,
             call_id=call.id,
             definition=digest(info.description, schema),

@@ -12,8 +12,8 @@ from guarded_tools.policy.document import PolicyDocument, Rules
 from guarded_tools.policy.globs import is_glob, matches
 from guarded_tools.policy.names import Names
 from guarded_tools.policy.paths import EACH, EVERYWHERE, LENGTH, parse_path, pointer
-from guarded_tools.policy.reading.consistency import UNREMEMBERED, never_remembered
-from guarded_tools.values import Risk, ToolInfo
+from guarded_tools.policy.reading.consistency import never_remembered
+from guarded_tools.values import Risk, ToolInfo, widest_memory
 
 
 def unknown(policy: PolicyDocument, tools: Iterable[str | ToolInfo], problem: Reporter) -> Iterator[Problem]:
@@ -83,7 +83,9 @@ def _paths(rules: Rules, base: str, schemas: list[Mapping[str, Any] | None], pro
 
 
 def _memory(rules: Rules, base: str, risks: list[Risk | None], problem: Reporter) -> Iterator[Problem]:
-    if rules.approval and rules.approval.remember != "never" and risks and all(risk in UNREMEMBERED for risk in risks):
+    if rules.approval is None or rules.approval.remember == "never" or not risks:
+        return
+    if all(widest_memory(risk, rules.approval.remember) == "never" for risk in risks):
         yield problem(f"{base}/approval/remember", *never_remembered(str(risks[0])))
 
 

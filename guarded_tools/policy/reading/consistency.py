@@ -18,9 +18,9 @@ from guarded_tools.policy.fields import DAY, parse_rate, parse_window
 from guarded_tools.policy.globs import covers, is_glob, literal_prefix
 from guarded_tools.policy.operators import is_number
 from guarded_tools.policy.paths import EVERYWHERE, pointer
+from guarded_tools.values import widest_memory
 
 _RULES: Final = ("require", "deny_if", "rate_limit", "limits", "approval")
-UNREMEMBERED: Final = ("destructive", "financial")
 
 
 class _Limit(NamedTuple):
@@ -134,8 +134,8 @@ def _approval(approval: dict[str, Any], entry: dict[str, Any], at: str, problem:
         yield problem(f"{at}/when", message, "take one of the two out")
     if "for" in approval and remember == "never":
         yield problem(f"{at}/for", "for has no meaning while nothing is remembered", "set remember, or take it out")
-    if remember in ("same", "tool") and risk in UNREMEMBERED:
-        yield problem(f"{at}/remember", *never_remembered(risk))
+    if remember in ("same", "tool") and widest_memory(risk, remember) == "never":
+        yield problem(f"{at}/remember", *never_remembered(str(risk)))
 
 
 def never_remembered(risk: str) -> tuple[str, str]:
