@@ -34,6 +34,7 @@ _PHRASE: Final = {
     "eq": "equal to", "neq": "different from", "in": "one of", "not_in": "none of", "lt": "less than", "lte": "at most",
     "gt": "more than", "gte": "at least", "regex": "a match of", "contains": "holding", "url_host": "a URL on one of",
 }  # fmt: skip
+_SEGMENT: Final = "one path segment: letters, digits, -, _ and single dots between them"
 
 
 class Check(NamedTuple):
@@ -264,6 +265,8 @@ def _test(predicate: Predicate, *, required: bool) -> Callable[[Any], bool]:
 def _phrase(predicate: Predicate) -> str:
     if predicate.op == "exists":
         return "given" if predicate.value else "left out"
+    if predicate.op == "segment":
+        return _SEGMENT if predicate.value else f"anything but {_SEGMENT}"
     return f"{_PHRASE[predicate.op]} {canonical(predicate.value)}"
 
 

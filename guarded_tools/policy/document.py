@@ -42,7 +42,7 @@ from guarded_tools.policy.fields import (
     wrong,
 )
 from guarded_tools.policy.globs import is_glob
-from guarded_tools.policy.operators import TEXTUAL, Operator, value_problem
+from guarded_tools.policy.operators import SWITCHES, TEXTUAL, Operator, value_problem
 from guarded_tools.values import Remember, Risk, digest
 
 
@@ -84,7 +84,7 @@ class Predicate(Part):
         if op is None:
             return value
         if isinstance(value, _Unset):
-            if op != "exists":
+            if op not in SWITCHES:
                 raise wrong(f"{op} needs a value to compare with", 'add "value"')
             return True
         problem = value_problem(op, value)

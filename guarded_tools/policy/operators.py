@@ -15,15 +15,17 @@ from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from guarded_tools.policy.paths import Indeterminate, kind_of
+from guarded_tools.policy.segments import compile_segment
 
 Operator: TypeAlias = Literal[
-    "eq", "neq", "in", "not_in", "lt", "lte", "gt", "gte", "regex", "contains", "exists", "url_host"
+    "eq", "neq", "in", "not_in", "lt", "lte", "gt", "gte", "regex", "contains", "exists", "url_host", "segment"
 ]
 OPERATORS: Final[tuple[Operator, ...]] = get_args(Operator)
 Test: TypeAlias = Callable[[Any], bool]
 
 LISTS: Final = frozenset({"in", "not_in", "url_host"})
 NUMERIC: Final = frozenset({"lt", "lte", "gt", "gte"})
+SWITCHES: Final = frozenset({"exists", "segment"})
 TEXTUAL: Final = frozenset({"eq", "neq", "in", "not_in", "regex", "contains"})
 """Operators that ``fold`` may change."""
 
@@ -71,10 +73,8 @@ def value_problem(op: Operator, value: Any) -> tuple[str, str] | None:  # noqa: 
         return (
             None if is_number(value) else (f"{op} needs a number, not {_said(value)}", "write a number without quotes")
         )
-    if op == "exists":
-        return (
-            None if type(value) is bool else (f"exists needs true or false, not {_said(value)}", "write true or false")
-        )
+    if op in SWITCHES:
+        return None if type(value) is bool else (f"{op} needs true or false, not {_said(value)}", "write true or false")
     if op == "regex":
         return _regex_problem(value)
     if op == "contains" and not (_is_scalar(value) and value != ""):
@@ -108,7 +108,7 @@ def compile_test(op: Operator, value: Any, *, folding: bool | None, guards: bool
         return _searching(value, fold_case=bool(folding))
     if op == "contains":
         return _containing(value, folding=folding, guards=guards)
-    return _hosting(tuple(value))
+    return compile_segment(value) if op == "segment" else _hosting(tuple(value))
 
 
 @lru_cache(maxsize=1024)

@@ -25,7 +25,7 @@ def test_a_policy_of_the_page(tmp_path, suffix, text):
 def test_the_page_speaks_of_every_key():
     from guarded_tools.policy.document import Approval, ApprovalLimits, Limit, Predicate, Tool
 
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     for model in (Policy, Tool, Limit, Predicate, Approval, ApprovalLimits):
         for name, field in model.model_fields.items():
             assert f"`{field.alias or name}`" in PAGE or f'"{field.alias or name}"' in PAGE, name

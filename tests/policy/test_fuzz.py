@@ -45,6 +45,7 @@ def predicates(draw):
         "url_host": st.just(["example.com", "*.io", "10.0.0.0/8"]),
         "regex": st.sampled_from(["^a", "(a|b)*c", "[^x]+$", ""]),
         "exists": st.booleans(),
+        "segment": st.booleans(),
         "contains": st.integers() | st.sampled_from(["a", "prod"]) | st.booleans(),
         "eq": VALUES.filter(lambda value: "NaN" not in repr_of(value) and "Infinity" not in repr_of(value)),
         "neq": scalars,

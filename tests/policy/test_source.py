@@ -45,7 +45,7 @@ def test_json_places(problems):
         ':1:1: /default: default is required (add "default": "deny" to refuse the tools that are not listed)',
         ":3:3: /defualt: unknown key 'defualt' (did you mean default?)",
         ":5:35: /tools/a~1b/require/1/path: a path begins with args (did you mean args.xA?)",
-        ":5:52: /tools/a~1b/require/1/op: 'eqq' is not one of eq, neq, in, not_in, lt, lte, gt, gte, regex, contains, exists, url_host (did you mean eq?)",
+        ":5:52: /tools/a~1b/require/1/op: 'eqq' is not one of eq, neq, in, not_in, lt, lte, gt, gte, regex, contains, exists, url_host, segment (did you mean eq?)",
     ]
     assert unreadable is False
 

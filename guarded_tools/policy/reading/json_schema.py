@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from guarded_tools.policy.document import PolicyDocument
 from guarded_tools.policy.fields import NAME_PATTERN
-from guarded_tools.policy.operators import LISTS, NUMERIC, TEXTUAL
+from guarded_tools.policy.operators import LISTS, NUMERIC, SWITCHES, TEXTUAL
 from guarded_tools.policy.reading.intercept import InterceptTool
 
 FILE: Final = "schema.json"
@@ -66,13 +66,13 @@ def _values_by_operator(predicate: dict[str, Any]) -> list[dict[str, Any]]:
     kinds: tuple[tuple[frozenset[str], dict[str, Any]], ...] = (
         (LISTS, {"type": "array", "minItems": 1}),
         (NUMERIC, {"type": "number"}),
-        (frozenset({"exists"}), {"type": "boolean"}),
+        (SWITCHES, {"type": "boolean"}),
         (frozenset({"regex"}), {"type": "string"}),
         (frozenset({"contains"}), {"type": ["string", "number", "boolean", "null"]}),
     )
     rules = [_when(operators, {"properties": {"value": value}}) for operators, value in kinds]
     operators = frozenset(predicate["properties"]["op"]["enum"])
-    rules.append(_when(operators - {"exists"}, {"required": ["value"]}))
+    rules.append(_when(operators - SWITCHES, {"required": ["value"]}))
     if "fold" in predicate["properties"]:
         rules.append(_when(operators - TEXTUAL, {"properties": {"fold": False}}))
     return rules
