@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from guarded_tools._version import __version__
 
 if TYPE_CHECKING:
-    from guarded_tools.approvers import deny_all, withdrawn
+    from guarded_tools.approvers import Approver, SuspendingApprover, deny_all, withdrawn
     from guarded_tools.approvers.buttons import resume_with_buttons
     from guarded_tools.approvers.inbox import InboxApprover
     from guarded_tools.approvers.interrupt import InterruptApprover
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from guarded_tools.tools.lock import Lock
     from guarded_tools.values import (
         ApprovalRequest,
-        Approver,
         AuditEvent,
         Charge,
         Decision,
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ApprovalRequest": "values",
-    "Approver": "values",
+    "Approver": "approvers",
     "AuditError": "errors",
     "AuditEvent": "values",
     "AuditLog": "audit",
@@ -69,6 +68,7 @@ _HOME = {
     "StateLost": "errors",
     "Store": "stores",
     "StoreError": "errors",
+    "SuspendingApprover": "approvers",
     "TerminalApprover": "approvers.terminal",
     "ToolCall": "values",
     "ToolDenied": "errors",
@@ -104,6 +104,7 @@ __all__ = [
     "StateLost",
     "Store",
     "StoreError",
+    "SuspendingApprover",
     "TerminalApprover",
     "ToolCall",
     "ToolDenied",

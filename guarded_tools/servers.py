@@ -14,10 +14,11 @@ from langchain_core.tools import BaseTool
 
 from guarded_tools.adapters.mcp_tools import langchain_tools
 from guarded_tools.adapters.wrap import identity
+from guarded_tools.approvers.protocol import Approver
 from guarded_tools.errors import ConnectionFailed, GuardError, printable
 from guarded_tools.guard import Guard
 from guarded_tools.mcp_session import READ_TIMEOUT, HeldSession, HttpServer, Server, StdioServer
-from guarded_tools.values import Approver, AuditEvent, Risk
+from guarded_tools.values import AuditEvent, Risk
 
 if TYPE_CHECKING:
     from guarded_tools.audit import AuditLog

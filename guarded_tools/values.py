@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -287,9 +287,6 @@ class AuditEvent(NamedTuple):
     human_ms: float | None = None
     tool_ms: float | None = None
     trace: Mapping[str, str] | None = None
-
-
-Approver: TypeAlias = Callable[[ApprovalRequest], Verdict | bool | Awaitable[Verdict | bool]]
 
 
 def canonical(value: object) -> str:

@@ -14,10 +14,12 @@ import inspect
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from guarded_tools.approvers.protocol import Unanswered, waiting
-from guarded_tools.values import ApprovalRequest, Approver
+from guarded_tools.approvers.protocol import Approver, Unanswered, is_async, waiting
+from guarded_tools.values import ApprovalRequest
+
+T = TypeVar("T")
 
 _given_up: list[tuple[threading.Thread, Approver]] = []
 _given_up_lock = threading.Lock()
@@ -46,8 +48,21 @@ def call(approver: Approver, request: ApprovalRequest) -> Any:
 async def acall(approver: Approver, request: ApprovalRequest) -> Any:
     """Do what :func:`call` does, leaving the event loop free; cancellation takes the question back."""
     deadline = asyncio.get_running_loop().time() + request.timeout
-    answer = approver(request) if _is_async(approver) else await _from_thread(approver, request)
+    answer = approver(request) if is_async(approver) else await _from_thread(approver, request)
     return await _from_task(request, answer, deadline) if inspect.isawaitable(answer) else answer
+
+
+def call_in_place(method: Callable[[ApprovalRequest], T], request: ApprovalRequest) -> T:
+    """Call what belongs to an approver in this very thread; that it ends itself does not end the caller."""
+    try:
+        return method(request)
+    except (SystemExit, asyncio.CancelledError) as error:
+        raise RuntimeError(f"it ended with {type(error).__name__}") from error
+
+
+async def acall_in_place(method: Callable[[ApprovalRequest], T], request: ApprovalRequest) -> T:
+    """Do what :func:`call_in_place` does, in this very task."""
+    return call_in_place(method, request)
 
 
 async def _from_thread(approver: Approver, request: ApprovalRequest) -> Any:
@@ -155,10 +170,6 @@ def _settle(answer: Any) -> Any:
         return await awaitable
 
     return asyncio.run(wait(answer))
-
-
-def _is_async(approver: Approver) -> bool:
-    return inspect.iscoroutinefunction(approver) or inspect.iscoroutinefunction(getattr(approver, "__call__", None))  # noqa: B004
 
 
 def _retrieve(task: asyncio.Future[Any]) -> None:

@@ -3,7 +3,7 @@
 :func:`resume` and :func:`ask` are flows (see :mod:`guarded_tools.flow`) that end with an :class:`ApprovalResult`. For
 a call that may need a human, the pipeline
 
-1. calls :func:`resume` if ``approver.suspends``, whatever the policy says by now: a run that was suspended for this
+1. calls :func:`resume` if the approver suspends, whatever the policy says by now: a run that was suspended for this
    call has to hand its answer to this question. ``None``: this call is not waiting for one;
 2. peeks whether the limits would let the call through;
 3. calls :func:`ask`, and decides anew with what the human answered;
@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from guarded_tools.approval.calling import acall, call
+from guarded_tools.approval.calling import acall, acall_in_place, call, call_in_place
 from guarded_tools.approval.quota import (
     claim_slot,
     count_ask,
@@ -32,12 +32,12 @@ from guarded_tools.approval.quota import (
 )
 from guarded_tools.approval.remembered import LONGEST, Remembered, find, keep, of_session, remembered, revoke
 from guarded_tools.approval.result import ApprovalResult, Cause, judge, refusal
-from guarded_tools.approvers.protocol import deny_all
+from guarded_tools.approvers.protocol import Approver, SuspendingApprover, checks, deny_all, suspends
 from guarded_tools.errors import CannotAsk, StoreError
 from guarded_tools.flow import Await, Flow, is_suspension
 from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.stores import Store
-from guarded_tools.values import ApprovalRequest, Approver, Verdict, canonical, digest
+from guarded_tools.values import ApprovalRequest, Verdict, canonical, digest
 
 __all__ = [
     "ApprovalLimits",
@@ -74,8 +74,8 @@ def resume(
     :func:`ask`, for a question that comes by again as another one.
     """
     found = yield from _waits(request, approver, store)
-    if found is None:
-        return None
+    if found is None or isinstance(found, ApprovalResult):
+        return found
     key, task, record = found
     if record.get("task") == task and record["digest"] != request.digest:
         # Calls without ids, or with the same one, go by one name: answer and question of another must stay its own.
@@ -84,7 +84,7 @@ def resume(
     shown = dataclasses.replace(request, expires_at=record["expires"]) if known else request
     said: object
     try:
-        said = yield Await(_in_place, _ain_place, (approver, shown))
+        said = yield Await(call_in_place, acall_in_place, (approver, shown))
     except Exception as error:
         if not is_suspension(error):
             said = error
@@ -123,11 +123,10 @@ def ask(
     known = yield from _without_asking(request, store=store, limits=limits, clock=clock)
     if known is not None:
         return known
-    try:
-        key, task = yield from _reach(request, approver, store)
-    except CannotAsk as error:
-        return refusal("unavailable", str(error))
-    suspends = bool(key)
+    place = yield from _reach(request, approver, store)
+    if isinstance(place, ApprovalResult):
+        return place
+    key, task = place
     ask_id = secrets.token_hex(8)
     slot = yield from claim_slot(request, limits, ask_id, store=store)
     if slot is None:
@@ -144,12 +143,14 @@ def ask(
         else:
             if announce is not None:
                 yield announce
-            question = _suspend(request, approver, key, record, store) if suspends else _wait(request, approver, clock)
-            answer = yield from question
+            if suspends(approver):
+                answer = yield from _suspend(request, approver, key, record, store)
+            else:
+                answer = yield from _wait(request, approver, clock)
     except GeneratorExit:
         raise  # nobody drives this line any more; the slot frees itself when the question expires
     except BaseException as error:
-        if not (suspends and is_suspension(error)):
+        if not (suspends(approver) and is_suspension(error)):
             yield from release_slot(slot, ask_id, store=store)
         raise
     yield from release_slot(slot, ask_id, store=store)
@@ -166,14 +167,16 @@ def reopen(answer: ApprovalResult, *, store: Store) -> Flow[None]:
         yield Await(store.put, store.aput, (*answer.reuse, LONGEST))
 
 
-def _waits(request: ApprovalRequest, approver: Approver, store: Store) -> Flow[tuple[str, str, dict[str, Any]] | None]:
+def _waits(
+    request: ApprovalRequest, approver: Approver, store: Store
+) -> Flow[tuple[str, str, dict[str, Any]] | ApprovalResult | None]:
     """Find the question that waits under this call's name: where it is kept, in which task this is, its record."""
-    if not getattr(approver, "suspends", False):
+    if not suspends(approver):
         return None
-    try:
-        key, task = _address(approver, request)
-    except CannotAsk:
-        return None  # it is said when the call is asked about
+    place = _place(request, approver)
+    if isinstance(place, ApprovalResult):
+        return None if place.cause == "unavailable" else place  # that is said when the call is asked about
+    key, task = place
     kept = yield Await(store.get, store.aget, (key,))
     return None if kept is None else (key, task, _read(kept))
 
@@ -218,12 +221,12 @@ def _wait(request: ApprovalRequest, approver: Approver, clock: Clock | None) -> 
 
 
 def _suspend(
-    request: ApprovalRequest, approver: Approver, key: str, record: Mapping[str, Any], store: Store
+    request: ApprovalRequest, approver: SuspendingApprover, key: str, record: Mapping[str, Any], store: Store
 ) -> Flow[ApprovalResult]:
     """Ask an approver that leaves the call. It must not come back with an answer: nobody was asked yet."""
     yield from _put(store, key, record)
     try:
-        yield Await(_in_place, _ain_place, (approver, request))
+        yield Await(call_in_place, acall_in_place, (approver, request))
     except Exception as error:
         if is_suspension(error):
             raise
@@ -269,31 +272,55 @@ def _put(store: Store, key: str, record: Mapping[str, Any]) -> Flow[None]:
     yield Await(store.put, store.aput, (key, _dump(record), seconds))
 
 
-def _reach(request: ApprovalRequest, approver: Any, store: Store) -> Flow[tuple[str, str]]:
-    """Make sure that the approver can ask here, and say where a suspended call looks for its answer, in which task.
-
-    Raises:
-        CannotAsk: it cannot.
-    """
-    if (check := getattr(approver, "check", None)) is not None:
-        check(request)
-    if not getattr(approver, "suspends", False):
+def _reach(request: ApprovalRequest, approver: Approver, store: Store) -> Flow[tuple[str, str] | ApprovalResult]:
+    """Make sure that the approver can ask here, and say where a suspended call looks for its answer, in which task."""
+    if checks(approver):
+        try:
+            call_in_place(approver.check, request)
+        except Exception as error:
+            if is_suspension(error):
+                raise
+            return judge(error, 0.0)
+    if not suspends(approver):
         return "", ""
-    key, task = _address(approver, request)
+    place = _place(request, approver)
+    if isinstance(place, ApprovalResult):
+        return place
+    key, task = place
     # The answers that come to a task have no name on them: it is claimed for the questions about one call.
     claim = f"{key} {request.digest}".encode()
     if not (yield Await(store.add, store.aadd, (task, claim, request.timeout + LATE))):
         holder = yield Await(store.get, store.aget, (task,))
         if holder == _SPENT + key.encode():
-            raise approver.spent(request)
+            return _said_by(approver.spent, request)
         if holder not in (None, claim):
-            raise approver.crowded(request)
+            return _said_by(approver.crowded, request)
     return key, task
 
 
-def _address(approver: Any, request: ApprovalRequest) -> tuple[str, str]:
-    call, task = approver.address(request)
-    return f"approvals/asked/{digest(request.session, call)}", f"approvals/task/{digest(request.session, task)}"
+def _place(request: ApprovalRequest, approver: SuspendingApprover) -> tuple[str, str] | ApprovalResult:
+    """Say under which keys the question about a call and the claim on its task are kept."""
+    try:
+        call_, task = call_in_place(approver.address, request)
+        return f"approvals/asked/{digest(request.session, call_)}", f"approvals/task/{digest(request.session, task)}"
+    except Exception as error:
+        if is_suspension(error):
+            raise
+        return judge(error, 0.0)
+
+
+def _said_by(method: Callable[[ApprovalRequest], CannotAsk], request: ApprovalRequest) -> ApprovalResult:
+    """Refuse with what an approver says for itself."""
+    said: object
+    try:
+        said = call_in_place(method, request)
+    except Exception as error:
+        if is_suspension(error):
+            raise
+        said = error
+    if isinstance(said, Exception):
+        return judge(said, 0.0)
+    return refusal("failed", f"the approver said {type(said).__name__}, where CannotAsk belongs")
 
 
 def _once(request: ApprovalRequest) -> str:
@@ -314,11 +341,3 @@ def _read(kept: bytes) -> dict[str, Any]:
 
 def _now(clock: Clock | None) -> float:
     return time.time() if clock is None else clock()
-
-
-def _in_place(approver: Any, request: ApprovalRequest) -> Any:
-    return approver(request)
-
-
-async def _ain_place(approver: Any, request: ApprovalRequest) -> Any:
-    return approver(request)

@@ -1,21 +1,12 @@
-"""Those who ask a human.
+"""Those who ask a human, and what the rest of the package needs of one.
 
-An approver is any function of one :class:`~guarded_tools.values.ApprovalRequest`, sync or async, that returns a
-:class:`~guarded_tools.values.Verdict` or a bool. It may also have
-
-``check(request)``
-    called before anything is counted; raises :class:`~guarded_tools.errors.CannotAsk` where there is nobody to ask;
-``suspends = True``, ``address(request) -> (call, task)`` and ``crowded(request) -> CannotAsk``
-    it asks by leaving the call (LangGraph's interrupt) and is called again, in the caller's own thread, when the run
-    resumes. The address is the same each time the same call comes by; of several calls in one task only the first is
-    asked about, and the others are told ``crowded``.
-
-A sync approver that reads from a human looks at :func:`withdrawn` while it waits; while one that does not is still busy
-with a question that was given up, it is asked nothing else.
+:mod:`~guarded_tools.approvers.protocol` says what an approver is: any function of one
+:class:`~guarded_tools.values.ApprovalRequest` that returns a :class:`~guarded_tools.values.Verdict` or a bool; start
+reading there. :mod:`~guarded_tools.approvers.card` is what is shown, each other module one way to show it.
 """
 
 from __future__ import annotations
 
-from guarded_tools.approvers.protocol import deny_all, withdrawn
+from guarded_tools.approvers.protocol import Approver, CheckingApprover, SuspendingApprover, deny_all, withdrawn
 
-__all__ = ["deny_all", "withdrawn"]
+__all__ = ["Approver", "CheckingApprover", "SuspendingApprover", "deny_all", "withdrawn"]

@@ -5,13 +5,143 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import getpass
+import inspect
 import socket
 import threading
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Awaitable, Iterator
+from typing import Literal, NoReturn, Protocol, TypeGuard
 
 from guarded_tools.errors import CannotAsk
-from guarded_tools.values import ApprovalRequest
+from guarded_tools.values import ApprovalRequest, Verdict
+
+
+class Approver(Protocol):
+    """Asks a human. Any function of one request is one, sync or async.
+
+    It may also be a :class:`CheckingApprover` or a :class:`SuspendingApprover`. Whatever any of their methods raises,
+    but for LangGraph's interrupts and what ends the program, refuses the call and is recorded as the reason.
+    """
+
+    def __call__(self, request: ApprovalRequest, /) -> Verdict | bool | Awaitable[Verdict | bool]:
+        """Ask, and return the answer within ``request.timeout`` seconds; a bool approves or rejects this one call.
+
+        A sync approver runs in a thread of its own, with the caller's context variables. One that reads from a human
+        looks at :func:`withdrawn` while it waits; while one that does not is still busy with a question that was given
+        up, it is asked nothing else.
+
+        Raises:
+            CannotAsk: there is nobody to ask; its text says what to do about that.
+            Unanswered: nobody answered.
+        """
+        ...
+
+
+class CheckingApprover(Approver, Protocol):
+    """An approver that can tell beforehand that it has nobody to ask."""
+
+    def check(self, request: ApprovalRequest, /) -> None:
+        """Come back at once if a human can be asked here. Called before anything is counted as a question.
+
+        Raises:
+            CannotAsk: nobody can; its text says what to do about that.
+        """
+        ...
+
+
+class SuspendingApprover(Approver, Protocol):
+    """An approver that asks by leaving the call, as LangGraph's ``interrupt()`` does.
+
+    It is called again when the run resumes, in the caller's own thread or task, and then returns the answer. All of
+    its methods are sync and come back at once.
+    """
+
+    suspends: Literal[True]
+
+    def address(self, request: ApprovalRequest, /) -> tuple[str, str]:
+        """Name the call within all runs, and the task whose answers are handed out by order of arrival.
+
+        Both are the same each time the same call comes by.
+
+        Raises:
+            CannotAsk: a run could not be suspended here.
+        """
+        ...
+
+    def crowded(self, request: ApprovalRequest, /) -> CannotAsk:
+        """Say that another call of this task is asked about: of several calls in one task only the first is."""
+        ...
+
+    def spent(self, request: ApprovalRequest, /) -> CannotAsk:
+        """Say that this task had its answer: a second one could not be told from it when the run resumes once more."""
+        ...
+
+
+_SUSPENDING = ("address", "crowded", "spent")
+
+
+def suspends(approver: Approver) -> TypeGuard[SuspendingApprover]:
+    """Whether an approver, that :func:`check_approver` let pass, asks by leaving the call."""
+    return getattr(approver, "suspends", False) is True
+
+
+def checks(approver: Approver) -> TypeGuard[CheckingApprover]:
+    """Whether an approver can tell beforehand that it has nobody to ask."""
+    return hasattr(approver, "check")
+
+
+def check_approver(approver: object) -> None:
+    """See that something is an :class:`Approver`, with all that belongs to it.
+
+    Raises:
+        TypeError: it is not; the text says what is wrong or missing.
+    """
+    if isinstance(approver, type):
+        raise _no_approver(f"the class {approver.__name__}: write {approver.__name__}(…)")
+    if not callable(approver):
+        raise _no_approver(repr(approver))
+    name = type(approver).__name__
+    if not _takes_one(approver):
+        raise _no_approver(f"{approver!r}: it has to take one ApprovalRequest")
+    suspending = getattr(approver, "suspends", False)
+    if not isinstance(suspending, bool):
+        raise _no_approver(f"{name}, whose suspends is {suspending!r}: it has to be True or False")
+    if suspending and (missing := [each for each in _SUSPENDING if not hasattr(approver, each)]):
+        raise _no_approver(f"{name}, which suspends and has no {', '.join(missing)}: see SuspendingApprover")
+    if suspending and is_async(approver):
+        raise _no_approver(f"{name}, which suspends and is async: it has to be sync")
+    for each in ("check", *_SUSPENDING) if suspending else ("check",):
+        if hasattr(approver, each):
+            _check_method(name, each, getattr(approver, each))
+
+
+def _check_method(name: str, what: str, method: object) -> None:
+    if not callable(method):
+        raise _no_approver(f"{name}, whose {what} is {method!r}: it has to be a method")
+    if not _takes_one(method):
+        raise _no_approver(f"{name}, whose {what} does not take one ApprovalRequest")
+    if is_async(method):
+        raise _no_approver(f"{name}, whose {what} is async: it has to be sync, and to come back at once")
+
+
+def _no_approver(what: str) -> TypeError:
+    return TypeError(f"approver must be a function, or an object that is called as one, not {what}")
+
+
+def _takes_one(function: object) -> bool:
+    try:
+        inspect.signature(function).bind(None)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # of a function in C, nobody knows
+    return True
+
+
+def is_async(function: object) -> bool:
+    """Whether calling this gives something to await, as far as that can be seen."""
+    call = getattr(function, "__call__", None)  # noqa: B004 - what it is called by, not whether it can be
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
 
 waiting: contextvars.ContextVar[threading.Event] = contextvars.ContextVar("guarded_tools.withdrawn")
 """Set for a sync approver at work: the event that is set once its question was given up."""

@@ -12,7 +12,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
-from guarded_tools.approvers.protocol import deny_all
+from guarded_tools.approvers.protocol import Approver, check_approver, deny_all
 from guarded_tools.audit import AuditLog, audit_path
 from guarded_tools.errors import PolicyError
 from guarded_tools.flow import arun, run
@@ -25,7 +25,6 @@ from guarded_tools.stores import Store, opened
 from guarded_tools.telemetry.events import Observer
 from guarded_tools.tools.lock import Lock
 from guarded_tools.values import (
-    Approver,
     AuditEvent,
     Decision,
     Outcome,
@@ -72,13 +71,8 @@ class Gate:
     ) -> None:
         if on_denied not in {"return", "raise"}:
             raise ValueError(f"on_denied must be 'return' or 'raise', not {on_denied!r}")
-        if approver is not None and (isinstance(approver, type) or not callable(approver)):
-            said = (
-                f"the class {approver.__name__}: write {approver.__name__}(…)"
-                if isinstance(approver, type)
-                else repr(approver)
-            )
-            raise TypeError(f"approver must be a function, or an object that is called as one, not {said}")
+        if approver is not None:
+            check_approver(approver)
         if session is not None:
             _check_session(session)
         if grant is not None and not isinstance(grant, str) and not callable(grant):

@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from guarded_tools.approval import workflow
+from guarded_tools.approvers.protocol import Approver, suspends
 from guarded_tools.errors import AuditError, StoreError, ToolDenied
 from guarded_tools.flow import Await, Flow, will_run_again
 from guarded_tools.pipeline import messages
@@ -34,7 +35,6 @@ from guarded_tools.stores import Store
 from guarded_tools.text.redaction import mask
 from guarded_tools.values import (
     ApprovalRequest,
-    Approver,
     Ask,
     AuditEvent,
     Charge,
@@ -140,7 +140,7 @@ class Pipeline:
         """Bring a call to where the policy lets it run, through a human where it asks for one."""
         answer = None
         announce = Await(self._announce, self._aannounce, (context,))
-        if getattr(self._approver, "suspends", False):
+        if suspends(self._approver):
             answer = yield from workflow.resume(
                 self._request(context), announce=announce, **self._human(context.policy)
             )

@@ -20,11 +20,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from guarded_tools.approvers.protocol import Approver
 from guarded_tools.cli.demo.report import RAN, Report
 from guarded_tools.cli.demo.script import FLOOD, TASK, ScriptedModel
 from guarded_tools.errors import GuardError, ToolDenied
 from guarded_tools.text.redaction import mask
-from guarded_tools.values import ApprovalRequest, Approver, Verdict
+from guarded_tools.values import ApprovalRequest, Verdict
 
 TRACK = "pictify_track_experiment_events"
 HIDDEN = "pictify_delete_experiment"
