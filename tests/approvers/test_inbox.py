@@ -17,15 +17,17 @@ from guarded_tools.values import Usage, Verdict
 class Waiting:
     """A call that waits in a thread for its answer."""
 
-    def __init__(self, desk, request):
-        self.desk = desk
+    def __init__(self, approvals, request):
+        self.approvals = approvals
         self.answers = []
-        self.thread = threading.Thread(target=lambda: self.answers.append(desk.ask(request, InboxApprover(desk.store))))
+        self.thread = threading.Thread(
+            target=lambda: self.answers.append(approvals.ask(request, InboxApprover(approvals.store)))
+        )
         self.thread.start()
         until = time.monotonic() + 5
-        while not questions(desk.store) and time.monotonic() < until:
+        while not questions(approvals.store) and time.monotonic() < until:
             time.sleep(0.01)
-        (self.question,) = questions(desk.store)
+        (self.question,) = questions(approvals.store)
 
     def ended(self):
         self.thread.join(10)
@@ -33,42 +35,42 @@ class Waiting:
 
 
 @pytest.fixture
-def waiting(desk):
+def waiting(approvals):
     started = []
 
     def start(args=None, **fields):
-        started.append(Waiting(desk, desk.request(args, **fields)))
+        started.append(Waiting(approvals, approvals.request(args, **fields)))
         return started[-1]
 
     yield start
     for each in started:
-        answer(desk.store, each.question, Verdict.reject(), wait=0)
+        answer(approvals.store, each.question, Verdict.reject(), wait=0)
         each.thread.join(10)
 
 
 @pytest.mark.parametrize(
     "verdict",
     [
-        Verdict.approve(by="ann@desk"),
-        Verdict.approve("same", by="ann@desk"),
-        Verdict.edit({"x": [1.0, "\ud800"]}, by="ann@desk"),
-        Verdict.reject("no", by="ann@desk"),
-        Verdict.respond("blue", by="ann@desk"),
+        Verdict.approve(by="ann@approvals"),
+        Verdict.approve("same", by="ann@approvals"),
+        Verdict.edit({"x": [1.0, "\ud800"]}, by="ann@approvals"),
+        Verdict.reject("no", by="ann@approvals"),
+        Verdict.respond("blue", by="ann@approvals"),
     ],
     ids=lambda verdict: verdict.kind,
 )
-def test_an_answer_arrives_as_it_was_given_and_says_by_whom(desk, waiting, verdict):
+def test_an_answer_arrives_as_it_was_given_and_says_by_whom(approvals, waiting, verdict):
     call = waiting(remember="same")
     began = time.monotonic()
-    assert answer(desk.store, call.question, verdict).kind == "taken"
+    assert answer(approvals.store, call.question, verdict).kind == "taken"
     got = call.ended()
     assert time.monotonic() - began < 0.5
     assert got.verdict == verdict
-    assert got.verdict.by == "ann@desk"
-    assert questions(desk.store) == []
+    assert got.verdict.by == "ann@approvals"
+    assert questions(approvals.store) == []
 
 
-def test_what_others_read_is_all_that_was_asked(desk, waiting):
+def test_what_others_read_is_all_that_was_asked(approvals, waiting):
     args = {"x": 1.0, "s": "\u202e\ud800", "n": 10**30}
     usage = (Usage("session:one", "s/t/c", 1, 3, 60, 0.5),)
     call = waiting(args, usage=usage, grant="acme", reason="why", call_id="c")
@@ -85,13 +87,13 @@ def test_what_others_read_is_all_that_was_asked(desk, waiting):
     assert call.question.closes_at == pytest.approx(time.time() + 5, abs=3)
 
 
-def test_of_many_answers_the_first_counts_and_the_others_are_told(desk, waiting):
+def test_of_many_answers_the_first_counts_and_the_others_are_told(approvals, waiting):
     call = waiting()
     receipts = []
     names = [f"p{n}@host" for n in range(8)]
     threads = [
         threading.Thread(
-            target=lambda by=by: receipts.append((by, answer(desk.store, call.question, Verdict.approve(by=by))))
+            target=lambda by=by: receipts.append((by, answer(approvals.store, call.question, Verdict.approve(by=by))))
         )
         for by in names
     ]
@@ -134,20 +136,20 @@ def altered(store, question, **changes):
     ],
     ids=str,
 )
-def test_an_entry_that_was_altered_answers_nothing(desk, waiting, change):
+def test_an_entry_that_was_altered_answers_nothing(approvals, waiting, change):
     call = waiting(usage=(Usage("a", "b", 1, 2, 3, 0.0),))
-    (shown,) = altered(desk.store, call.question, **change)
-    receipt = answer(desk.store, shown, Verdict.approve(by="ann@desk"))
+    (shown,) = altered(approvals.store, call.question, **change)
+    receipt = answer(approvals.store, shown, Verdict.approve(by="ann@approvals"))
     assert receipt.kind == "refused"
     assert "altered" in receipt.detail
     got = call.ended()
     assert (got.verdict.kind, got.cause, got.outcome) == ("reject", "changed", "unanswered")
 
 
-def test_an_entry_altered_after_it_was_shown_changes_nothing_that_runs(desk, waiting):
+def test_an_entry_altered_after_it_was_shown_changes_nothing_that_runs(approvals, waiting):
     call = waiting()
-    altered(desk.store, call.question, args={"x": 9_999})
-    assert answer(desk.store, call.question, Verdict.approve()).kind == "taken"
+    altered(approvals.store, call.question, args={"x": 9_999})
+    assert answer(approvals.store, call.question, Verdict.approve()).kind == "taken"
     assert call.ended().verdict.kind == "approve"
 
 
@@ -155,14 +157,14 @@ def test_an_entry_altered_after_it_was_shown_changes_nothing_that_runs(desk, wai
     "kept",
     [b"", b"{", b"[]", b"{}", b"\xff", json.dumps({"kind": "approve"}).encode(), json.dumps(["approve"]).encode()],
 )
-def test_an_answer_that_cannot_be_read_denies(desk, waiting, kept):
+def test_an_answer_that_cannot_be_read_denies(approvals, waiting, kept):
     call = waiting()
-    desk.store.put(f"approvals/answer/{call.question.id}", kept, 60)
+    approvals.store.put(f"approvals/answer/{call.question.id}", kept, 60)
     got = call.ended()
     assert (got.verdict.kind, got.outcome) == ("reject", "unanswered")
 
 
-def test_an_answer_of_another_question_does_not_count(desk, waiting):
+def test_an_answer_of_another_question_does_not_count(approvals, waiting):
     call = waiting()
     forged = {
         "kind": "approve",
@@ -173,7 +175,7 @@ def test_an_answer_of_another_question_does_not_count(desk, waiting):
         "nonce": "n",
         "seal": "0" * 64,
     }
-    desk.store.put(f"approvals/answer/{call.question.id}", json.dumps(forged).encode(), 60)
+    approvals.store.put(f"approvals/answer/{call.question.id}", json.dumps(forged).encode(), 60)
     assert call.ended().cause == "changed"
 
 
@@ -189,67 +191,67 @@ def test_an_answer_of_another_question_does_not_count(desk, waiting):
     ],
     ids=str,
 )
-def test_an_entry_that_makes_no_sense_is_not_shown(desk, waiting, change):
+def test_an_entry_that_makes_no_sense_is_not_shown(approvals, waiting, change):
     call = waiting()
-    assert altered(desk.store, call.question, **change) == []
+    assert altered(approvals.store, call.question, **change) == []
 
 
-def test_unknown_fields_make_an_entry_unreadable(desk, waiting):
+def test_unknown_fields_make_an_entry_unreadable(approvals, waiting):
     call = waiting()
-    kept = json.loads(desk.store.get(f"approvals/inbox/{call.question.id}"))
+    kept = json.loads(approvals.store.get(f"approvals/inbox/{call.question.id}"))
     with pytest.raises(StoreError, match="altered"):
         Question.load(json.dumps(kept | {"extra": 1}).encode())
 
 
-def test_an_edit_that_the_policy_would_refuse_leaves_the_question_open(desk, waiting):
+def test_an_edit_that_the_policy_would_refuse_leaves_the_question_open(approvals, waiting):
     call = waiting(check_edit=lambda args: "too much" if args["x"] > 100 else "")
-    first = answer(desk.store, call.question, Verdict.edit({"x": 101}))
+    first = answer(approvals.store, call.question, Verdict.edit({"x": 101}))
     assert (first.kind, first.detail) == ("refused", "the policy refuses this edit: too much")
-    assert is_open(desk.store, call.question)
-    assert answer(desk.store, call.question, Verdict.edit({"x": 100})).kind == "taken"
+    assert is_open(approvals.store, call.question)
+    assert answer(approvals.store, call.question, Verdict.edit({"x": 100})).kind == "taken"
     assert call.ended().verdict.args == {"x": 100}
 
 
-def test_nobody_answering_denies_and_leaves_nothing(desk):
-    got = desk.ask(desk.request(timeout=0.3), InboxApprover(desk.store))
+def test_nobody_answering_denies_and_leaves_nothing(approvals):
+    got = approvals.ask(approvals.request(timeout=0.3), InboxApprover(approvals.store))
     assert (got.cause, got.outcome) == ("timeout", "unanswered")
-    assert list(desk.store.scan("approvals/")) == []
+    assert list(approvals.store.scan("approvals/")) == []
 
 
-def test_an_answer_that_comes_too_late_is_told_so(desk, waiting):
+def test_an_answer_that_comes_too_late_is_told_so(approvals, waiting):
     call = waiting(timeout=0.3)
     call.ended()
-    assert answer(desk.store, call.question, Verdict.approve()).kind == "late"
+    assert answer(approvals.store, call.question, Verdict.approve()).kind == "late"
 
 
-def test_an_answer_that_nobody_picks_up_is_told_so(store, sync_desk):
-    question = Question.ask(sync_desk.request())
+def test_an_answer_that_nobody_picks_up_is_told_so(store, sync_approvals):
+    question = Question.ask(sync_approvals.request())
     store.put(f"approvals/inbox/{question.id}", question.dump(), 5)  # as an agent leaves it that was killed
     assert answer(store, question, Verdict.approve(), wait=0.2).kind == "unclaimed"
     assert questions(store) == [], "it would be asked again, and could not be answered"
 
 
-async def test_cancelling_the_call_withdraws_the_question(sync_desk):
-    approver = InboxApprover(sync_desk.store)
-    task = asyncio.create_task(arun(sync_desk.line(sync_desk.request(), approver)))
-    while not questions(sync_desk.store):  # noqa: ASYNC110 - another thread puts it there
+async def test_cancelling_the_call_withdraws_the_question(sync_approvals):
+    approver = InboxApprover(sync_approvals.store)
+    task = asyncio.create_task(arun(sync_approvals.flow(sync_approvals.request(), approver)))
+    while not questions(sync_approvals.store):  # noqa: ASYNC110 - another thread puts it there
         await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.sleep(inbox.POLL * 2)
-    assert questions(sync_desk.store) == []
+    assert questions(sync_approvals.store) == []
 
 
-async def test_waiting_leaves_the_event_loop_free(sync_desk):
-    approver = InboxApprover(sync_desk.store)
-    task = asyncio.create_task(arun(sync_desk.line(sync_desk.request(), approver)))
+async def test_waiting_leaves_the_event_loop_free(sync_approvals):
+    approver = InboxApprover(sync_approvals.store)
+    task = asyncio.create_task(arun(sync_approvals.flow(sync_approvals.request(), approver)))
     longest = last = 0.0
     began = last = time.monotonic()
     while time.monotonic() - began < 0.6:
         await asyncio.sleep(0.005)
         longest, last = max(longest, time.monotonic() - last), time.monotonic()
-    (question,) = questions(sync_desk.store)
-    await asyncio.to_thread(answer, sync_desk.store, question, Verdict.approve())
+    (question,) = questions(sync_approvals.store)
+    await asyncio.to_thread(answer, sync_approvals.store, question, Verdict.approve())
     assert (await task).outcome is None
     assert longest < 1.0  # an approver on the loop would have held it until it was answered

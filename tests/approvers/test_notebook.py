@@ -225,10 +225,10 @@ def test_interrupting_the_kernel_takes_the_question_back(kernel_of_abandoned_que
     assert kernel.cell(left) == "[] []\n"
 
 
-def test_outside_a_kernel_denied_and_told_what_to_do(sync_desk):
+def test_outside_a_kernel_denied_and_told_what_to_do(sync_approvals):
     from guarded_tools.approvers.notebook import NotebookApprover
 
-    answer = sync_desk.ask(sync_desk.request(), NotebookApprover())
+    answer = sync_approvals.ask(sync_approvals.request(), NotebookApprover())
     assert answer.cause == "unavailable"
     assert "outside a Jupyter kernel" in answer.text
 

@@ -11,31 +11,10 @@ from typing import Any
 
 import pytest
 
-from guarded_tools.stores.clock import Clock
 from guarded_tools.stores.disk.store import DiskStore
 from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.values import Charge
-
-T0 = 1_800_000_000.0
-
-
-@dataclass
-class Hands:
-    """A clock in the hands of a test: wall time and boot time move together unless the wall is stepped."""
-
-    wall: float = T0
-    boot: float = 5_000.0
-    boot_id: int = 7
-
-    def __call__(self) -> Clock:
-        return Clock(round(self.wall * 1e6), round(self.wall * 1e6) - round(self.boot * 1e6), self.boot_id)
-
-    def pass_(self, seconds: float) -> None:
-        self.wall += seconds
-        self.boot += seconds
-
-    def step(self, seconds: float) -> None:
-        self.wall += seconds
+from tests.fakes import SteppedClock
 
 
 @dataclass
@@ -44,7 +23,7 @@ class Backend:
 
     name: str
     make: Any
-    clock: Hands = field(default_factory=Hands)
+    clock: SteppedClock = field(default_factory=SteppedClock)
     opened: list[Any] = field(default_factory=list)
 
     def open(self):

@@ -16,7 +16,7 @@ from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.values import ToolCall, Verdict
 
 
-class Bench:
+class GuardHarness:
     """A guard whose policy is a file that the test rewrites."""
 
     def __init__(self, folder, policy, **options):
@@ -47,8 +47,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path):
-    return lambda policy, **options: Bench(tmp_path, policy, **options)
+def harness(tmp_path):
+    return lambda policy, **options: GuardHarness(tmp_path, policy, **options)
 
 
 def limited(most, counter="calls"):
@@ -61,8 +61,8 @@ def rule_of(call):
     return denied.value.decision.rule
 
 
-def test_the_new_policy_is_in_force_at_once(bench):
-    b = bench({"t": {}})
+def test_the_new_policy_is_in_force_at_once(harness):
+    b = harness({"t": {}})
     b.call()
     b.swap({})
     assert rule_of(b.call) == "(default deny)"
@@ -70,14 +70,14 @@ def test_the_new_policy_is_in_force_at_once(bench):
     assert b.call() == "done"
 
 
-def test_the_file_alone_changes_nothing(bench):
-    b = bench({"t": {}})
+def test_the_file_alone_changes_nothing(harness):
+    b = harness({"t": {}})
     b.write({})
     assert b.call() == "done"
 
 
-def test_views_of_a_guard_change_with_it(bench):
-    b = bench({"t": {}})
+def test_views_of_a_guard_change_with_it(harness):
+    b = harness({"t": {}})
     view = b.guard.for_session("other")
     b.swap({})
     assert rule_of(lambda: b.call(guard=view)) == "(default deny)"
@@ -86,8 +86,8 @@ def test_views_of_a_guard_change_with_it(bench):
     assert b.call() == "done"
 
 
-def test_counters_are_kept(bench):
-    b = bench(limited(5))
+def test_counters_are_kept(harness):
+    b = harness(limited(5))
     for _ in range(3):
         b.call()
     b.swap(limited(4))
@@ -111,8 +111,8 @@ def test_counters_are_kept(bench):
         (None, "cannot be read"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_loudly_and_the_old_policy_stays(bench, caplog, text, says):
-    b = bench(limited(2))
+def test_a_file_that_cannot_be_used_is_refused_loudly_and_the_old_policy_stays(harness, caplog, text, says):
+    b = harness(limited(2))
     b.call()
     if text is None:
         b.path.unlink()
@@ -128,16 +128,16 @@ def test_a_file_that_cannot_be_used_is_refused_loudly_and_the_old_policy_stays(b
     assert rule_of(b.call) == "/tools/t/limits/calls"
 
 
-def test_every_problem_is_listed(bench):
-    b = bench({"t": {}})
+def test_every_problem_is_listed(harness):
+    b = harness({"t": {}})
     b.path.write_text('{"version": "2", "defualt": "allow", "tools": {"t": {"limts": []}}}')
     with pytest.raises(PolicyError) as refused:
         b.guard.reload()
     assert len(refused.value.problems) >= 3
 
 
-def test_a_policy_that_names_tools_which_do_not_exist_is_refused_at_reload_as_it_is_at_start(bench):
-    b = bench({"t": {}})
+def test_a_policy_that_names_tools_which_do_not_exist_is_refused_at_reload_as_it_is_at_start(harness):
+    b = harness({"t": {}})
     b.guard.check_names(["t", "other"])
     b.write({"t": {}, "othr": {}})
     with pytest.raises(PolicyError, match="othr"):
@@ -178,17 +178,17 @@ def test_policies_of_all_grants_change_together_or_not_at_all(tmp_path):
         ({"t": {"deny_if": [{"path": "args.n", "op": "eq", "value": 7}]}}, "/tools/t/deny_if/args.n-eq"),
     ],
 )
-def test_an_ask_in_flight_is_decided_again(bench, new, rule):
+def test_an_ask_in_flight_is_decided_again(harness, new, rule):
     def approve(_request):
         b.swap(new)
         return True
 
-    b = bench({"t": {"approval": True}}, approver=approve)
+    b = harness({"t": {"approval": True}}, approver=approve)
     assert rule_of(lambda: b.call(n=7)) == rule
     assert b.ran == []
 
 
-async def test_an_ask_in_flight_is_decided_again_for_async_callers_too(bench):
+async def test_an_ask_in_flight_is_decided_again_for_async_callers_too(harness):
     async def approve(_request):
         await asyncio.to_thread(b.swap, {})
         return True
@@ -196,44 +196,44 @@ async def test_an_ask_in_flight_is_decided_again_for_async_callers_too(bench):
     async def body(judged):
         b.ran.append(judged)
 
-    b = bench({"t": {"approval": True}}, approver=approve)
+    b = harness({"t": {"approval": True}}, approver=approve)
     with pytest.raises(ToolDenied):
         await b.guard.acall(ToolCall("t", {}), body)
     assert b.ran == []
 
 
-def test_an_ask_in_flight_counts_on_the_limits_of_the_new_policy(bench):
+def test_an_ask_in_flight_counts_on_the_limits_of_the_new_policy(harness):
     def approve(_request):
         b.swap({"t": {"approval": True, "limits": [{"counter": "c", "window": "hour", "max": 1}]}})
         return True
 
-    b = bench({"t": {"approval": True}}, approver=approve)
+    b = harness({"t": {"approval": True}}, approver=approve)
     b.call()
     assert rule_of(b.call) == "/tools/t/limits/c"
 
 
-def test_edited_arguments_are_judged_by_the_new_policy(bench):
+def test_edited_arguments_are_judged_by_the_new_policy(harness):
     def edit(_request):
         b.swap({"t": {"approval": True, "deny_if": [{"path": "args.n", "op": "gt", "value": 10}]}})
         return Verdict.edit({"n": 11})
 
-    b = bench({"t": {"approval": True}}, approver=edit)
+    b = harness({"t": {"approval": True}}, approver=edit)
     assert rule_of(lambda: b.call(n=1)) == "/tools/t/deny_if/args.n-gt"
 
 
-def test_a_broken_reload_during_an_ask_changes_nothing(bench):
+def test_a_broken_reload_during_an_ask_changes_nothing(harness):
     def approve(_request):
         b.path.write_text("{")
         with pytest.raises(PolicyError):
             b.guard.reload()
         return True
 
-    b = bench({"t": {"approval": True}}, approver=approve)
+    b = harness({"t": {"approval": True}}, approver=approve)
     assert b.call() == "done"
 
 
-def test_every_line_of_the_audit_names_the_policy_that_decided(bench):
-    b = bench({"t": {}})
+def test_every_line_of_the_audit_names_the_policy_that_decided(harness):
+    b = harness({"t": {}})
     first = b.guard.policy.fingerprint
 
     def body(_judged):
@@ -251,11 +251,11 @@ def test_every_line_of_the_audit_names_the_policy_that_decided(bench):
     ]
 
 
-def test_a_call_sees_one_policy_or_the_other_while_both_change_places(bench):
+def test_a_call_sees_one_policy_or_the_other_while_both_change_places(harness):
     # Under either policy exactly one of the two tools runs, each by a rule of its own.
     one = {"a": {"limits": [{"counter": "one", "window": "hour", "max": 1_000_000}]}}
     two = {"b": {"limits": [{"counter": "two", "window": "hour", "max": 1_000_000}]}}
-    b = bench(one)
+    b = harness(one)
     wrong = []
 
     def work():
@@ -275,8 +275,8 @@ def test_a_call_sees_one_policy_or_the_other_while_both_change_places(bench):
     assert b.call("a") == "done"
 
 
-def test_reloads_at_once_leave_the_newest_file_in_force(bench):
-    b = bench({"t": {}})
+def test_reloads_at_once_leave_the_newest_file_in_force(harness):
+    b = harness({"t": {}})
     threads = [threading.Thread(target=b.guard.reload) for _ in range(8)]
     b.write({})
     for thread in threads:

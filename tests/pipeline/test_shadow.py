@@ -28,7 +28,7 @@ STRICT = {
 }
 
 
-class Bench:
+class GuardHarness:
     def __init__(self, folder, policy, **options):
         self.path = folder / "audit.jsonl"
         self.asked = []
@@ -46,16 +46,16 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path):
-    return lambda policy, **options: Bench(tmp_path, policy, **options)
+def harness(tmp_path):
+    return lambda policy, **options: GuardHarness(tmp_path, policy, **options)
 
 
 def whole(**more):
     return {**STRICT, "shadow": True, **more}
 
 
-def test_a_policy_on_trial_stops_nothing_and_says_what_it_would_have_done(bench):
-    b = bench(whole())
+def test_a_policy_on_trial_stops_nothing_and_says_what_it_would_have_done(harness):
+    b = harness(whole())
     for _ in range(3):
         assert b.call("limited") == "ran"
     assert b.call("asked") == "ran"
@@ -74,24 +74,24 @@ def test_a_policy_on_trial_stops_nothing_and_says_what_it_would_have_done(bench)
     ]
 
 
-def test_hide_still_hides(bench):
-    b = bench(whole())
+def test_hide_still_hides(harness):
+    b = harness(whole())
     with pytest.raises(ToolDenied) as denied:
         b.call("hidden")
     assert denied.value.decision.rule == "(hidden)"
     assert not b.guard.visible("hidden")
 
 
-def test_the_schema_is_on_trial_with_the_rest(bench):
-    b = bench(whole())
+def test_the_schema_is_on_trial_with_the_rest(harness):
+    b = harness(whole())
     b.guard.register(ToolInfo("limited", schema={"type": "object", "required": ["uid"]}))
     assert b.call("limited") == "ran"
     assert b.shadows() == [("limited", "denied", "/schema")]
 
 
-def test_a_tool_on_trial_is_held_by_the_rules_for_all_tools_only(bench):
+def test_a_tool_on_trial_is_held_by_the_rules_for_all_tools_only(harness):
     tools = {**STRICT["tools"], "limited": {"limits": [LIMIT], "shadow": True}}
-    b = bench({**STRICT, "tools": tools, "all_tools": {"limits": [{**LIMIT, "counter": "all", "max": 4}]}})
+    b = harness({**STRICT, "tools": tools, "all_tools": {"limits": [{**LIMIT, "counter": "all", "max": 4}]}})
     for _ in range(4):
         assert b.call("limited") == "ran"
     with pytest.raises(ToolDenied) as denied:
@@ -102,30 +102,30 @@ def test_a_tool_on_trial_is_held_by_the_rules_for_all_tools_only(bench):
     assert [outcome for _, outcome, _ in b.shadows()][:4] == ["ok", "ok", "limited", "limited"]
 
 
-def test_what_a_trial_counts_is_nobody_elses(bench):
+def test_what_a_trial_counts_is_nobody_elses(harness):
     store = MemoryStore()
-    b = bench(whole(), store=store)
+    b = harness(whole(), store=store)
     for _ in range(5):
         b.call("limited")
     # The trial is over: the same policy, now in force, begins with empty counters …
-    b = bench(STRICT, store=store)
+    b = harness(STRICT, store=store)
     b.call("limited")
     b.call("limited")
     with pytest.raises(ToolDenied):
         b.call("limited")
     # … and what is in force takes nothing from a trial of it either.
     store = MemoryStore()
-    b = bench(STRICT, store=store)
+    b = harness(STRICT, store=store)
     b.call("limited")
     b.call("limited")
-    b = bench(whole(), store=store)
+    b = harness(whole(), store=store)
     b.path.unlink()
     b.call("limited")
     assert b.shadows() == [("limited", "ok", "/tools/limited")]
 
 
-def test_a_trial_counts_for_each_session_apart(bench):
-    b = bench(whole())
+def test_a_trial_counts_for_each_session_apart(harness):
+    b = harness(whole())
     for session in ("a", "b"):
         b.call("limited", session)
         b.call("limited", session)
@@ -144,14 +144,14 @@ class Broken(MemoryStore):
         return self.reserve(charges, *more, **options)
 
 
-def test_a_trial_that_cannot_be_counted_stops_nothing(bench):
-    b = bench(whole(), store=Broken())
+def test_a_trial_that_cannot_be_counted_stops_nothing(harness):
+    b = harness(whole(), store=Broken())
     assert b.call("limited") == "ran"
     assert b.shadows() == [("limited", "failed_closed", "/tools/limited")]
 
 
-def test_async_callers_are_on_trial_too(bench):
-    b = bench(whole())
+def test_async_callers_are_on_trial_too(harness):
+    b = harness(whole())
 
     async def body(judged):
         return "ran"
@@ -163,7 +163,7 @@ def test_async_callers_are_on_trial_too(bench):
     assert [outcome for _, outcome, _ in b.shadows()] == ["ok", "ok", "limited"]
 
 
-def test_a_call_that_is_resumed_is_on_trial_once(bench):
+def test_a_call_that_is_resumed_is_on_trial_once(harness):
     """Whatever stands before a question runs again when a run is resumed; a trial must not count it twice."""
     policy = {
         "version": "1",
@@ -171,17 +171,17 @@ def test_a_call_that_is_resumed_is_on_trial_once(bench):
         "all_tools": {"approval": True},
         "tools": {"limited": {"limits": [LIMIT], "shadow": True}},
     }
-    b = bench(policy)
+    b = harness(policy)
     with pytest.raises(ToolDenied):
-        b.call("limited")  # the bench's approver answers nothing that counts as a yes
+        b.call("limited")  # the harness's approver answers nothing that counts as a yes
     assert b.shadows() == []
     b.guard.approver = lambda request: True
     b.call("limited")
     assert [outcome for _, outcome, _ in b.shadows()] == ["ok"]
 
 
-def test_the_audit_says_what_would_have_been_refused(bench, cli, tmp_path):
-    b = bench(whole())
+def test_the_audit_says_what_would_have_been_refused(harness, cli, tmp_path):
+    b = harness(whole())
     for _ in range(3):
         b.call("limited")
     b.call("forbidden")

@@ -8,23 +8,16 @@ import pytest
 from guarded_tools import Guard, Policy, ToolCall, ToolDenied, ToolInfo, Verdict, open_store
 from guarded_tools.audit import AuditLog
 from guarded_tools.errors import AuditError, PolicyError, StoreError
+from tests.fakes import FrozenClock
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "number", "maximum": 100}}, "additionalProperties": False}
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1_700_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
-class Bench:
+class GuardHarness:
     """A guard with everything handed in, and a body that notes what it ran with."""
 
     def __init__(self, folder, tools, **options):
-        self.clock = Clock()
+        self.clock = FrozenClock()
         self.ran = []
         policy = {"version": "1", "default": "deny", "server": "s", "tools": tools} | options.pop("policy", {})
         self.path = folder / "audit.jsonl"
@@ -41,19 +34,19 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path):
-    return lambda tools, **options: Bench(tmp_path, tools, **options)
+def harness(tmp_path):
+    return lambda tools, **options: GuardHarness(tmp_path, tools, **options)
 
 
 @pytest.fixture(params=["sync", "async"])
 def drive(request):
     """Run one call through the guard, by either driver."""
 
-    def go(bench, args=None, tool="t", *, raises=None, result="done", **call_options):
+    def go(harness, args=None, tool="t", *, raises=None, result="done", **call_options):
         call = ToolCall(tool, {} if args is None else args, session=call_options.pop("session", "one"), **call_options)
 
         def body(given):
-            bench.ran.append(given)
+            harness.ran.append(given)
             if raises is not None:
                 raise raises
             return result
@@ -62,14 +55,14 @@ def drive(request):
             return body(given)
 
         if request.param == "sync":
-            return bench.guard.call(call, body)
-        return asyncio.run(bench.guard.acall(call, abody))
+            return harness.guard.call(call, body)
+        return asyncio.run(harness.guard.acall(call, abody))
 
     return go
 
 
-def test_allowed_call_runs_and_is_written_down_before_and_after(bench, drive):
-    b = bench({"t": {"limits": [{"counter": "c", "window": "minute", "max": 3}]}})
+def test_allowed_call_runs_and_is_written_down_before_and_after(harness, drive):
+    b = harness({"t": {"limits": [{"counter": "c", "window": "minute", "max": 3}]}})
     assert drive(b, {"n": 1}) == "done"
     assert b.ran == [{"n": 1}]
     admitted, settled = b.lines()
@@ -79,24 +72,24 @@ def test_allowed_call_runs_and_is_written_down_before_and_after(bench, drive):
     assert admitted["charges"] == [["session:one", "s/t/c", 1, 3, 60]]
 
 
-def test_default_deny(bench, drive):
-    b = bench({})
+def test_default_deny(harness, drive):
+    b = harness({})
     with pytest.raises(ToolDenied, match=r"DENIED: t did not run\. Rule: \(default deny\)"):
         drive(b)
     assert b.ran == []
     assert [line["rule"] for line in b.lines("refused")] == ["(default deny)"]
 
 
-def test_out_of_schema_call_is_refused_and_takes_nothing(bench, drive):
-    b = bench({"t": {"limits": [{"counter": "c", "window": "minute", "max": 1}]}})
+def test_out_of_schema_call_is_refused_and_takes_nothing(harness, drive):
+    b = harness({"t": {"limits": [{"counter": "c", "window": "minute", "max": 1}]}})
     with pytest.raises(ToolDenied) as caught:
         drive(b, {"n": 101})
     assert "101" not in str(caught.value)
     assert drive(b, {"n": 100}) == "done"
 
 
-def test_limit_refuses_with_rule_and_exact_wait(bench, drive):
-    b = bench({"t": {"limits": [{"counter": "c", "window": 60, "max": 2, "on_deny": "slow down"}]}})
+def test_limit_refuses_with_rule_and_exact_wait(harness, drive):
+    b = harness({"t": {"limits": [{"counter": "c", "window": 60, "max": 2, "on_deny": "slow down"}]}})
     drive(b)
     b.clock.now += 10
     drive(b)
@@ -118,8 +111,8 @@ def test_limit_refuses_with_rule_and_exact_wait(bench, drive):
     [(60_000, "60000"), (2**62 - 1, str(2**62 - 1)), (10**400, f"{2**62} or more")],
     ids=["some", "most", "endless"],
 )
-def test_a_call_that_no_window_could_hold_is_told_what_it_would_take(bench, drive, n, told):
-    b = bench(
+def test_a_call_that_no_window_could_hold_is_told_what_it_would_take(harness, drive, n, told):
+    b = harness(
         {"t": {"limits": [{"counter": "c", "window": "hour", "max": 50, "count": "args.n"}]}}, policy={"schema": "off"}
     )
     for _ in range(2):
@@ -132,30 +125,30 @@ def test_a_call_that_no_window_could_hold_is_told_what_it_would_take(bench, driv
         drive(b, {"n": 3})
 
 
-def test_limits_are_per_session(bench, drive):
-    b = bench({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
+def test_limits_are_per_session(harness, drive):
+    b = harness({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
     drive(b, session="one")
     drive(b, session="two")
     with pytest.raises(ToolDenied):
         drive(b, session="one")
 
 
-def test_what_is_asked_is_refused_without_an_approver(bench, drive):
-    b = bench({"t": {"approval": True}})
+def test_what_is_asked_is_refused_without_an_approver(harness, drive):
+    b = harness({"t": {"approval": True}})
     with pytest.raises(ToolDenied, match="DENIED") as caught:
         drive(b)
     assert b.ran == []
     assert caught.value.outcome == "unanswered"
 
 
-def test_approval_runs_what_was_shown(bench, drive):
+def test_approval_runs_what_was_shown(harness, drive):
     shown = []
 
     def approve(request):
         shown.append(request)
         return True
 
-    b = bench({"t": {"approval": True}}, approver=approve)
+    b = harness({"t": {"approval": True}}, approver=approve)
     assert drive(b, {"n": 1}) == "done"
     (request,) = shown
     assert (request.tool, dict(request.args), request.session, request.risk) == ("t", {"n": 1}, "one", "write")
@@ -163,9 +156,9 @@ def test_approval_runs_what_was_shown(bench, drive):
     assert b.lines("answered")[0]["approval"]["verdict"] == "approve"
 
 
-def test_nobody_is_asked_about_what_the_limits_refuse(bench, drive):
+def test_nobody_is_asked_about_what_the_limits_refuse(harness, drive):
     asked = []
-    b = bench(
+    b = harness(
         {"t": {"approval": True, "limits": [{"counter": "c", "window": 60, "max": 1}]}},
         approver=lambda request: asked.append(request) or True,
     )
@@ -177,39 +170,39 @@ def test_nobody_is_asked_about_what_the_limits_refuse(bench, drive):
 
 
 @pytest.mark.parametrize("answer", [False, None, "yes", 1, object()])
-def test_whatever_is_not_a_yes_is_a_no(bench, drive, answer):
-    b = bench({"t": {"approval": True}}, approver=lambda _: answer)
+def test_whatever_is_not_a_yes_is_a_no(harness, drive, answer):
+    b = harness({"t": {"approval": True}}, approver=lambda _: answer)
     with pytest.raises(ToolDenied):
         drive(b)
     assert b.ran == []
 
 
-def test_an_approver_that_fails_refuses(bench, drive):
+def test_an_approver_that_fails_refuses(harness, drive):
     def fail(_):
         raise RuntimeError("boom")
 
-    b = bench({"t": {"approval": True}}, approver=fail)
+    b = harness({"t": {"approval": True}}, approver=fail)
     with pytest.raises(ToolDenied) as caught:
         drive(b)
     assert caught.value.outcome == "unanswered"
     assert b.ran == []
 
 
-def test_edited_arguments_run_and_are_judged_anew(bench, drive):
-    b = bench({"t": {"approval": True}}, approver=lambda _: Verdict.edit({"n": 7}))
+def test_edited_arguments_run_and_are_judged_anew(harness, drive):
+    b = harness({"t": {"approval": True}}, approver=lambda _: Verdict.edit({"n": 7}))
     assert drive(b, {"n": 1}) == "done"
     assert b.ran == [{"n": 7}]
     assert b.lines("answered")[0]["approval"]["edited"] == ["args.n"]
 
-    b = bench({"t": {"approval": True}}, approver=lambda _: Verdict.edit({"n": 700}))
+    b = harness({"t": {"approval": True}}, approver=lambda _: Verdict.edit({"n": 700}))
     with pytest.raises(ToolDenied) as caught:
         drive(b, {"n": 1})
     assert caught.value.outcome == "denied"
     assert b.ran == []
 
 
-def test_a_human_can_answer_in_place_of_the_tool(bench, drive):
-    b = bench(
+def test_a_human_can_answer_in_place_of_the_tool(harness, drive):
+    b = harness(
         {"t": {"approval": True, "limits": [{"counter": "c", "window": 60, "max": 1}]}},
         approver=lambda _: Verdict.respond("use B"),
     )
@@ -221,19 +214,19 @@ def test_a_human_can_answer_in_place_of_the_tool(bench, drive):
     assert b.ran == []
 
 
-def test_arguments_changed_by_the_caller_while_a_human_looks_do_not_run(bench, drive):
+def test_arguments_changed_by_the_caller_while_a_human_looks_do_not_run(harness, drive):
     args = {"n": 1}
 
     def approve(_request):
         args["n"] = 99
         return True
 
-    b = bench({"t": {"approval": True}}, approver=approve)
+    b = harness({"t": {"approval": True}}, approver=approve)
     drive(b, args)
     assert b.ran == [{"n": 1}]
 
 
-def test_a_policy_that_changed_while_a_human_looked_wins(bench, drive, tmp_path):
+def test_a_policy_that_changed_while_a_human_looked_wins(harness, drive, tmp_path):
     path = tmp_path / "policy.json"
     path.write_text(json.dumps({"version": "1", "default": "deny", "tools": {"t": {"approval": True}}}))
 
@@ -242,7 +235,7 @@ def test_a_policy_that_changed_while_a_human_looked_wins(bench, drive, tmp_path)
         b.guard.reload()
         return True
 
-    b = bench({}, approver=approve)
+    b = harness({}, approver=approve)
     b.guard = Guard(path, store=open_store("memory://"), audit=tmp_path / "a.jsonl", approver=approve, clock=b.clock)
     with pytest.raises(ToolDenied) as caught:
         drive(b)
@@ -250,10 +243,10 @@ def test_a_policy_that_changed_while_a_human_looked_wins(bench, drive, tmp_path)
     assert b.ran == []
 
 
-def test_reload_refuses_a_broken_file_and_keeps_the_old_policy(bench, drive, tmp_path):
+def test_reload_refuses_a_broken_file_and_keeps_the_old_policy(harness, drive, tmp_path):
     path = tmp_path / "policy.json"
     path.write_text(json.dumps({"version": "1", "default": "deny", "tools": {"t": {}}}))
-    b = bench({})
+    b = harness({})
     b.guard = Guard(path, store=open_store("memory://"), audit=b.path, clock=b.clock)
     path.write_text('{"version": "1", "defualt": "allow"}')
     with pytest.raises(PolicyError, match="defualt"):
@@ -262,8 +255,8 @@ def test_reload_refuses_a_broken_file_and_keeps_the_old_policy(bench, drive, tmp
     assert b.lines("control")[0]["outcome"] == "failed_closed"
 
 
-def test_an_exception_of_the_body_comes_out_as_it_is_and_keeps_the_charge(bench, drive):
-    b = bench({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
+def test_an_exception_of_the_body_comes_out_as_it_is_and_keeps_the_charge(harness, drive):
+    b = harness({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
     error = KeyError("mine")
     with pytest.raises(KeyError) as caught:
         drive(b, raises=error)
@@ -274,8 +267,8 @@ def test_an_exception_of_the_body_comes_out_as_it_is_and_keeps_the_charge(bench,
 
 
 @pytest.mark.parametrize("error", [StopIteration(3), KeyboardInterrupt(), SystemExit(2), GeneratorExit()])
-def test_even_odd_exceptions_pass_untouched(bench, error):
-    b = bench({"t": {}})
+def test_even_odd_exceptions_pass_untouched(harness, error):
+    b = harness({"t": {}})
 
     def body(_):
         raise error
@@ -286,8 +279,8 @@ def test_even_odd_exceptions_pass_untouched(bench, error):
     assert b.lines("settled")[0]["outcome"] == "unknown"
 
 
-def test_a_judge_that_stumbles_over_a_result_does_not_cost_it(bench):
-    b = bench({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
+def test_a_judge_that_stumbles_over_a_result_does_not_cost_it(harness):
+    b = harness({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
 
     def judge(_):
         raise RuntimeError("cannot tell")
@@ -297,8 +290,8 @@ def test_a_judge_that_stumbles_over_a_result_does_not_cost_it(bench):
     assert b.guard.usage("one")[0].used == 1
 
 
-def test_cancellation_keeps_the_charge(bench):
-    b = bench({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
+def test_cancellation_keeps_the_charge(harness):
+    b = harness({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
 
     async def main():
         started = asyncio.Event()
@@ -318,8 +311,8 @@ def test_cancellation_keeps_the_charge(bench):
     assert b.guard.usage("one")[0].used == 1
 
 
-def test_what_certainly_never_ran_is_given_back_within_the_bound(bench):
-    b = bench({"t": {"limits": [{"counter": "c", "window": 60, "max": 2}]}})
+def test_what_certainly_never_ran_is_given_back_within_the_bound(harness):
+    b = harness({"t": {"limits": [{"counter": "c", "window": 60, "max": 2}]}})
     calls = 0
 
     def body(_):
@@ -335,15 +328,15 @@ def test_what_certainly_never_ran_is_given_back_within_the_bound(bench):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), {1: "a"}, (1, 2), {"a", "b"}, object(), b"x"])
-def test_arguments_that_cannot_be_judged_are_refused(bench, drive, bad):
-    b = bench({"t": {}})
+def test_arguments_that_cannot_be_judged_are_refused(harness, drive, bad):
+    b = harness({"t": {}})
     with pytest.raises(ToolDenied) as caught:
         drive(b, {"n": bad})
     assert caught.value.outcome == "failed_closed"
     assert b.ran == []
 
 
-def test_a_store_that_fails_refuses(bench, drive):
+def test_a_store_that_fails_refuses(harness, drive):
     class Broken:
         def __getattr__(self, name):
             def fail(*_, **__):
@@ -351,7 +344,7 @@ def test_a_store_that_fails_refuses(bench, drive):
 
             return fail
 
-    b = bench({"t": {}}, store=Broken(), audit=None or AuditLog.__new__(AuditLog))
+    b = harness({"t": {}}, store=Broken(), audit=None or AuditLog.__new__(AuditLog))
     b.guard.audit = type("Sink", (), {"write": lambda self, event: None})()
     with pytest.raises(ToolDenied, match="the disk is gone") as caught:
         drive(b)
@@ -359,8 +352,8 @@ def test_a_store_that_fails_refuses(bench, drive):
     assert b.ran == []
 
 
-def test_an_audit_that_cannot_be_written_refuses_and_gives_back(bench, drive):
-    b = bench({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
+def test_an_audit_that_cannot_be_written_refuses_and_gives_back(harness, drive):
+    b = harness({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
     whole = b.guard.audit
 
     class Full:
@@ -376,9 +369,9 @@ def test_an_audit_that_cannot_be_written_refuses_and_gives_back(bench, drive):
 
 
 @pytest.mark.parametrize("broken", ["refused", "settled"])
-def test_what_cannot_be_recorded_is_logged_without_secrets(bench, drive, caplog, broken):
+def test_what_cannot_be_recorded_is_logged_without_secrets(harness, drive, caplog, broken):
     name = "ghp_" + "aB3dE5fG7hJ9kL1mN3pQ5r"
-    b = bench({name: {}} if broken == "settled" else {})
+    b = harness({name: {}} if broken == "settled" else {})
     write = b.guard.audit.write
 
     def fail(event):
@@ -396,8 +389,8 @@ def test_what_cannot_be_recorded_is_logged_without_secrets(bench, drive, caplog,
     assert name not in caplog.text
 
 
-def test_the_stop_button(bench, drive):
-    b = bench({"t": {}})
+def test_the_stop_button(harness, drive):
+    b = harness({"t": {}})
     b.guard.store.halt("session:one", "smoke")
     with pytest.raises(ToolDenied, match="smoke") as caught:
         drive(b)
@@ -417,34 +410,34 @@ def test_a_policy_per_grant(tmp_path):
         assert caught.value.decision.rule == "(no policy)"
 
 
-def test_explain_changes_nothing(bench):
-    b = bench({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
+def test_explain_changes_nothing(harness):
+    b = harness({"t": {"limits": [{"counter": "c", "window": 60, "max": 1}]}})
     for _ in range(3):
         assert b.guard.explain(ToolCall("t", {})).effect == "allow"
     assert b.guard.usage() == []
 
 
-def test_observers_see_what_was_written_and_cannot_change_it(bench, drive):
+def test_observers_see_what_was_written_and_cannot_change_it(harness, drive):
     seen = []
 
     def broken(_):
         raise RuntimeError("no")
 
-    b = bench({"t": {}}, observers=[broken, seen.append])
+    b = harness({"t": {}}, observers=[broken, seen.append])
     assert drive(b) == "done"
     assert [event.kind for event in seen] == ["admitted", "settled"]
 
 
-def test_for_session_is_a_view(bench):
-    b = bench({"t": {}})
+def test_for_session_is_a_view(harness):
+    b = harness({"t": {}})
     view = b.guard.for_session("two")
     assert view.session_for({"configurable": {"thread_id": "x"}}) == "two"
     assert b.guard.session_for(None) == "one"
     assert view.store is b.guard.store
 
 
-def test_argument_values_stay_out_of_the_audit_unless_the_policy_names_their_paths(bench, drive):
-    b = bench({"t": {}}, policy={"log_values": ["args.n", "args.gone", "args.n.of.nothing"], "schema": "off"})
+def test_argument_values_stay_out_of_the_audit_unless_the_policy_names_their_paths(harness, drive):
+    b = harness({"t": {}}, policy={"log_values": ["args.n", "args.gone", "args.n.of.nothing"], "schema": "off"})
     drive(b, {"n": 7, "secret": "hunter2"})
     assert b.lines("admitted")[0]["values"] == {"args.n": 7}
     assert "hunter2" not in b.path.read_text()

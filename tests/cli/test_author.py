@@ -207,7 +207,7 @@ def test_a_server_over_http_is_told_who_asks(cli, monkeypatch, http_sandbox):
 
 def test_a_server_that_uses_a_name_twice_gets_no_policy_and_no_lock(cli):
     for command in ("scan", "lock"):
-        ran = cli(command, "--", sys.executable, str(Path(__file__).with_name("odd_server.py")), "--twins")
+        ran = cli(command, "--", sys.executable, str(Path(__file__).parents[1] / "tools" / "odd_server.py"), "--twins")
         assert ran.code == 2
         assert "uses twice" in ran.err
 

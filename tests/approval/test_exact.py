@@ -11,7 +11,7 @@ from guarded_tools import Guard, Policy, ToolCall, ToolDenied, ToolInfo, Verdict
 ASK = {"action": "approve", "risk": "write", "approval": {"remember": "tool"}}
 
 
-class Bench:
+class GuardHarness:
     def __init__(self, folder, approver, rule=None, **options):
         self.ran = []
         self.store = open_store("memory://")
@@ -41,11 +41,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path):
-    return lambda approver, **options: Bench(tmp_path, approver, **options)
+def harness(tmp_path):
+    return lambda approver, **options: GuardHarness(tmp_path, approver, **options)
 
 
-def test_the_callers_dictionary_changed_while_a_human_looks(bench):
+def test_the_callers_dictionary_changed_while_a_human_looks(harness):
     args = {"x": 1, "deep": {"list": [1]}}
 
     def approver(request):
@@ -54,12 +54,12 @@ def test_the_callers_dictionary_changed_while_a_human_looks(bench):
         args["new"] = True
         return True
 
-    b = bench(approver)
+    b = harness(approver)
     b.call(args)
     assert b.ran == [{"x": 1, "deep": {"list": [1]}}]
 
 
-def test_the_callers_dictionary_changed_by_another_thread_all_the_while(bench):
+def test_the_callers_dictionary_changed_by_another_thread_all_the_while(harness):
     args = {"x": 0}
     stop = threading.Event()
 
@@ -68,7 +68,7 @@ def test_the_callers_dictionary_changed_by_another_thread_all_the_while(bench):
             args["x"] += 1
 
     shown = []
-    b = bench(lambda request: shown.append(dict(request.args)) or True)
+    b = harness(lambda request: shown.append(dict(request.args)) or True)
     thread = threading.Thread(target=churn)
     thread.start()
     for _ in range(15):
@@ -78,21 +78,21 @@ def test_the_callers_dictionary_changed_by_another_thread_all_the_while(bench):
     assert b.ran == shown
 
 
-def test_what_was_shown_changed_by_the_approver(bench):
+def test_what_was_shown_changed_by_the_approver(harness):
     def sly(request):
         request.args["x"] = 9_999
         return True
 
-    b = bench(sly)
+    b = harness(sly)
     with pytest.raises(ToolDenied):
         b.call({"x": 1})
     assert b.ran == []
     assert b.causes() == ["changed"]
 
 
-def test_the_edit_changed_while_it_runs(bench):
+def test_the_edit_changed_while_it_runs(harness):
     edit = {"x": 2, "deep": [1]}
-    b = bench(lambda request: Verdict.edit(edit))
+    b = harness(lambda request: Verdict.edit(edit))
 
     def body(given):
         edit["x"] = 9_999
@@ -103,14 +103,14 @@ def test_the_edit_changed_while_it_runs(bench):
     assert b.ran == [{"x": 2, "deep": [1]}]
 
 
-def test_an_edit_goes_through_policy_schema_and_limits_and_is_not_asked_about_again(bench):
+def test_an_edit_goes_through_policy_schema_and_limits_and_is_not_asked_about_again(harness):
     rule = {
         "deny_if": [{"path": "args.x", "op": "gt", "value": 100, "on_deny": "too much"}],
         "limits": [{"counter": "spend", "window": "hour", "max": 50, "count": "args.x"}],
     }
     edits = iter([{"x": 101}, {"x": "ten"}, {"x": 60}, {"x": 40}])
     asked = []
-    b = bench(lambda request: asked.append(1) or Verdict.edit(next(edits)), rule=rule)
+    b = harness(lambda request: asked.append(1) or Verdict.edit(next(edits)), rule=rule)
     whys = []
     for _ in range(3):
         with pytest.raises(ToolDenied) as denied:
@@ -123,7 +123,7 @@ def test_an_edit_goes_through_policy_schema_and_limits_and_is_not_asked_about_ag
     assert whys[2][0] == "limited"
 
 
-def test_check_edit_says_what_the_guard_would_say(bench):
+def test_check_edit_says_what_the_guard_would_say(harness):
     rule = {"deny_if": [{"path": "args.x", "op": "gt", "value": 100, "on_deny": "too much"}]}
     said = []
 
@@ -132,15 +132,15 @@ def test_check_edit_says_what_the_guard_would_say(bench):
         return False
 
     with pytest.raises(ToolDenied):
-        bench(approver, rule=rule).call({"x": 1})
+        harness(approver, rule=rule).call({"x": 1})
     assert said[0] == "too much"
     assert said[1] == ""
     assert said[2]
 
 
-def test_one_approval_is_one_execution_also_for_calls_at_the_same_time(bench):
+def test_one_approval_is_one_execution_also_for_calls_at_the_same_time(harness):
     asked = []
-    b = bench(lambda request: asked.append(1) or True)
+    b = harness(lambda request: asked.append(1) or True)
     threads = [threading.Thread(target=b.call, args=({"x": 1},)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -149,9 +149,9 @@ def test_one_approval_is_one_execution_also_for_calls_at_the_same_time(bench):
     assert len(b.ran) == len(asked) == 4
 
 
-def test_an_approval_given_in_one_session_is_none_in_another(bench):
+def test_an_approval_given_in_one_session_is_none_in_another(harness):
     asked = []
-    b = bench(lambda request: asked.append(request.session) or Verdict.approve("tool"))
+    b = harness(lambda request: asked.append(request.session) or Verdict.approve("tool"))
     b.call({"x": 1})
     b.guard.for_session("two").call(ToolCall("t", {"x": 1}, session="two"), b.ran.append)
     assert asked == ["one", "two"]
@@ -169,22 +169,22 @@ def test_an_approval_given_in_one_session_is_none_in_another(bench):
         ('{"x": 1, "x": 2}', '{"x": 1}', True),
     ],
 )
-def test_remembering_these_arguments_remembers_what_the_tool_receives_of_them(bench, one, other, asked_again):
+def test_remembering_these_arguments_remembers_what_the_tool_receives_of_them(harness, one, other, asked_again):
     asked = []
-    b = bench(lambda request: asked.append(1) or Verdict.approve("same"))
+    b = harness(lambda request: asked.append(1) or Verdict.approve("same"))
     b.call(json.loads(one))
     b.call(json.loads(other))
     assert len(asked) == (2 if asked_again else 1)
 
 
-async def test_cancelling_an_agent_while_a_human_is_asked_runs_nothing_and_counts_nothing(bench):
+async def test_cancelling_an_agent_while_a_human_is_asked_runs_nothing_and_counts_nothing(harness):
     waits = asyncio.Event()
 
     async def approver(request):
         waits.set()
         await asyncio.Event().wait()
 
-    b = bench(approver, rule={"rate_limit": "1/hour"})
+    b = harness(approver, rule={"rate_limit": "1/hour"})
 
     async def body(given):
         b.ran.append(given)
@@ -198,9 +198,9 @@ async def test_cancelling_an_agent_while_a_human_is_asked_runs_nothing_and_count
     assert not any(usage.used for usage in b.guard.usage() if "rate" in usage.counter)
 
 
-def test_nobody_is_asked_what_a_limit_refuses_and_all_approved_at_once_still_pass_at_the_limit(bench):
+def test_nobody_is_asked_what_a_limit_refuses_and_all_approved_at_once_still_pass_at_the_limit(harness):
     asked = []
-    b = bench(lambda request: asked.append(1) or True, rule={"rate_limit": "3/hour"})
+    b = harness(lambda request: asked.append(1) or True, rule={"rate_limit": "3/hour"})
     outcomes = []
     for x in range(8):
         try:
