@@ -16,7 +16,7 @@ PACKAGE = "guarded_tools"
 # Lowest first. Rooms on one floor do not know each other.
 FLOORS = [
     {"_version", "text", "flow"},
-    {"values"},
+    {"values", "secrets"},
     {"errors"},
     {"state", "mcp_session", "policy", "stores", "audit", "tools", "telemetry"},
     {"approvers"},  # one that keeps something is handed a store
@@ -120,6 +120,24 @@ def test_what_is_never_remembered_is_said_in_one_place():
                 if {"destructive", "financial"} <= words:
                     told.setdefault(module, node.lineno)
     assert list(told) == ["values"]
+
+
+def test_no_two_classes_have_one_name():
+    """One word, one meaning; a reader who searches for a class finds one."""
+    places = {}
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{module}:{node.lineno}")
+    assert {name: at for name, at in places.items() if len(at) > 1} == {}
+
+
+def test_masking_has_a_public_face():
+    from guarded_tools import secrets
+    from guarded_tools.text import redaction
+
+    assert secrets.__all__ == ["MASK", "mask", "mask_json"]
+    assert all(getattr(secrets, name) is getattr(redaction, name) for name in secrets.__all__)
 
 
 def test_every_room_says_what_it_promises_and_where_to_start():

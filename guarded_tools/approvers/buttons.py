@@ -225,7 +225,7 @@ def _free_answer(waiting: Any, answer: Callable[[str, Any], None]) -> Any:
 
 
 def _line(text: str, style: card.Style = "plain") -> str:
-    return card.rows_to_html([card.Row(plain(text), style, "run")], "")
+    return card.rows_to_html([card.CardRow(plain(text), style, "run")], "")
 
 
 def _last_message(result: Any) -> str:

@@ -34,7 +34,7 @@ _GUTTER = "  │ "
 _GOES_ON = "↳ "  # no row begins with it but one that goes on with the string of the row above
 
 
-class Row(NamedTuple):
+class CardRow(NamedTuple):
     """One line of a card: what it is about, and its harmless text."""
 
     text: str
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 # Arguments
 
 
-def arguments(args: Mapping[str, Any], *, full: bool = False) -> list[Row]:
+def arguments(args: Mapping[str, Any], *, full: bool = False) -> list[CardRow]:
     r"""Write arguments as JSON, one row a line; a line break in a string begins a new row after its ``\n``.
 
     Without ``full``, long strings and long lists are folded in the middle, secrets of a known shape are masked, and
@@ -56,7 +56,7 @@ def arguments(args: Mapping[str, Any], *, full: bool = False) -> list[Row]:
     shown = whole if full else mask_json(whole)
     writer.value("", shown)
     if shown != whole:
-        writer.rows.append(Row(f"{MASK} stands for what looks like a secret and is MASKED", "note"))
+        writer.rows.append(CardRow(f"{MASK} stands for what looks like a secret and is MASKED", "note"))
     return writer.rows
 
 
@@ -98,21 +98,21 @@ def parse_edit(text: str) -> dict[str, Any]:
     return value
 
 
-def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Row]:
+def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[CardRow]:
     """Show how arguments were edited: every row of both that differs, and a little around it.
 
     What is new is shown in full; secrets of a known shape that were there before are masked.
     """
     shown = _veiled(dict(before), dict(after), mask_json(before))
     old, new = ([row.text for row in arguments(args, full=True)] for args in shown)
-    rows: list[Row] = []
+    rows: list[CardRow] = []
     for line in list(difflib.unified_diff(old, new, lineterm="", n=2))[2:]:
         if line.startswith("@@"):
-            rows.append(Row("…", "quiet"))
+            rows.append(CardRow("…", "quiet"))
         else:
             style: Style = "removed" if line[0] == "-" else "added" if line[0] == "+" else "argument"
-            rows.append(Row(line if style == "added" else mask(line), style))
-    return rows[1:] or [Row("nothing was changed", "quiet")]
+            rows.append(CardRow(line if style == "added" else mask(line), style))
+    return rows[1:] or [CardRow("nothing was changed", "quiet")]
 
 
 def _veiled(before: Any, after: Any, masked: Any) -> tuple[Any, Any]:
@@ -138,7 +138,7 @@ class _Writer:
 
     def __init__(self, *, full: bool) -> None:
         self.full = full
-        self.rows: list[Row] = []
+        self.rows: list[CardRow] = []
 
     def value(self, name: str, value: Any, comma: str = "", depth: int = 0) -> None:
         lead = "  " * depth + name
@@ -157,7 +157,7 @@ class _Writer:
     def _container(
         self, lead: str, items: Sequence[tuple[str, Any]], brackets: tuple[str, str], comma: str, depth: int
     ) -> None:
-        self.rows.append(Row(f"{lead}{brackets[0]}", "argument"))
+        self.rows.append(CardRow(f"{lead}{brackets[0]}", "argument"))
         last = len(items) - 1
         fold = range(0) if self.full or len(items) <= _ITEMS else range(_ITEMS - 5, len(items) - 5)
         for at, (name, item) in enumerate(items):
@@ -165,7 +165,7 @@ class _Writer:
                 self.value(name, item, "," if at < last else "", depth + 1)
             elif at == fold.start:
                 self._note(f"… {len(fold):,} of {len(items):,} entries FOLDED here", depth)
-        self.rows.append(Row(f"{'  ' * depth}{brackets[1]}{comma}", "argument"))
+        self.rows.append(CardRow(f"{'  ' * depth}{brackets[1]}{comma}", "argument"))
 
     def _string(self, lead: str, value: str, comma: str, depth: int) -> None:
         lines = _LINE.findall(json.dumps(value, ensure_ascii=False))
@@ -189,10 +189,10 @@ class _Writer:
 
     def _put(self, lead: str, lines: Sequence[str], depth: int) -> None:
         goes_on = f"{'  ' * (depth + 1)}{_GOES_ON}"
-        self.rows.extend(Row(f"{goes_on if at else lead}{line}", "argument") for at, line in enumerate(lines))
+        self.rows.extend(CardRow(f"{goes_on if at else lead}{line}", "argument") for at, line in enumerate(lines))
 
     def _note(self, text: str, depth: int) -> None:
-        self.rows.append(Row(f"{'  ' * (depth + 1)}{text}", "note"))
+        self.rows.append(CardRow(f"{'  ' * (depth + 1)}{text}", "note"))
 
 
 def _cut(lines: Sequence[str], size: int) -> list[str]:
@@ -209,23 +209,23 @@ def _cut(lines: Sequence[str], size: int) -> list[str]:
 # The card
 
 
-def rows(request: ApprovalRequest, *, full: bool = False) -> list[Row]:
+def rows(request: ApprovalRequest, *, full: bool = False) -> list[CardRow]:
     """All that a human is shown of a request, line by line."""
     grant = f", acting for {_said(request.grant, 200)}" if request.grant else ""
     shown = [
-        Row(plain(request.tool, 200), "title", "tool"),
-        Row(request.risk, "danger" if is_grave(request.risk) else "plain", "risk"),
-        Row(plain(request.server, 200), label="server"),
-        Row(_said(request.description, 600), "quiet", "what it does"),
-        Row(_said(request.reason, 2_000), label="why you are asked"),
-        Row(_said(request.rule, 300), "quiet", "rule"),
-        Row(_said(request.session, 200) + grant, label="session"),
-        *(Row(_usage(usage), "quiet", "limit") for usage in request.usage[:8]),
+        CardRow(plain(request.tool, 200), "title", "tool"),
+        CardRow(request.risk, "danger" if is_grave(request.risk) else "plain", "risk"),
+        CardRow(plain(request.server, 200), label="server"),
+        CardRow(_said(request.description, 600), "quiet", "what it does"),
+        CardRow(_said(request.reason, 2_000), label="why you are asked"),
+        CardRow(_said(request.rule, 300), "quiet", "rule"),
+        CardRow(_said(request.session, 200) + grant, label="session"),
+        *(CardRow(_usage(usage), "quiet", "limit") for usage in request.usage[:8]),
     ]
-    folded = [Row("some is FOLDED or MASKED: look at all of it before you decide", "note")]
+    folded = [CardRow("some is FOLDED or MASKED: look at all of it before you decide", "note")]
     return [
         *(row for row in shown if row.text),
-        Row("", label="arguments"),
+        CardRow("", label="arguments"),
         *arguments(request.args, full=full),
         *(folded if not full and is_folded(request.args) else []),
     ]
@@ -251,12 +251,12 @@ def durations(request: ApprovalRequest) -> dict[str, str]:
     return {} if widest == "never" else offers if widest == "tool" else {"same": offers["same"]}
 
 
-def to_text(shown: Sequence[Row], width: int = 100) -> str:
+def to_text(shown: Sequence[CardRow], width: int = 100) -> str:
     """Lay rows out as text of at most ``width`` columns. What belongs to an argument begins with a bar."""
     return "".join(f"{lead}{text}".rstrip() + "\n" for row in shown for lead, text in _wrapped(row, width))
 
 
-def to_rich(shown: Sequence[Row], title: str = "A tool call waits for you", width: int = 100) -> RenderableType:
+def to_rich(shown: Sequence[CardRow], title: str = "A tool call waits for you", width: int = 100) -> RenderableType:
     """Lay rows out for a rich console of ``width`` columns. Nothing in them is read as markup."""
     lines = [
         Text.assemble((lead, "cyan" if row.label else "dim"), (text, _RICH[row.style]), no_wrap=True)
@@ -274,7 +274,7 @@ def to_html(request: ApprovalRequest) -> str:
     return rows_to_html(rows(request), "A tool call waits for you", more)
 
 
-def rows_to_html(shown: Sequence[Row], title: str, more: str = "") -> str:
+def rows_to_html(shown: Sequence[CardRow], title: str, more: str = "") -> str:
     """Lay rows out as an HTML fragment, as :func:`to_html` does. ``more`` is HTML to put below them."""
     return f'<div {AS_IT_IS} style="{_BOX}"><b>{html.escape(title)}</b>{_html_rows(shown)}{more}</div>'
 
@@ -307,11 +307,11 @@ _ROW = (
 )
 
 
-def _label(row: Row) -> str:
+def _label(row: CardRow) -> str:
     return f"{row.label + ':':<19}" if row.label else _GUTTER
 
 
-def _wrapped(row: Row, width: int) -> Iterator[tuple[str, str]]:
+def _wrapped(row: CardRow, width: int) -> Iterator[tuple[str, str]]:
     """Break a row where the screen would, so that what spills over is marked as such."""
     room = max(width - len(_label(row)), 20)
     pieces = chop_cells(row.text, room - len(_GOES_ON)) if cell_len(row.text) > room else [row.text]
@@ -319,5 +319,5 @@ def _wrapped(row: Row, width: int) -> Iterator[tuple[str, str]]:
         yield (_label(row) if at == 0 else _GUTTER), (piece if at == 0 else f"{_GOES_ON}{piece}")
 
 
-def _html_rows(shown: Sequence[Row]) -> str:
+def _html_rows(shown: Sequence[CardRow]) -> str:
     return "".join(f'<div style="{_ROW}{_CSS[row.style]}">{html.escape(_label(row) + row.text)}</div>' for row in shown)

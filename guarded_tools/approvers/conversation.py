@@ -17,7 +17,7 @@ class Screen(Protocol):
     def line(self, prompt: str) -> str:
         """Read one line."""
 
-    def show(self, rows: Sequence[card.Row], title: str) -> None:
+    def show(self, rows: Sequence[card.CardRow], title: str) -> None:
         """Show rows of a card."""
 
     def say(self, lines: Sequence[str]) -> None:

@@ -130,7 +130,7 @@ class _Cell:
             raise _cannot(self._request, "in a notebook that runs without anybody at it") from typed
         raise typed
 
-    def show(self, rows: Sequence[card.Row], title: str) -> None:
+    def show(self, rows: Sequence[card.CardRow], title: str) -> None:
         _display(card.rows_to_html(rows, title))
 
     def say(self, lines: Sequence[str]) -> None:
@@ -138,7 +138,9 @@ class _Cell:
             print("\n".join(lines), flush=True)  # noqa: T201 - the cell's output is where we talk
 
     def edit(self, text: str) -> str:
-        _display(card.rows_to_html([card.Row(line, "argument") for line in text.splitlines()], "To copy and change"))
+        _display(
+            card.rows_to_html([card.CardRow(line, "argument") for line in text.splitlines()], "To copy and change")
+        )
         return self.line("all arguments, as a JSON object")
 
 

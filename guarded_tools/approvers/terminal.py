@@ -56,7 +56,7 @@ class _TerminalScreen:
         with self._keyboard.raw():
             return self._keyboard.line(prompt)
 
-    def show(self, rows: Sequence[card.Row], title: str) -> None:
+    def show(self, rows: Sequence[card.CardRow], title: str) -> None:
         console = self._keyboard.console()
         console.print()
         console.print(card.to_rich(rows, title, self._keyboard.columns))

@@ -34,17 +34,17 @@ class Finding(NamedTuple):
         return f"{self.file}:{self.line}: {self.fault}: {self.message}"
 
 
-class _Place(NamedTuple):
+class _LineAt(NamedTuple):
     file: str
     line: int
 
 
-class _Gap(NamedTuple):
+class _Missing(NamedTuple):
     """Records that did not come where they belong, and the line in front of which they are missing."""
 
     first: int
     last: int
-    before: _Place
+    before: _LineAt
 
 
 def verify(path: str | PathLike[str], store: HeadStore | None = None, *, first: int = 1) -> list[Finding]:
@@ -66,8 +66,8 @@ def verify(path: str | PathLike[str], store: HeadStore | None = None, *, first: 
     chain = _Chain(first, heads)
     for name, lines in opened(path):
         for number, line in enumerate(lines, 1):
-            chain.take(_Place(name, number), line if line.endswith(b"\n") else line + _rest(lines, path))
-    chain.end(_Place(path.name, 0))
+            chain.take(_LineAt(name, number), line if line.endswith(b"\n") else line + _rest(lines, path))
+    chain.end(_LineAt(path.name, 0))
     return chain.findings()
 
 
@@ -82,11 +82,11 @@ class _Chain:
 
     def __init__(self, first: int, heads: dict[str, Head | None]) -> None:
         self._heads = heads
-        self._at = _Place("", 0)  # the last record that came in turn
+        self._at = _LineAt("", 0)  # the last record that came in turn
         self._next = first
         self._prev = GENESIS if first == 1 else ""  # empty: not known
-        self._scraps: list[_Place] = []
-        self._gaps: list[_Gap] = []
+        self._scraps: list[_LineAt] = []
+        self._gaps: list[_Missing] = []
         self._found: list[Finding] = []
 
     def findings(self) -> list[Finding]:
@@ -94,7 +94,7 @@ class _Chain:
             self._say("removed", gap.before, gap.first, f"{_records(gap.first, gap.last)} missing before this line")
         return sorted(self._found, key=lambda finding: finding.seq)
 
-    def take(self, place: _Place, line: bytes) -> None:
+    def take(self, place: _LineAt, line: bytes) -> None:
         record = parse_line(line)
         if record is None:
             if line.strip():
@@ -121,7 +121,7 @@ class _Chain:
         self._at = place
         self._compare(record)
 
-    def end(self, place: _Place) -> None:
+    def end(self, place: _LineAt) -> None:
         last = max((head.seq for head in self._heads.values() if head is not None), default=0)
         if last >= self._next:
             names = " and ".join(name for name, head in self._heads.items() if head is not None and head.seq == last)
@@ -135,10 +135,10 @@ class _Chain:
                     text = f"{name} has no head of this log, so lines cut off its end cannot be noticed there"
                     self._say("headless", place, self._next - 1, text)
 
-    def _skip_to(self, seq: int, place: _Place) -> None:
+    def _skip_to(self, seq: int, place: _LineAt) -> None:
         first = self._settle_scraps(seq - self._next)
         if first < seq:
-            self._gaps.append(_Gap(first, seq - 1, place))
+            self._gaps.append(_Missing(first, seq - 1, place))
 
     def _settle_scraps(self, missing: int) -> int:
         """Judge the lines that are no records: destroyed ones where records are missing, else pieces a crash left.
@@ -155,7 +155,7 @@ class _Chain:
         self._scraps.clear()
         return first
 
-    def _out_of_turn(self, place: _Place, record: ChainedLine) -> None:
+    def _out_of_turn(self, place: _LineAt, record: ChainedLine) -> None:
         for position, gap in enumerate(self._gaps):
             if gap.first <= record.seq <= gap.last:
                 parts = (gap._replace(last=record.seq - 1), gap._replace(first=record.seq + 1))
@@ -174,7 +174,7 @@ class _Chain:
                 )
                 self._say("edited", self._at, record.seq, text)
 
-    def _say(self, fault: Fault, place: _Place, seq: int, message: str) -> None:
+    def _say(self, fault: Fault, place: _LineAt, seq: int, message: str) -> None:
         self._found.append(Finding(fault, place.file, place.line, seq, message))
 
 

@@ -315,7 +315,7 @@ def test_html_holds_no_tag_or_attribute_of_the_call(args):
     "fragment",
     [
         card.to_html(request({"note": "$1 %9999 $ and \\(x\\)"})),
-        card.rows_to_html([card.Row("$1 %9999 $")], "title"),
+        card.rows_to_html([card.CardRow("$1 %9999 $")], "title"),
     ],
 )
 def test_a_notebook_does_not_take_dollars_for_mathematics(fragment):
