@@ -38,6 +38,10 @@ def visible(literal: str) -> str:
     out: list[str] = []
     marks = 0
     for at, char in enumerate(literal):
+        if char.isascii() and char.isprintable():
+            marks = 0
+            out.append(char)
+            continue
         marks = marks + 1 if unicodedata.category(char) in ("Mn", "Me") else 0
         out.append(_escape(char) if _is_hidden(char, literal[at - 1 : at], marks) else char)
     return "".join(out)

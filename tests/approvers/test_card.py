@@ -427,9 +427,9 @@ def test_no_field_but_the_arguments_shows_a_secret(field):
 
 @pytest.mark.parametrize("text", ["a" * 1_000_000, "é" * 300_000], ids=["ascii", "not ascii"])
 def test_a_page_of_a_million_characters_is_shown_at_once(text):
-    began = time.monotonic()
+    began = time.thread_time()  # others may want the processor as well
     assert any("FOLDED" in row.text for row in card.rows(request({"html": text})))
-    assert time.monotonic() - began < 3  # copied for each letter, a line took six seconds and more
+    assert time.thread_time() - began < 3  # copied for each letter, a line took six seconds and more
 
 
 def test_a_backslash_before_an_n_begins_no_line():
