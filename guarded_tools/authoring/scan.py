@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from guarded_tools.authoring.ids import Id, ids_of
 from guarded_tools.tools.risk import RANK, Classified, classify, warned
 from guarded_tools.values import Risk, ToolInfo, is_grave
 
@@ -53,7 +54,7 @@ def rate(info: ToolInfo, annotations: Mapping[str, Any] | None = None, known: Ri
 def draft(server: str, tools: Iterable[Rated]) -> dict[str, Any]:
     """Make the policy that :func:`draft_yaml` writes down, as the mapping that is in such a file."""
     grouped = _by_class(tools)
-    allowed = {rated.info.name: _entry(rated.risk) for risk in ("read", "write", "execute") for rated in grouped[risk]}
+    allowed = {rated.info.name: _entry(rated) for risk in ("read", "write", "execute") for rated in grouped[risk]}
     return {
         "version": "1",
         **({"server": server} if server else {}),
@@ -75,6 +76,8 @@ def draft_yaml(server: str, tools: Iterable[Rated]) -> str:
     lines = [
         f"# A draft for {total} tools of {_shown(server) or 'a server'}, made from what the server says of them.",
         "# Read it before you use it: the classes are told from words. Then test it, and pin the tools with a lock.",
+        "# What looks like an id must be one segment of a path (op: segment): put into a request as it is, another one",
+        "# could lead the server elsewhere. Where an id of yours is more than that, say what it is with a regex.",
         *(f"{key}: {_scalar(policy[key])}" for key in ("version", "server", "default") if key in policy),
         "",
         "# Gone from the tool list, and refused when called all the same.",
@@ -114,12 +117,21 @@ def _can_be_named(name: str) -> bool:
     return bool(name.strip()) and not re.search("[*?\\[\\]\ud800-\udfff]", name) and len(_scalar(name)) <= _LONGEST_KEY
 
 
-def _entry(risk: Risk) -> dict[str, Any]:
+def _entry(rated: Rated) -> dict[str, Any]:
+    risk = rated.risk
+    entry = {"risk": risk, **_segments(ids_of(rated.info.schema or {}))}
     if risk == "read":
-        return {"risk": risk}
+        return entry
     limit = {"counter": "calls_per_minute", "window": "minute", "max": _A_MINUTE[risk], "scope": "session"}
     approval = {"remember": "tool", "for": "24h"} if risk in {"write", "execute"} else True
-    return {"risk": risk, "limits": [limit], "approval": approval}
+    return {**entry, "limits": [limit], "approval": approval}
+
+
+def _segments(ids: Sequence[Id]) -> dict[str, Any]:
+    """Keep what looks like an id from leading a server's request elsewhere; only what has to be there is required."""
+    required = [{"path": one.path, "op": "segment"} for one in ids if one.certain]
+    optional = [{"path": one.path, "op": "segment", "value": False} for one in ids if not one.certain]
+    return {**({"require": required} if required else {}), **({"deny_if": optional} if optional else {})}
 
 
 def _lines(rated: Rated) -> Iterator[str]:
@@ -130,15 +142,17 @@ def _lines(rated: Rated) -> Iterator[str]:
         yield f"  # {_shown(info.description)}"
     yield f"  # Takes {_parameters(info.schema or {})}. Classed: {_shown(rated.why)}."
     yield from (f"  # {hint}" for hint in _hints(info.schema or {}) if rated.risk != "read")
-    entry = _entry(rated.risk)
+    entry = _entry(rated)
     if list(entry) == ["risk"]:
         yield f"  {_scalar(info.name)}: {_flow(entry)}"
         return
     yield f"  {off}{_scalar(info.name)}:"
-    yield f"  {off}  risk: {entry['risk']}"
-    yield f"  {off}  limits:"
-    yield from (f"  {off}    - {_flow(limit)}" for limit in entry["limits"])
-    yield f"  {off}  approval: {_flow(entry['approval'])}"
+    for key, value in entry.items():
+        if isinstance(value, list):
+            yield f"  {off}  {key}:"
+            yield from (f"  {off}    - {_flow(each)}" for each in value)
+        else:
+            yield f"  {off}  {key}: {_flow(value)}"
 
 
 def _parameters(schema: Mapping[str, Any]) -> str:

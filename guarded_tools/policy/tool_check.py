@@ -100,7 +100,7 @@ def _gap(schema: Mapping[str, Any], steps: tuple[Any, ...]) -> _Gap | None:
     """Find the first step that the schema knows nothing of; ``None`` where it may be there."""
     here = [schema]
     for step in steps:
-        parts = _parts(here, schema)
+        parts = parts_of(here, schema)
         if step is LENGTH:
             return None
         if isinstance(step, str):
@@ -127,8 +127,8 @@ def _is_open(part: Mapping[str, Any]) -> bool:
     return not (isinstance(reference, str) and (reference + "/").startswith("#/")) or "$dynamicRef" in part
 
 
-def _parts(schemas: list[Mapping[str, Any]], root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The schemas and all that they are put together from, each part once: it may refer to itself, in many ways."""
+def parts_of(schemas: list[Mapping[str, Any]], root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """List schemas and all that they are put together from, each part once: it may refer to itself, in many ways."""
     found: dict[int, Mapping[str, Any]] = {}
     waiting: list[Any] = list(schemas)
     while waiting:
