@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 import platformdirs
 
 from guarded_tools.errors import StoreError
+from guarded_tools.files import make_private, user_path
 
 HOME = "GUARDED_TOOLS_HOME"
 
 
 def state_path(explicit: str | os.PathLike[str] | None = None) -> Path:
     """Say where the state directory is, without making it."""
-    return Path(explicit or os.environ.get(HOME) or platformdirs.user_state_path("guarded-tools")).expanduser()
+    return user_path(explicit or os.environ.get(HOME) or platformdirs.user_state_path("guarded-tools"))
 
 
 def state_dir(explicit: str | os.PathLike[str] | None = None) -> Path:
@@ -25,16 +25,11 @@ def state_dir(explicit: str | os.PathLike[str] | None = None) -> Path:
     the state of a user's programs.
 
     Raises:
-        StoreError: it cannot be made, or others may write into it.
+        StoreError: it cannot be made, or is another user's, or others may write into it.
     """
     path = state_path(explicit)
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.stat()
+        make_private(path)
     except OSError as error:
         raise StoreError(f"the state directory {path} cannot be used: {error.strerror}") from error
-    if not stat.S_ISDIR(found.st_mode):
-        raise StoreError(f"the state directory {path} is not a directory")
-    if found.st_mode & 0o022:
-        raise StoreError(f"others may write into the state directory {path}: chmod 700 it, or name another")
     return path.absolute()

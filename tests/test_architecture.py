@@ -15,7 +15,7 @@ PACKAGE = "guarded_tools"
 
 # Lowest first. Rooms on one floor do not know each other.
 FLOORS = [
-    {"_version", "text", "flow"},
+    {"_version", "text", "flow", "files"},
     {"values", "secrets"},
     {"errors"},
     {"state", "mcp_session", "policy", "stores", "audit", "tools", "telemetry"},

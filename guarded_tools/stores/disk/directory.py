@@ -7,18 +7,17 @@ replaced. Asking for that costs one `stat`, so a halt and a lost database are no
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from guarded_tools.errors import StateLost, StoreError
-from guarded_tools.values import Halted
+from guarded_tools.files import flush, lock, make_private, open_private, replace, try_lock
+from guarded_tools.values import GLOBAL, Halted
 
 DATABASE = "cache.db"
 LOG = "cache.db-wal"
@@ -27,6 +26,8 @@ _HALT = "halt-"
 
 # File systems stamp changes to within two seconds at worst: a younger stamp does not rule out a second change.
 _SETTLED_NS = 2_000_000_000
+# Seconds between two tries to enter: it takes a while, for who is first.
+_PAUSE = 0.002
 
 
 class Replaced(Exception):  # noqa: N818 - not an error: somebody reset the state on purpose
@@ -75,17 +76,16 @@ class StateDirectory:
         """Make the directory, for its owner alone.
 
         Raises:
-            StoreError: it cannot be made, or others may write into it.
+            StoreError: it cannot be made; or it, or the one it is in, is another user's or may be written by others.
         """
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            mode = self.path.stat().st_mode
-            if mode & 0o022:
-                raise StoreError(f"others may write into {self.path}, and so could forge its counters: chmod 700 it")
-            if mode & 0o055:
-                self.path.chmod(0o700)
-        except OSError as error:
-            raise StoreError(f"no counters in {self.path}: {error.strerror}") from error
+        # The one that it is in as well: whoever may write there can put another in its place.
+        for path in (self.path.parent, self.path):
+            try:
+                make_private(path)
+                if path is self.path and path.stat().st_mode & 0o055:
+                    path.chmod(0o700)
+            except OSError as error:
+                raise StoreError(f"no counters in {path}: {error.strerror}") from error
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -94,16 +94,15 @@ class StateDirectory:
         Raises:
             StoreError: somebody else did for longer than the timeout, or there can be no lock.
         """
-        deadline = time.monotonic() + self._timeout
         try:
-            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            handle = open_private(self.path / "lock", os.O_RDWR)
         except OSError as error:
             raise StoreError(f"no counters in {self.path}: its lock cannot be opened: {error.strerror}") from error
         try:
-            while not _flock(handle, fcntl.LOCK_EX):
-                if time.monotonic() > deadline:
-                    raise StoreError(f"{self.path} stayed locked for {self._timeout:g} s by another process")
-                time.sleep(0.002)
+            try:
+                lock(handle, timeout=self._timeout, pause=_PAUSE)
+            except TimeoutError:
+                raise StoreError(f"{self.path} stayed locked for {self._timeout:g} s by another process") from None
             yield
         finally:
             os.close(handle)
@@ -115,8 +114,8 @@ class StateDirectory:
             StateLost: counters that were here are gone.
         """
         self._presence = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        nobody_else = _flock(self._presence, fcntl.LOCK_EX)
-        _flock(self._presence, fcntl.LOCK_SH)
+        nobody_else = try_lock(self._presence)
+        try_lock(self._presence, shared=True)
         marker = self._marker()
         if marker and marker.state == "lost":
             raise StateLost(_lost(self.path, marker.reason))
@@ -145,7 +144,7 @@ class StateDirectory:
 
     def is_last(self) -> bool:
         """Whether nobody else is in it. Call it under :meth:`exclusive`."""
-        return self._presence is not None and _flock(self._presence, fcntl.LOCK_EX)
+        return self._presence is not None and try_lock(self._presence)
 
     def mark_clean(self) -> None:
         """Note that the log may go, for all is in the database. Call it under :meth:`exclusive`, as the last one."""
@@ -211,7 +210,7 @@ class StateDirectory:
         """Strike out that ``scope`` is halted; returns whether it was."""
         try:
             (self.path / _halt_file(scope)).unlink()
-            self._flush()
+            flush(self.path)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -239,7 +238,7 @@ class StateDirectory:
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, KeyError, TypeError):
-                halted = Halted("global", f"{path.name} cannot be read", 0.0)
+                halted = Halted(GLOBAL, f"{path.name} cannot be read", 0.0)
             halts[halted.scope] = halted
         return halts
 
@@ -261,13 +260,6 @@ class StateDirectory:
                 self._mark(self._in_use())
             self._files = self._identities()
 
-    def _flush(self) -> None:
-        handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
     def _identities(self) -> tuple[int, ...]:
         return tuple(_inode(self.path / name) for name in (DATABASE, LOG, _MARKER))
 
@@ -287,16 +279,9 @@ class StateDirectory:
         self._replace(_MARKER, marker._asdict())
 
     def _replace(self, name: str, content: Mapping[str, object]) -> None:
-        draft = self.path / f".{name}.{secrets.token_hex(4)}"
         try:
-            with draft.open("x", encoding="utf-8") as file:
-                json.dump(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.path / name)
-            self._flush()
+            replace(self.path / name, json.dumps(content).encode())
         except OSError as error:
-            draft.unlink(missing_ok=True)
             raise StoreError(f"cannot write {self.path / name}: {error.strerror}") from error
 
 
@@ -323,14 +308,6 @@ def _lost(path: Path, reason: str) -> str:
 
 def _halt_file(scope: str) -> str:
     return f"{_HALT}{hashlib.sha256(scope.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.json"
-
-
-def _flock(handle: int, mode: int) -> bool:
-    try:
-        fcntl.flock(handle, mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _size(path: Path) -> int:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from guarded_tools.files import user_path
 from guarded_tools.stores.clock import ReadClock, system_clock
 from guarded_tools.stores.common import busiest_first, check_scope
 from guarded_tools.stores.disk.database import Database, Durability
@@ -209,7 +210,7 @@ def was_used(path: str | os.PathLike[str]) -> bool:
 
 
 def _counters(path: str | os.PathLike[str]) -> Path:
-    return Path(path).expanduser().absolute() / "counters"
+    return user_path(path).absolute() / "counters"
 
 
 def _key(scope: str) -> bytes:
