@@ -72,6 +72,32 @@ class ToolCall(NamedTuple):
     id: str | None = None
 
 
+GLOBAL: Final = "global"
+"""The scope of what counts for everybody."""
+
+
+def session_scope(session: str) -> str:
+    """Name the scope of what counts for one agent session."""
+    return f"session:{session}"
+
+
+def grant_scope(grant: str) -> str:
+    """Name the scope of what counts for one identity that agents act for."""
+    return f"grant:{grant}"
+
+
+def scopes_of(call: ToolCall) -> tuple[str, ...]:
+    """Name the scopes that a call is in, whatever is counted there; :data:`GLOBAL` goes without saying."""
+    own = session_scope(call.session)
+    return (own,) if call.grant is None else (own, grant_scope(call.grant))
+
+
+def is_scope(text: str) -> bool:
+    """Whether a text is the name of a scope: ``global``, ``session:<id>`` or ``grant:<id>``."""
+    kind, colon, name = text.partition(":")
+    return text == GLOBAL or (bool(colon and name) and kind in {"session", "grant"})
+
+
 MOST_TOLD: Final = 2**62
 """Amounts are told up to here; it stands for itself and for whatever is higher. No limit allows as much."""
 

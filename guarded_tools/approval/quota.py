@@ -12,7 +12,7 @@ from guarded_tools.errors import StoreError
 from guarded_tools.flow import Await, Flow
 from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.stores import Store
-from guarded_tools.values import ApprovalRequest, Charge, Full, digest
+from guarded_tools.values import ApprovalRequest, Charge, Full, digest, session_scope
 
 SESSION_ENDS = 30 * 86_400
 """No session says that it ended: what holds "for the session" holds this many seconds."""
@@ -37,7 +37,7 @@ def count_rejection(request: ApprovalRequest, limits: ApprovalLimits, *, store: 
 
 def count_ask(request: ApprovalRequest, limits: ApprovalLimits, *, store: Store, at: float | None) -> Flow[Full | None]:
     """Note that a human is asked; :class:`Full` if the session has asked as much as it may."""
-    scope = f"session:{request.session}"
+    scope = session_scope(request.session)
     charge = Charge(scope, "*/*/(asks)", 1, limits.max_asks, limits.window, "(asks)", refundable=False)
     taken = yield Await(store.reserve, store.areserve, ((charge,), at))
     return taken if isinstance(taken, Full) else None
@@ -65,7 +65,7 @@ def _rejections(request: ApprovalRequest, limits: ApprovalLimits) -> tuple[Charg
     """The two counters of a rejection: of this tool, and of this call."""
     tag = of_session(request.session)[:8] if request.session == "default" else ""
     name = f"{request.server}/{request.tool}/(rejected {tag}"
-    scope = f"session:{request.session}"
+    scope = session_scope(request.session)
     return (
         Charge(scope, f"{name})", 1, limits.max_rejections, SESSION_ENDS, "(rejections)", refundable=False),
         Charge(scope, f"{name}{request.digest[:32]})", 1, 2, SESSION_ENDS, "(rejections)", refundable=False),

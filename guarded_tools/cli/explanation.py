@@ -11,7 +11,7 @@ from guarded_tools.errors import printable
 from guarded_tools.pipeline.messages import seconds, taken
 from guarded_tools.policy.explain import Explanation, ObservedPredicate, Quota
 from guarded_tools.stores import Store
-from guarded_tools.values import Charge, Full, Halted, ToolCall
+from guarded_tools.values import Charge, Full, Halted, ToolCall, scopes_of
 
 _LONGEST = 60
 _MOST_SHOWN = 5
@@ -57,8 +57,7 @@ def standing_in(
         for scope in {charge.scope for charge in charges if charge}
         for usage in store.usage(scope, now)
     }
-    scopes = ["global", f"session:{call.session}", *([f"grant:{call.grant}"] if call.grant is not None else [])]
-    halted = store.peek((), now, scopes=scopes)
+    halted = store.peek((), now, scopes=scopes_of(call))
     found: list[Counted | None] = []
     for charge in charges:
         if charge is None:

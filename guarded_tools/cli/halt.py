@@ -21,6 +21,7 @@ from guarded_tools.cli.options import STORE, Grant, Session, State, Url, note, s
 from guarded_tools.state import state_dir
 from guarded_tools.stores import open_stop_button
 from guarded_tools.text.visible import plain
+from guarded_tools.values import GLOBAL
 
 
 def halt(
@@ -34,14 +35,14 @@ def halt(
     """Refuse every call from now on, in every process and on every machine of this store."""
     if not reason.strip():
         raise typer.BadParameter("say why: agents and people are told", param_hint="--reason")
-    scope = scope_of(session, grant) or "global"
+    scope = scope_of(session, grant) or GLOBAL
     place, new = plain(store_name(store, state), 500), unused(store, state)
     if store is None:
         state_dir(state)
     open_stop_button(store_url(store, state)).halt(scope, reason)
     note(state, "(halt)", f"halted {scope}: {reason}")
     console = out()
-    what = "No call" if scope == "global" else "No call of it"
+    what = "No call" if scope == GLOBAL else "No call of it"
     console.print(Text(f"Halted: {plain(scope)}, in {place}. {what} is admitted there until you run:"), soft_wrap=True)
     console.print(Text(f"  {plain(_undone_by(session, grant, state, store), 1000)}"), soft_wrap=True)
     if new:
@@ -57,7 +58,7 @@ def halt(
 
 def resume(*, session: Session = None, grant: Grant = None, state: State = None, store: Url = None) -> None:
     """Release the stop button."""
-    scope = scope_of(session, grant) or "global"
+    scope = scope_of(session, grant) or GLOBAL
     source = open_stop_button(store_url(store, state))
     if not source.resume(scope):
         held = ", ".join(plain(halted.scope) for halted in source.halts()) or "nothing"

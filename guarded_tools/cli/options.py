@@ -11,7 +11,7 @@ from guarded_tools.audit import AuditLog, audit_path
 from guarded_tools.state import state_dir, state_path
 from guarded_tools.stores import Store, open_store
 from guarded_tools.stores.redis.address import Address
-from guarded_tools.values import AuditEvent
+from guarded_tools.values import AuditEvent, grant_scope, session_scope
 
 STORE = "GUARDED_TOOLS_STORE"
 State = Annotated[Path | None, typer.Option("--state", help="The state directory. Default: yours.", show_default=False)]
@@ -37,8 +37,8 @@ def scope_of(session: str | None, grant: str | None) -> str | None:
     if session is not None and grant is not None:
         raise typer.BadParameter("--session and --grant exclude each other: run the command twice")
     if session is not None:
-        return f"session:{session}"
-    return None if grant is None else f"grant:{grant}"
+        return session_scope(session)
+    return None if grant is None else grant_scope(grant)
 
 
 def store_url(url: str | None, state: Path | None) -> str:

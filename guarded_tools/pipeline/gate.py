@@ -33,6 +33,7 @@ from guarded_tools.values import (
     ToolInfo,
     UnknownIdentity,
     Usages,
+    session_scope,
 )
 
 T = TypeVar("T")
@@ -129,7 +130,7 @@ class Gate:
     def usage(self, session: str | None = None) -> Usages:
         """List the limits that were touched, of one session or of all, busiest first."""
         now = None if self._clock is None else self._clock()
-        return Usages(self.store.usage(None if session is None else f"session:{session}", now))
+        return Usages(self.store.usage(None if session is None else session_scope(session), now))
 
     def explain(self, call: ToolCall) -> Decision:
         """Say what the policy would decide. Changes nothing, counts nothing, asks nobody."""

@@ -48,6 +48,7 @@ from guarded_tools.values import (
     ToolInfo,
     Usage,
     digest,
+    scopes_of,
     widest_memory,
 )
 
@@ -317,11 +318,7 @@ class Pipeline:
 
     def _counting(self, sync: Callable[..., Any], async_: Callable[..., Any], context: CallContext) -> Await:
         """Ask the store about a call: what it takes, when, and whose stop button ends it."""
-        call = context.call
-        scopes = [f"session:{call.session}"]
-        if call.grant is not None:
-            scopes.append(f"grant:{call.grant}")
-        return Await(sync, async_, (context.decision.charges, self._now(), scopes))
+        return Await(sync, async_, (context.decision.charges, self._now(), scopes_of(context.call)))
 
     def _human(self, policy: Policy | None) -> dict[str, Any]:
         """Hand over what asking takes: who is asked, how often at most, and where that is kept."""

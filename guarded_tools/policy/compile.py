@@ -21,7 +21,18 @@ from guarded_tools.policy.paths import (
     parse_path,
     pointer,
 )
-from guarded_tools.values import MOST_TOLD, Ask, Charge, Decision, Remember, ToolCall, canonical
+from guarded_tools.values import (
+    GLOBAL,
+    MOST_TOLD,
+    Ask,
+    Charge,
+    Decision,
+    Remember,
+    ToolCall,
+    canonical,
+    grant_scope,
+    session_scope,
+)
 
 Args: TypeAlias = Mapping[str, Any]
 CheckResult: TypeAlias = Callable[[Args], Decision | None]
@@ -271,9 +282,9 @@ def _phrase(predicate: Predicate) -> str:
 
 
 _SCOPES: Final[Mapping[str, Callable[[ToolCall], str]]] = {
-    "session": lambda call: f"session:{call.session}",
-    "grant": lambda call: f"session:{call.session}" if call.grant is None else f"grant:{call.grant}",
-    "global": lambda call: "global",  # noqa: ARG005
+    "session": lambda call: session_scope(call.session),
+    "grant": lambda call: session_scope(call.session) if call.grant is None else grant_scope(call.grant),
+    "global": lambda call: GLOBAL,  # noqa: ARG005
 }
 
 

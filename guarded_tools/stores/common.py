@@ -10,7 +10,7 @@ from typing import TypeVar
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import SECOND, Clock
 from guarded_tools.stores.window import Refusal, Row
-from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
+from guarded_tools.values import GLOBAL, Charge, Full, Halted, Reservation, Usage, is_scope
 
 T = TypeVar("T")
 
@@ -87,8 +87,8 @@ def busiest_first(usage: Iterable[Usage]) -> list[Usage]:
 
 def halt_of(halts: Mapping[str, Halted], scopes: Iterable[str]) -> Halted | None:
     """Find the halt that stops a call of ``scopes``; the global one stops all."""
-    if "global" in halts:
-        return halts["global"]
+    if GLOBAL in halts:
+        return halts[GLOBAL]
     return next((halts[scope] for scope in scopes if scope in halts), None)
 
 
@@ -98,8 +98,7 @@ def check_scope(scope: str) -> str:
     Raises:
         StoreError: it is neither ``global`` nor ``session:<id>`` nor ``grant:<id>``.
     """
-    kind, colon, name = scope.partition(":")
-    if scope == "global" or (colon and name and kind in {"session", "grant"}):
+    if is_scope(scope):
         return scope
     raise StoreError(f"{scope!r} is not a scope; name one as session:<id>, grant:<id> or global")
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from guarded_tools.stores.clock import SECOND, ReadClock
 from guarded_tools.stores.common import check_scope, reserved
 from guarded_tools.stores.window import LONGEST, uncountable
-from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
+from guarded_tools.values import GLOBAL, Charge, Full, Halted, Reservation, Usage
 
 R = TypeVar("R")
 
@@ -88,7 +88,7 @@ class Script:
     def _put_into_words(self, charges: tuple[Charge, ...], scopes: tuple[str, ...]) -> tuple[list[bytes], bytes]:
         """Write what does not change from one call to the next like it."""
         keys, groups, places = self._group(charges)
-        names = [f"halt:{scope}" for scope in dict.fromkeys(("global", *scopes, *places))]
+        names = [f"halt:{scope}" for scope in dict.fromkeys((GLOBAL, *scopes, *places))]
         taken = [
             (
                 places[charge.scope],
