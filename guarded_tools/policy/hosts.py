@@ -1,12 +1,14 @@
 """Which host a URL leads to, as a browser would read it, or that nobody can be sure.
 
-Follows the WHATWG URL standard for ``http`` and ``https`` where libraries agree. What they read differently
-(backslashes, control characters, several ``@``, missing slashes, percent signs in a host) cannot be judged.
+Follows the WHATWG URL standard for ``http`` and ``https`` where libraries agree. What they read differently cannot be
+judged: backslashes, control characters, several ``@``, missing slashes, percent signs in a host, numbers that are octal
+to some (``010.0.0.1``), international names that IDNA 2003 and UTS 46 map to different hosts.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -22,6 +24,11 @@ _USERINFO: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:%-]*")
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 # IDNA 2003 and 2008 send these to different hosts.
 _DEVIATION: Final = re.compile("[\u00df\u03c2\u1e9e\u200c\u200d]")
+# What draws nothing: dropped, kept or refused, as the version of Unicode and the library have it.
+_FILLER: Final = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 # An IPv4 address inside an IPv6 one: where it leads depends on the network.
 _WRAPPED: Final = tuple(map(IPv6Network, ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
 _LONGEST_NAME: Final = 253
@@ -125,9 +132,10 @@ def _ipv4(labels: list[str]) -> str:
         hexadecimal = re.fullmatch(r"0x([0-9a-f]{0,16})", label)
         if hexadecimal:
             numbers.append(int(hexadecimal[1] or "0", 16))
-        elif re.fullmatch(r"0[0-7]{0,20}", label):
-            numbers.append(int(label, 8))
-        elif re.fullmatch(r"[1-9][0-9]{0,15}", label):
+        elif re.fullmatch(r"0[0-9]+", label):
+            # Octal to browsers and to C, decimal to Java and to others until lately, an error to the rest.
+            raise Indeterminate("has an IP address that is octal to some and decimal to others")
+        elif re.fullmatch(r"0|[1-9][0-9]{0,15}", label):
             numbers.append(int(label))
         else:
             raise Indeterminate("has an unreadable IP address")
@@ -154,14 +162,32 @@ def _ipv6(text: str) -> str:
 
 
 def _ascii(host: str) -> str:
+    """Bring an international name into ASCII, if the two ways of doing so that are in use agree on it."""
     import idna
 
-    if _DEVIATION.search(host):
+    if len(host) > _LONGEST_NAME:
+        raise Indeterminate("has no readable host")
+    if _DEVIATION.search(host) or _FILLER.search(host) or any(map(_is_newly_mapped, host)):
         raise Indeterminate("has a host that IDNA 2003 and 2008 read differently")
     try:
-        return idna.encode(host, uts46=True, std3_rules=True).decode("ascii")
+        name = idna.encode(host, uts46=True, std3_rules=True).decode("ascii")
     except (idna.IDNAError, UnicodeError, ValueError):
         raise Indeterminate("has a host that is not a valid international name") from None
+    try:
+        # The standard library's is that of 2003.
+        older = host.encode("idna").decode("ascii")
+    except (UnicodeError, ValueError):
+        older = name  # refused there, so it leads nowhere else
+    if older.lower() != name:
+        raise Indeterminate("has a host that IDNA 2003 and 2008 read differently")
+    return name
+
+
+def _is_newly_mapped(char: str) -> bool:
+    """Whether IDNA 2003, whose Unicode has no such character, takes it as it stands, and today's mapping does not."""
+    return unicodedata.ucd_3_2_0.category(char) == "Cn" and (
+        unicodedata.combining(char) > 0 or unicodedata.normalize("NFKC", char.casefold()) != char
+    )
 
 
 def _check_punycode(name: str) -> None:

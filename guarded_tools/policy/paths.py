@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 EACH: Final = object()
 """The step ``[*]``."""
 LENGTH: Final = object()
-"""The last step ``.length``: a real key of that name wins over the count."""
+"""The last step ``.length``: how many there are. A key of that name is read with ``["length"]``."""
 MISSING: Final = object()
 """What a path finds where there is nothing."""
 
@@ -78,12 +78,24 @@ def kind_of(value: object) -> str:
     }.get(type(value), "null" if value is None else f"not JSON ({type(value).__name__})")  # fmt: skip
 
 
+def _count(members: dict[str, Any]) -> int:
+    """How many keys an object has.
+
+    Published policies mean a key called ``length`` where there is one, others mean the count; whoever writes the call
+    may add the key. So where the two differ, nothing is said.
+    """
+    named = members.get("length", MISSING)
+    if named is not MISSING and (type(named) is not int or named != len(members)):
+        raise Indeterminate('has a key called length, which is not the count: ["length"] is the key')
+    return len(members)
+
+
 def _step(value: object, step: Any) -> Any:
     """Go one step down; ``value`` is there."""
     kind = type(value)
     if step is LENGTH:
         if kind is dict:
-            return value["length"] if "length" in value else len(value)  # type: ignore[operator,index,arg-type]
+            return _count(value)  # type: ignore[arg-type]
         if kind is list or kind is str:
             return len(value)  # type: ignore[arg-type]
         raise Indeterminate(f"has no length: it is {kind_of(value)}")

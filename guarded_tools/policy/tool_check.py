@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from guarded_tools.errors import Problem, printable
 from guarded_tools.policy.diagnostics import Reporter
@@ -71,15 +71,10 @@ def _paths(rules: Rules, base: str, schemas: list[Mapping[str, Any] | None], pro
         if isinstance(limit.count, str)
     ]
     for at, path in written:
-        gaps = [None if schema is None else _gap(schema, parse_path(path).steps) for schema in schemas]
+        gaps = [gap for schema in schemas if (gap := schema and _gap(schema, parse_path(path).steps))]
         # A rule for many tools speaks about those that have the argument.
-        if gaps and all(gap is not None for gap in gaps):
-            gap = gaps[0]
-            assert gap is not None
-            near = difflib.get_close_matches(gap.key, gap.known, n=1, cutoff=0.5)
-            known = f"there are {', '.join(sorted(gap.known)[:12])}" if gap.known else "nothing is known there"
-            hint = f"did you mean {near[0]}?" if near else known
-            yield problem(at, f"{path} leads nowhere: the tool has no {gap.key!r} there", printable(hint))
+        if gaps and len(gaps) == len(schemas):
+            yield problem(at, f"{path} {gaps[0].message}", printable(gaps[0].hint))
 
 
 def _memory(rules: Rules, base: str, risks: list[Risk | None], problem: Reporter) -> Iterator[Problem]:
@@ -90,10 +85,21 @@ def _memory(rules: Rules, base: str, risks: list[Risk | None], problem: Reporter
 
 
 class _Gap(NamedTuple):
-    """A key that a schema does not have, and those it has instead."""
+    """Why a path does not lead where its author meant, and what to write instead."""
 
-    key: str
-    known: frozenset[str]
+    message: str
+    hint: str
+
+
+def _no_key(key: str, known: set[str]) -> _Gap:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    listed = f"there are {', '.join(sorted(known)[:12])}" if known else "nothing is known there"
+    return _Gap(f"leads nowhere: the tool has no {key!r} there", f"did you mean {near[0]}?" if near else listed)
+
+
+_NOT_THE_KEY: Final = _Gap(
+    "counts, and never reads the key length that the tool has there", 'write ["length"] for the key'
+)
 
 
 def _gap(schema: Mapping[str, Any], steps: tuple[Any, ...]) -> _Gap | None:
@@ -102,14 +108,15 @@ def _gap(schema: Mapping[str, Any], steps: tuple[Any, ...]) -> _Gap | None:
     for step in steps:
         parts = parts_of(here, schema)
         if step is LENGTH:
-            return None
+            listed = [part["properties"] for part in parts if isinstance(part.get("properties"), Mapping)]
+            return _NOT_THE_KEY if any("length" in properties for properties in listed) else None
         if isinstance(step, str):
             objects = [part["properties"] for part in parts if isinstance(part.get("properties"), Mapping)]
             if not objects or any(_is_open(part) for part in parts):
                 return None
             here = [properties[step] for properties in objects if step in properties]
             if not here:
-                return _Gap(step, frozenset(key for properties in objects for key in properties))
+                return _no_key(step, {key for properties in objects for key in properties})
         else:
             assert step is EACH or isinstance(step, int)
             here = [part["items"] for part in parts if isinstance(part.get("items"), Mapping)]

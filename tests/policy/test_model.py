@@ -347,3 +347,19 @@ def test_the_risk_of_a_tool_is_that_of_the_entry_that_speaks_for_it():
 def test_a_tools_name_that_is_no_text_is_a_problem_of_the_policy(key):
     with pytest.raises(PolicyError, match=r"a tool's name is a text"):
         Policy.model_validate({**BASE, "tools": {"t": {}, key: {}}})
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_length_that_would_read_a_key_of_the_tool_is_told(known):
+    box = {"type": "object", "properties": {"length" if known else "width": {}}}
+    schema = {
+        "properties": {"boxes": {"items": box}, "password": {"type": "string"}, **({"length": {}} if known else {})}
+    }
+    rules = [
+        {"path": path, "op": "lte", "value": 9}
+        for path in ("args.boxes[*].length", "args.length", "args.password.length", "args.boxes.length")
+    ]
+    policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"t": {"require": rules}}})
+    found = policy.check_tools([ToolInfo("t", schema=schema)])
+    assert [problem.pointer for problem in found] == [f"/tools/t/require/{n}/path" for n in (0, 1) if known]
+    assert all('write ["length"]' in problem.hint for problem in found)
