@@ -14,10 +14,12 @@ from pydantic_core import PydanticCustomError
 
 from guarded_tools.errors import Problem
 from guarded_tools.policy.diagnostics import Reporter
+from guarded_tools.policy.document import PolicyDocument
 from guarded_tools.policy.fields import DAY, parse_rate, parse_window
 from guarded_tools.policy.globs import covers, is_glob, literal_prefix
 from guarded_tools.policy.operators import is_number
 from guarded_tools.policy.paths import EVERYWHERE, pointer
+from guarded_tools.policy.reading.anchors import ends_of
 from guarded_tools.values import widest_memory
 
 _RULES: Final = ("require", "deny_if", "rate_limit", "limits", "approval")
@@ -73,6 +75,23 @@ def problems(data: dict[str, Any], problem: Reporter) -> Iterator[Problem]:
         elif everywhere.get("action") == "deny":
             yield problem(at, "this can never apply: all_tools denies every call", "take action out of all_tools")
     yield from _unreachable([key for key in tools if is_glob(key)], problem)
+
+
+def warnings(policy: PolicyDocument, problem: Reporter) -> Iterator[Problem]:
+    """List what is right and easily misread: required patterns that are found in longer texts too."""
+    written = [(EVERYWHERE, policy.all_tools), *((pointer("tools", key), tool) for key, tool in policy.tools.items())]
+    for at, rules in written:
+        for place, predicate in enumerate(rules.require):
+            open_at = _open_at(predicate.value) if predicate.op == "regex" else ""
+            if open_at:
+                message = f"the pattern is found in a longer text too: anything may stand {open_at} what it describes"
+                hint = "write ^(…)$ around it, and say which characters may come; .* at the end says that any may"
+                yield problem(f"{at}/require/{place}/value", message, hint)
+
+
+def _open_at(pattern: str) -> str:
+    ends = ends_of(pattern)
+    return " and ".join(word for word, closed in (("before", ends.begin), ("behind", ends.end)) if not closed)
 
 
 def _refuses_all(data: dict[str, Any], hide: list[str]) -> bool:

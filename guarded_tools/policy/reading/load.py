@@ -61,5 +61,5 @@ def _build(kind: type[D], validate: Callable[[Any], D], data: Any, problem: Repo
     problems += consistency.problems(imported.data, placed)
     if policy is None or problems:
         raise PolicyError(tuple(sorted(dict.fromkeys(problems), key=lambda found: (found.line, found.column))))
-    policy.place(imported.names, placed, tuple(imported.warnings))
+    policy.place(imported.names, placed, (*imported.warnings, *consistency.warnings(policy, placed)))
     return policy
