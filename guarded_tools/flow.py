@@ -6,7 +6,6 @@ hand back whatever a step returned or raised: errors, cancellation and interrupt
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -54,21 +53,3 @@ async def arun(line: Flow[T]) -> T:
     except StopIteration as end:
         result: T = end.value
         return result
-
-
-def is_suspension(error: BaseException) -> bool:
-    """Whether LangGraph raised this to steer a run (an interrupt, a command to a parent), not to report a failure.
-
-    An answer that does not fit its interrupt's schema is one too: the run waits on, to be answered again. Such an
-    exception is an ordinary ``Exception`` and has to pass every handler untouched.
-    """
-    errors = sys.modules.get("langgraph.errors")  # nothing can have raised it where it was never imported
-    if errors is None:
-        return False
-    misfit = getattr(errors, "is_invalid_resume", None)  # older ones know no schema for answers
-    return isinstance(error, errors.GraphBubbleUp) or (misfit is not None and misfit(error))
-
-
-def will_run_again(error: BaseException) -> bool:
-    """Whether LangGraph runs the body anew once the run goes on: after an interrupt, not after a hand-over."""
-    return is_suspension(error) and not isinstance(error, sys.modules["langgraph.errors"].ParentCommand)

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from guarded_tools.flow import Await, arun, is_suspension, run
+from guarded_tools.approval.suspension import is_suspension
+from guarded_tools.flow import Await, arun, run
 
 
 def give(value):

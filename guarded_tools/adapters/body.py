@@ -19,8 +19,8 @@ from guarded_tools.adapters import answers
 from guarded_tools.adapters.arguments import json_view, snapshot
 from guarded_tools.adapters.outcome import OutcomeClassifier
 from guarded_tools.adapters.ticket import admitted
+from guarded_tools.approval.suspension import is_suspension
 from guarded_tools.errors import GuardError, ToolDenied, printable
-from guarded_tools.flow import is_suspension
 from guarded_tools.values import ToolCall, ToolInfo, canonical
 
 if TYPE_CHECKING:

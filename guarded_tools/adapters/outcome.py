@@ -28,8 +28,8 @@ from typing import Any, TypeAlias
 from langchain_core.messages import ToolMessage
 from pydantic import BaseModel
 
+from guarded_tools.approval.suspension import is_suspension
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.flow import is_suspension
 from guarded_tools.values import Outcome
 
 OutcomeClassifier: TypeAlias = Callable[[Any], Outcome]

@@ -32,9 +32,10 @@ from guarded_tools.approval.quota import (
 )
 from guarded_tools.approval.remembered import LONGEST, Remembered, find, keep, of_session, remembered, revoke
 from guarded_tools.approval.result import ApprovalResult, Cause, judge, refusal
+from guarded_tools.approval.suspension import is_suspension
 from guarded_tools.approvers.protocol import Approver, SuspendingApprover, checks, deny_all, suspends
 from guarded_tools.errors import CannotAsk, StoreError
-from guarded_tools.flow import Await, Flow, is_suspension
+from guarded_tools.flow import Await, Flow
 from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.stores import Store
 from guarded_tools.values import ApprovalRequest, Verdict, canonical, digest

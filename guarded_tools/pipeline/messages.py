@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from guarded_tools.errors import printable
+from guarded_tools.errors import GuardError, printable
 from guarded_tools.values import MOST_TOLD, Charge, Full, Halted, Outcome
 
 _ADVICE: dict[str, str] = {
@@ -42,6 +42,16 @@ def taken(charge: Charge) -> str:
 def halted(halt: Halted) -> str:
     """Say who was stopped, and why."""
     return f"calls are halted for {halt.scope}: {halt.reason or 'no reason given'}"
+
+
+def broken(error: Exception) -> str:
+    """Say what kept the guard from doing its work; of an error that is not one of ours, also what kind it is."""
+    known = isinstance(error, (GuardError, ValueError, RecursionError))
+    try:
+        said = str(error) if known else f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - an error that cannot even be read is refused like any other
+        said = type(error).__name__
+    return f"the guard could not do its work: {said}"
 
 
 def text(tool: str, rule: str, outcome: Outcome, reason: str, retry_after: float | None) -> str:

@@ -21,9 +21,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from guarded_tools.approval import workflow
+from guarded_tools.approval.suspension import is_suspension, will_run_again
 from guarded_tools.approvers.protocol import Approver, suspends
-from guarded_tools.errors import AuditError, StoreError, ToolDenied
-from guarded_tools.flow import Await, Flow, will_run_again
+from guarded_tools.errors import GuardError, ToolDenied
+from guarded_tools.flow import Await, Flow
 from guarded_tools.pipeline import messages
 from guarded_tools.pipeline.context import CallContext, freeze
 from guarded_tools.pipeline.recorder import Recorder, approval_of, event_from
@@ -109,13 +110,12 @@ class Pipeline:
         Raises:
             ToolDenied: the body did not run.
         """
-        registry, key, started = self._registry, os.urandom(8).hex(), time.perf_counter()
-        info = info or registry.info(call.tool)
-        policy = registry.policy(call.grant)
-        context = CallContext(call, info, _UNJUDGED, key, started, policy)
+        context = CallContext(call, info or ToolInfo(call.tool), _UNJUDGED, os.urandom(8).hex(), time.perf_counter())
         try:
+            info, policy = info or self._registry.info(call.tool), self._registry.policy(call.grant)
+            context = context._replace(info=info, policy=policy)
             call = freeze(call)
-            context = CallContext(call, info, registry.judge(policy, call, info), key, started, policy)
+            context = context._replace(call=call, decision=self._registry.judge(policy, call, info))
             context = yield from self._clear(context, read)
             if context.decision.shadow is not None:
                 # After the question: what stands before it runs again whenever a suspended run comes back.
@@ -124,13 +124,17 @@ class Pipeline:
             try:
                 admitted = event_from(context, "admitted")
                 self._recorder.write(admitted)
-            except AuditError:
-                yield Await(self._store.refund, self._store.arefund, (reservation, self._now()))
+            except Exception:
+                yield from self._give_back(reservation)
                 raise
-        except (StoreError, AuditError, ValueError, RecursionError) as error:
-            raise self._recorder.refuse(
-                context, "failed_closed", f"the guard could not do its work: {error}"
-            ) from error
+        except ToolDenied:
+            raise
+        except Exception as error:
+            if is_suspension(error):
+                raise
+            if not isinstance(error, (GuardError, ValueError)):
+                log.exception("The guard met an error that it does not know; the call is refused")
+            raise self._recorder.refuse(context, "failed_closed", messages.broken(error)) from error
         return (yield from self._invoke(context, admitted, reservation, invoke, judge))
 
     def _decide(self, context: CallContext) -> CallContext:
@@ -246,8 +250,8 @@ class Pipeline:
         if shadow.effect != "deny" and shadow.charges:
             try:
                 full = yield Await(self._store.reserve, self._store.areserve, (shadow.charges, self._now()))
-            except StoreError as error:
-                outcome, shadow = "failed_closed", shadow._replace(message=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is no business of the call
+                outcome, shadow = "failed_closed", shadow._replace(message=messages.broken(error))
             else:
                 if isinstance(full, Full):
                     outcome, said = "limited", messages.used_up(full)
@@ -259,6 +263,13 @@ class Pipeline:
         if isinstance(taken, Reservation):
             return taken
         raise self._blocked(context, taken)
+
+    def _give_back(self, reservation: Reservation) -> Flow[None]:
+        """Give back what a call took that will not run. Where that fails too, why it does not run is still said."""
+        try:
+            yield Await(self._store.refund, self._store.arefund, (reservation, self._now()))
+        except Exception:
+            log.exception("A charge of a call that did not run could not be given back")
 
     def _blocked(self, context: CallContext, blocked: Full | Halted) -> ToolDenied:
         if isinstance(blocked, Halted):
@@ -300,7 +311,7 @@ class Pipeline:
                     tool_ms=tool * 1000,
                 )
             )
-        except (StoreError, AuditError):
+        except Exception:
             # The body is done and its answer is owed; "admitted" without "settled" keeps the gap visible.
             log.exception("A call of %r ran but could not be settled; its charge is kept", mask(context.call.tool))
         return ended

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from guarded_tools.approval.result import ApprovalResult
 from guarded_tools.audit import AuditLog
 from guarded_tools.audit.edits import edited_paths
-from guarded_tools.errors import AuditError, ToolDenied
+from guarded_tools.errors import ToolDenied
 from guarded_tools.pipeline import messages
 from guarded_tools.pipeline.context import CallContext
 from guarded_tools.telemetry.events import Observer, trace_ids
@@ -55,7 +55,7 @@ class Recorder:
         """Record a refusal and make the exception that carries it."""
         try:
             self.record(context, "refused", outcome, message=why, retry_after=retry_after)
-        except AuditError:
+        except Exception:
             log.exception("A refused call of %r could not be recorded", mask(context.call.tool))
         said = (
             why
