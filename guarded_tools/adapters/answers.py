@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_core.messages import ToolMessage
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from guarded_tools.errors import ConnectionFailed, ToolDenied
 
@@ -27,6 +27,16 @@ def message(denied: ToolDenied, tool: str, call_id: str) -> ToolMessage:
     """Return a refusal, or what a human answered in the tool's place, as the message a model expects."""
     status = "success" if denied.outcome == "responded" else "error"
     return ToolMessage(str(denied), artifact=artifact(denied), tool_call_id=call_id, name=tool, status=status)
+
+
+def uncertain_result(result: Any) -> Any:
+    """Say in a result of MCP's that nobody knows whether the call took effect; any other is left as it is."""
+    if not (isinstance(result, BaseModel) and isinstance(getattr(result, "isError", None), bool)):
+        return result
+    from mcp.types import TextContent  # there is such a result, so it was imported already
+
+    content = [*getattr(result, "content", ()), TextContent(type="text", text=UNCERTAIN)]
+    return result.model_copy(update={"content": content})
 
 
 def uncertain(error: Exception) -> Exception:

@@ -1,4 +1,10 @@
-"""Arguments, as a snapshot that nobody else holds and as the JSON that is judged."""
+"""Arguments, as a snapshot that nobody else holds and as the JSON that is judged.
+
+They are made ready twice, for two reasons. :func:`capture` is the adapters': it copies whatever objects a body will
+receive, so that they cannot change any more, and says how they look as JSON, with nothing left out. ``freeze`` is the
+pipeline's, which takes calls from anybody: it lets only plain JSON pass, and holds the only copy of it. What a policy
+judges and a human sees is the frozen one; what runs is the captured one whose view it is.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +14,18 @@ import datetime as dt
 import enum
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import AnyUrl, BaseModel, MongoDsn, NatsDsn, PostgresDsn, Secret, SecretBytes, SecretStr
 from pydantic_core import MultiHostUrl, PydanticSerializationError, Url, to_jsonable_python
+
+from guarded_tools.errors import printable
+from guarded_tools.text.redaction import mask
 
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 # What a serializer writes whole. Of anything else it may leave something out, so nobody else's word is taken.
@@ -48,6 +57,44 @@ _WRITTEN_WHOLE = (
 )
 # An exponent costs nine characters to write and a lifetime to write out.
 _DIGITS = 400
+_MOST_TOLD = 500
+"""As many characters of what a value's own code raised are told to a model."""
+
+
+class CapturedArguments(NamedTuple):
+    """Arguments as they are judged, and the copy of them that the body receives.
+
+    ``fault`` says why they cannot be judged; there is no copy then, and the call must not run.
+    """
+
+    view: dict[str, Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    fault: str = ""
+
+
+def capture(
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    named: Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]],
+) -> CapturedArguments:
+    """Copy arguments for a body, and say how they are judged; ``named`` gives each its name, or raises an exception."""
+    try:
+        odd: list[type] = []
+        copied = tuple(snapshot(value, odd) for value in args)
+        copied_by_name = snapshot(kwargs, odd)
+        by_name = named(copied, copied_by_name)
+        view: dict[str, Any] = json_view(by_name) if odd else by_name  # the guard makes a copy of its own
+    except Exception as error:  # noqa: BLE001 - copying runs code of the values
+        return CapturedArguments(dict.fromkeys(kwargs), (), {}, f"the arguments cannot be judged: {_why(error)}")
+    return CapturedArguments(view, copied, copied_by_name)
+
+
+def _why(error: Exception) -> str:
+    try:
+        return mask(printable(f"{type(error).__name__}: {error}"))[:_MOST_TOLD]
+    except Exception:  # noqa: BLE001 - a value's own exception, with code of its own
+        return type(error).__name__
 
 
 def snapshot(value: Any, odd: list[type]) -> Any:

@@ -8,7 +8,7 @@ import inspect
 import sys
 import types
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 from langchain_core.tools import BaseTool, InjectedToolCallId
@@ -16,10 +16,10 @@ from langchain_core.tools.base import _is_injected_arg_type, get_all_basemodel_a
 from pydantic import ValidationError
 
 from guarded_tools.adapters import answers
-from guarded_tools.adapters.arguments import json_view, snapshot
+from guarded_tools.adapters.arguments import CapturedArguments, capture
+from guarded_tools.adapters.invocation import Invocation
 from guarded_tools.adapters.outcome import OutcomeClassifier
 from guarded_tools.adapters.ticket import admitted
-from guarded_tools.approval.suspension import is_suspension
 from guarded_tools.errors import GuardError, ToolDenied, printable
 from guarded_tools.values import ToolCall, ToolInfo, canonical
 
@@ -116,19 +116,13 @@ class GuardedCallable:
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], owner: BaseTool | None = None) -> Any:
         """Run the body if the guard lets it; that of a method with the state of ``owner``."""
-        entry = Invocation(self, args, kwargs, self._target_of(owner))
-        try:
-            return self.guard.call(entry.call, entry.run, info=self.info, judge=self.judge, read=entry.read)
-        except ToolDenied as denied:
-            return entry.refused(denied)
+        received = _Received(self, args, kwargs, self._target_of(owner))
+        return received.invocation(received.run).run()
 
     async def acall(self, args: tuple[Any, ...], kwargs: dict[str, Any], owner: BaseTool | None = None) -> Any:
         """As :meth:`call`, for a body that is awaited."""
-        entry = Invocation(self, args, kwargs, self._target_of(owner))
-        try:
-            return await self.guard.acall(entry.call, entry.arun, info=self.info, judge=self.judge, read=entry.read)
-        except ToolDenied as denied:
-            return entry.refused(denied)
+        received = _Received(self, args, kwargs, self._target_of(owner))
+        return await received.invocation(received.arun).arun()
 
     def _target_of(self, owner: BaseTool | None) -> Callable[..., Any]:
         """Return the callable that runs with the state of ``owner``: a copy of the guarded tool has one of its own."""
@@ -220,57 +214,41 @@ def copy_signature(stand_in: Any, original: Any, signature: inspect.Signature) -
             setattr(stand_in, name, value)
 
 
-class CapturedArguments(NamedTuple):
-    """Arguments as they are judged, and the copy of them that the body receives."""
+class _Received:
+    """What LangChain handed to a body for one call, what a human wrote instead, and which of these runs."""
 
-    view: dict[str, Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-
-class Invocation:
-    """One call on its way into a body."""
-
-    __slots__ = ("_body", "_call_id", "_edits", "_error", "_injected", "_own", "_target", "call")
+    __slots__ = ("_body", "_call_id", "_edits", "_injected", "_own", "_target")
 
     def __init__(
         self, body: GuardedCallable, args: tuple[Any, ...], kwargs: dict[str, Any], target: Callable[..., Any]
     ) -> None:
         self._body = body
         self._target = target
-        self._error: BaseException | None = None
         self._call_id: str | None = kwargs.pop(CALL_ID, None)
         injected = body.injected | body.own_id(kwargs, self._call_id) | _handed_in(kwargs)
         self._injected = {name: kwargs.pop(name) for name in injected if name in kwargs}
-        self._own: CapturedArguments = self._taken(args, kwargs)
+        self._own = capture(args, kwargs, body.named)
         self._edits: list[CapturedArguments] = []
-        guard, config = body.guard, var_child_runnable_config.get()
-        self.call = ToolCall(
-            body.info.name, self._own.view, guard.session_for(config), guard.grant_for(config), self._call_id
-        )
 
-    def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CapturedArguments:
-        """Copy arguments for the body, and say how they are judged."""
-        try:
-            odd: list[type] = []
-            copied = tuple(snapshot(value, odd) for value in args)
-            copied_by_name = snapshot(kwargs, odd)
-            named = self._body.named(copied, copied_by_name)
-            view: dict[str, Any] = json_view(named) if odd else named  # the guard makes a copy of its own
-        except Exception as error:  # noqa: BLE001 - copying runs code of the values
-            # An exception is not JSON, so the guard refuses the call, records it, and says what was wrong.
-            return CapturedArguments({**dict.fromkeys(kwargs), "": error}, (), {})
-        return CapturedArguments(view, copied, copied_by_name)
+    def invocation(self, body: Callable[[dict[str, Any]], Any]) -> Invocation:
+        """Return the call that is to be made; ``body`` is :meth:`run` or :meth:`arun`."""
+        guard, info, config = self._body.guard, self._body.info, var_child_runnable_config.get()
+        session, grant = guard.session_for(config), guard.grant_for(config)
+        call = ToolCall(info.name, self._own.view, session, grant, self._call_id)
+        return Invocation(guard, call, info, self._body.judge, body, self._refusal, self._read, self._own.fault)
 
-    def read(self, edited: Mapping[str, Any]) -> dict[str, Any]:
+    def _read(self, edited: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the body would receive for arguments that a human wrote. They run only if they are judged.
 
         Raises:
-            ValueError: the tool's own schema refuses them.
+            ValueError: the tool's own schema refuses them, or they cannot be judged.
         """
-        taken = self._taken(*self._body.parsed(edited, self._injected, self._call_id))
-        self._edits.append(taken)
-        return taken.view
+        args, kwargs = self._body.parsed(edited, self._injected, self._call_id)
+        captured = capture(args, kwargs, self._body.named)
+        if captured.fault:
+            raise ValueError(captured.fault)
+        self._edits.append(captured)
+        return captured.view
 
     def _judged(self, judged: dict[str, Any]) -> CapturedArguments:
         """Find the arguments whose view was judged: a human may have tried several edits and decided for none."""
@@ -278,52 +256,30 @@ class Invocation:
             return self._own
         wanted = canonical(judged)
         candidates: list[CapturedArguments] = [*reversed(self._edits), self._own]
-        for taken in candidates:
+        for captured in candidates:
             with contextlib.suppress(ValueError):
-                if canonical(taken.view) == wanted:
-                    return taken
+                if canonical(captured.view) == wanted:
+                    return captured
         raise GuardError("what was judged is not what the tool would have received; nothing ran")
 
     def run(self, judged: dict[str, Any]) -> Any:
         """Run the body with the arguments that were judged."""
-        taken = self._judged(judged)
+        captured = self._judged(judged)
         with admitted(self._body.guard, self._body.info.name, judged):
-            try:
-                return self._target(*taken.args, **taken.kwargs, **self._handed_on())
-            except BaseException as error:
-                if (failed := self._failed(error)) is not error:
-                    raise failed  # noqa: B904 - it has its cause
-                raise
+            return self._target(*captured.args, **captured.kwargs, **self._handed_on())
 
     async def arun(self, judged: dict[str, Any]) -> Any:
         """As :meth:`run`, for a body that is awaited."""
-        taken = self._judged(judged)
+        captured = self._judged(judged)
         with admitted(self._body.guard, self._body.info.name, judged):
-            try:
-                return await self._target(*taken.args, **taken.kwargs, **self._handed_on())
-            except BaseException as error:
-                if (failed := self._failed(error)) is not error:
-                    raise failed  # noqa: B904 - it has its cause
-                raise
+            return await self._target(*captured.args, **captured.kwargs, **self._handed_on())
 
     def _handed_on(self) -> dict[str, Any]:
         return {**self._injected, CALL_ID: self._call_id} if self._body.nested else self._injected
 
-    def _failed(self, error: BaseException) -> BaseException:
-        """Return what the body's error is to the one who called: itself, with a note where its outcome is open."""
-        self._error = error
-        body = self._body
-        if not isinstance(error, Exception) or is_suspension(error) or body.judge(error) != "unknown":
-            return error
-        if body.guard.risk_of(body.info, self.call.grant) != "read":
-            self._error = answers.uncertain(error)
-        return self._error
-
-    def refused(self, denied: ToolDenied) -> Any:
-        """Turn a refusal into what LangChain takes for a result; another guard's, met in the body, stays as it is."""
+    def _refusal(self, denied: ToolDenied) -> Any:
+        """Turn a refusal into what LangChain takes for a result."""
         tool = self._body.tool
-        if denied is self._error or (self._body.guard.on_denied == "raise" and denied.outcome != "responded"):
-            raise denied
         content = str(denied) if self._call_id is None else answers.message(denied, tool.name, self._call_id)
         return (content, answers.artifact(denied)) if tool.response_format == "content_and_artifact" else content
 

@@ -12,7 +12,8 @@ from langchain_mcp_adapters.interceptors import MCPToolCallRequest
 from mcp.types import CallToolResult, TextContent
 
 from guarded_tools.adapters import answers
-from guarded_tools.adapters.outcome import OutcomeClassifier, judge_mcp
+from guarded_tools.adapters.invocation import Invocation
+from guarded_tools.adapters.outcome import judge_mcp
 from guarded_tools.adapters.ticket import take
 from guarded_tools.adapters.wrap import identity, is_mcp, policy_server
 from guarded_tools.errors import ToolDenied
@@ -47,21 +48,22 @@ class GuardInterceptor:
         self._warn_unless_last(handler)
         if take(self._guard, request.name, request.args):
             return await handler(request)
+        return await self._invocation(request, handler).arun()
+
+    def _invocation(self, request: MCPToolCallRequest, handler: Handler) -> Invocation:
+        guard, name = self._guard, request.name
         config = getattr(request.runtime, "config", None)
         if not isinstance(config, Mapping):  # outside a graph, or written by a model
             config = var_child_runnable_config.get()
-        guard = self._guard
-        info = self._info(request)
         call_id = getattr(request.runtime, "tool_call_id", None)
-        call = ToolCall(request.name, request.args, guard.session_for(config), guard.grant_for(config), call_id)
-        judge = judge_mcp(request.server_name, policy_server(guard))
-        crossing = _Crossing(request, handler, judge, writes=guard.risk_of(info, call.grant) != "read")
-        try:
-            return await guard.acall(call, crossing.send, info=info, judge=crossing.judge)
-        except ToolDenied as denied:
-            if denied is crossing.error or (guard.on_denied == "raise" and denied.outcome != "responded"):
-                raise
-            return _refusal(denied, request.name, call_id)
+        return Invocation(
+            guard,
+            ToolCall(name, request.args, guard.session_for(config), guard.grant_for(config), call_id),
+            self._info(request),
+            judge_mcp(request.server_name, policy_server(guard)),
+            lambda judged: handler(request.override(args=judged)),
+            lambda denied: _refusal(denied, name, call_id),
+        )
 
     def _info(self, request: MCPToolCallRequest) -> ToolInfo:
         """Learn a tool from the graph that runs it: a request carries neither schema nor description.
@@ -90,34 +92,6 @@ class GuardInterceptor:
             "was judged. Put it last.",
             stacklevel=3,
         )
-
-
-class _Crossing:
-    """One call on its way to a server."""
-
-    def __init__(
-        self, request: MCPToolCallRequest, handler: Handler, judge: OutcomeClassifier, *, writes: bool
-    ) -> None:
-        self._request = request
-        self._handler = handler
-        self._writes = writes
-        self.judge = judge
-        self.error: BaseException | None = None
-
-    async def send(self, judged: dict[str, Any]) -> Any:
-        try:
-            result = await self._handler(self._request.override(args=judged))
-        except BaseException as error:
-            self.error = error
-            if self._writes and isinstance(error, Exception) and self.judge(error) == "unknown":
-                self.error = answers.uncertain(error)
-            if self.error is not error:
-                raise self.error  # noqa: B904 - it has its cause
-            raise
-        if self._writes and isinstance(result, CallToolResult) and self.judge(result) == "unknown":
-            note = TextContent(type="text", text=answers.UNCERTAIN)
-            return result.model_copy(update={"content": [*result.content, note]})
-        return result
 
 
 def _refusal(denied: ToolDenied, tool: str, call_id: object) -> ToolMessage | CallToolResult:

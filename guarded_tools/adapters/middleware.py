@@ -11,7 +11,8 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool
 
 from guarded_tools.adapters import answers
-from guarded_tools.adapters.outcome import judge_plain
+from guarded_tools.adapters.invocation import Invocation
+from guarded_tools.adapters.outcome import OutcomeClassifier, judge_plain
 from guarded_tools.adapters.wrap import clone, identity
 from guarded_tools.errors import GuardError, ToolDenied
 from guarded_tools.values import Outcome, ToolCall
@@ -70,11 +71,8 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
         self._warn_unless_last(handler)
         if request.tool is not None:
             return handler(request.override(tool=self._guarded(request.tool)))
-        passage = _Passage(self._guard, request, handler)
-        try:
-            return self._guard.call(passage.call, passage.run, judge=passage.judge)
-        except ToolDenied as denied:
-            return passage.refused(denied)
+        answer: ToolAnswer = self._invocation(request, handler).run()
+        return answer
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolAnswer]]
@@ -83,11 +81,19 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
         self._warn_unless_last(handler)
         if request.tool is not None:
             return await handler(request.override(tool=self._guarded(request.tool)))
-        passage = _Passage(self._guard, request, handler)
-        try:
-            return await self._guard.acall(passage.call, passage.arun, judge=passage.judge)
-        except ToolDenied as denied:
-            return passage.refused(denied)
+        answer: ToolAnswer = await self._invocation(request, handler).arun()
+        return answer
+
+    def _invocation(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Invocation:
+        """Describe the call of a tool that the agent does not know."""
+        guard, asked = self._guard, request.tool_call
+        config = request.runtime.config if request.runtime is not None else None
+        call = ToolCall(asked["name"], asked["args"], guard.session_for(config), guard.grant_for(config), asked["id"])
+
+        def body(judged: dict[str, Any]) -> Any:
+            return handler(request.override(tool_call={**request.tool_call, "args": judged}))
+
+        return Invocation(guard, call, guard.info(call.tool), _judge(request), body, _refusal(request))
 
     def _filtered(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         config = var_child_runnable_config.get()
@@ -115,49 +121,21 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
         )
 
 
-class _Passage:
-    """A call of a tool that the agent does not know."""
+def _refusal(request: ToolCallRequest) -> Callable[[ToolDenied], ToolMessage]:
+    asked = request.tool_call
+    return lambda denied: answers.message(denied, asked["name"], asked["id"] or "")
 
-    def __init__(self, guard: Gate, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> None:
-        config = request.runtime.config if request.runtime is not None else None
-        asked = request.tool_call
-        self._guard = guard
-        self._request = request
-        self._handler = handler
-        self._error: BaseException | None = None
-        self.call = ToolCall(
-            asked["name"], asked["args"], guard.session_for(config), guard.grant_for(config), asked["id"]
-        )
 
-    def run(self, judged: dict[str, Any]) -> ToolAnswer:
-        try:
-            answer: ToolAnswer = self._handler(self._with(judged))
-        except BaseException as error:
-            self._error = error
-            raise
-        return answer
+def _judge(request: ToolCallRequest) -> OutcomeClassifier:
+    """Return the judge of a call that LangGraph's tool node may refuse by itself, before anything runs."""
+    unknown = f"Error: {request.tool_call['name']} is not a valid tool, "
 
-    async def arun(self, judged: dict[str, Any]) -> ToolAnswer:
-        try:
-            answer: ToolAnswer = await self._handler(self._with(judged))
-        except BaseException as error:
-            self._error = error
-            raise
-        return answer
-
-    def judge(self, result: object) -> Outcome:
-        unknown = f"Error: {self.call.tool} is not a valid tool, "
+    def judge(result: object) -> Outcome:
         if isinstance(result, ToolMessage) and result.status == "error" and str(result.content).startswith(unknown):
             return "never_ran"
         return judge_plain(result)
 
-    def refused(self, denied: ToolDenied) -> ToolMessage:
-        if denied is self._error or (self._guard.on_denied == "raise" and denied.outcome != "responded"):
-            raise denied
-        return answers.message(denied, self.call.tool, self.call.id or "")
-
-    def _with(self, judged: dict[str, Any]) -> ToolCallRequest:
-        return self._request.override(tool_call={**self._request.tool_call, "args": judged})
+    return judge
 
 
 def _name(tool: BaseTool | dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from guarded_tools.approvers.protocol import Approver, check_approver, deny_all
 from guarded_tools.audit import AuditLog, audit_path
 from guarded_tools.errors import PolicyError
 from guarded_tools.flow import arun, run
-from guarded_tools.pipeline.pipeline import OutcomeClassifier, Pipeline, Read
+from guarded_tools.pipeline.pipeline import Ended, OutcomeClassifier, Pipeline, Read
 from guarded_tools.pipeline.recorder import Recorder
 from guarded_tools.pipeline.registry import Registry
 from guarded_tools.policy.policy import Policy, PolicySource
@@ -215,7 +215,7 @@ class Gate:
         Raises:
             ToolDenied: the call did not run. With outcome ``responded`` a human answered in its place.
         """
-        result: T = run(self._pipeline().execute(call, invoke, info, judge, read)).unwrap()
+        result: T = self.attempt(call, invoke, info=info, judge=judge, read=read).unwrap()
         return result
 
     async def acall(
@@ -228,8 +228,40 @@ class Gate:
         read: Read | None = None,
     ) -> T:
         """As :meth:`call`, with an ``invoke`` that is awaited; neither a lock nor a human blocks the event loop."""
-        result: T = (await arun(self._pipeline().execute(call, invoke, info, judge, read))).unwrap()
+        result: T = (await self.aattempt(call, invoke, info=info, judge=judge, read=read)).unwrap()
         return result
+
+    def attempt(
+        self,
+        call: ToolCall,
+        invoke: Callable[[dict[str, Any]], Any],
+        *,
+        info: ToolInfo | None = None,
+        judge: OutcomeClassifier = judge_plainly,
+        read: Read | None = None,
+        fault: str = "",
+    ) -> Ended:
+        """As :meth:`call`, for adapters: what the body gave or raised, and what ran with which outcome.
+
+        ``fault`` says why the arguments cannot be judged; the call is refused then, and recorded.
+
+        Raises:
+            ToolDenied: the call did not run. One that the body raised is in what is returned.
+        """
+        return run(self._pipeline().execute(call, invoke, info, judge, read, fault=fault))
+
+    async def aattempt(
+        self,
+        call: ToolCall,
+        invoke: Callable[[dict[str, Any]], Awaitable[Any]],
+        *,
+        info: ToolInfo | None = None,
+        judge: OutcomeClassifier = judge_plainly,
+        read: Read | None = None,
+        fault: str = "",
+    ) -> Ended:
+        """As :meth:`attempt`, with an ``invoke`` that is awaited."""
+        return await arun(self._pipeline().execute(call, invoke, info, judge, read, fault=fault))
 
     def _pipeline(self) -> Pipeline:
         return Pipeline(self._registry, self.store, self.approver, self._recorder(), self._clock)

@@ -65,10 +65,17 @@ _ON_TRIAL: Mapping[Effect, Outcome] = {"allow": "ok", "ask": "suspended", "deny"
 
 
 class Ended(NamedTuple):
-    """What the body gave. An exception travels as a value, so that even ``StopIteration`` comes out as itself."""
+    """What the body gave for ``call``, the one that ran, and what was made of that: the outcome it was settled with.
 
+    ``edited``: a human wrote the arguments. An exception travels as a value, so that even ``StopIteration`` comes out
+    as itself, and a denial that the body met elsewhere is not taken for one of this guard.
+    """
+
+    call: ToolCall
     value: Any = None
     error: BaseException | None = None
+    outcome: Outcome = "ok"
+    edited: bool = False
 
     def unwrap(self) -> Any:
         """Return the result, or raise what the body raised."""
@@ -104,8 +111,10 @@ class Pipeline:
         info: ToolInfo | None,
         judge: OutcomeClassifier,
         read: Read | None,
+        *,
+        fault: str = "",
     ) -> Flow[Ended]:
-        """Walk one call, and return what its body gave.
+        """Walk one call, and return what its body gave. ``fault`` says why its arguments cannot be judged, if so.
 
         Raises:
             ToolDenied: the body did not run.
@@ -114,6 +123,8 @@ class Pipeline:
         try:
             info, policy = info or self._registry.info(call.tool), self._registry.policy(call.grant)
             context = context._replace(info=info, policy=policy)
+            if fault:
+                raise ValueError(fault)  # noqa: TRY301 - refused and recorded as whatever else cannot be judged
             call = freeze(call)
             context = context._replace(call=call, decision=self._registry.judge(policy, call, info))
             context = yield from self._clear(context, read)
@@ -287,10 +298,12 @@ class Pipeline:
         judge: OutcomeClassifier,
     ) -> Flow[Ended]:
         began = time.perf_counter()
+        edited = context.answer is not None and context.answer.verdict.kind == "edit"
+        ended = Ended(context.call, edited=edited)
         try:
-            ended = Ended((yield Await(invoke, invoke, (dict(context.call.args),))))
+            ended = ended._replace(value=(yield Await(invoke, invoke, (dict(context.call.args),))))
         except BaseException as error:  # noqa: BLE001 - handed on as it is by whoever unwraps it
-            ended = Ended(error=error)
+            ended = ended._replace(error=error)
         tool = time.perf_counter() - began
         suspended = ended.error is not None and will_run_again(ended.error)
         outcome: Outcome = "never_ran" if suspended else self._judge(context, ended, judge)
@@ -314,7 +327,7 @@ class Pipeline:
         except Exception:
             # The body is done and its answer is owed; "admitted" without "settled" keeps the gap visible.
             log.exception("A call of %r ran but could not be settled; its charge is kept", mask(context.call.tool))
-        return ended
+        return ended._replace(outcome=outcome)
 
     def _judge(self, context: CallContext, ended: Ended, judge: OutcomeClassifier) -> Outcome:
         """Say what became of the body. It is done: a judge that stumbles over its result must not cost the answer."""
