@@ -17,7 +17,7 @@ Remember: TypeAlias = Literal["never", "same", "tool"]
 Outcome: TypeAlias = Literal[
     "ok",  # ran, and answered
     "error",  # ran, and answered an error
-    "never_ran",  # certainly did not reach the upstream: charges were given back
+    "never_ran",  # did not run, as the guard knows or the policy believes the server: charges were given back
     "unknown",  # may have run: charges are kept
     "denied",  # the policy refused
     "limited",  # a limit refused
@@ -27,6 +27,10 @@ Outcome: TypeAlias = Literal[
     "suspended",  # waits for a human in a checkpoint
     "failed_closed",  # store, audit or arguments could not be relied on
 ]
+BodyOutcome: TypeAlias = Outcome | Literal["reported"]
+"""What can be told of a body from what it gave. ``reported``: the server says that nothing ran; that is its word."""
+Refunds: TypeAlias = Literal["certain", "reported"]
+"""Whose word gives charges back: only what the guard itself knows, or also what the server reports."""
 
 
 def is_grave(risk: object) -> bool:

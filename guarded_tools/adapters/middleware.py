@@ -15,7 +15,7 @@ from guarded_tools.adapters.invocation import Invocation
 from guarded_tools.adapters.outcome import OutcomeClassifier, judge_plain
 from guarded_tools.adapters.wrap import clone, identity
 from guarded_tools.errors import GuardError, ToolDenied
-from guarded_tools.values import Outcome, ToolCall
+from guarded_tools.values import BodyOutcome, ToolCall
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -130,7 +130,7 @@ def _judge(request: ToolCallRequest) -> OutcomeClassifier:
     """Return the judge of a call that LangGraph's tool node may refuse by itself, before anything runs."""
     unknown = f"Error: {request.tool_call['name']} is not a valid tool, "
 
-    def judge(result: object) -> Outcome:
+    def judge(result: object) -> BodyOutcome:
         if isinstance(result, ToolMessage) and result.status == "error" and str(result.content).startswith(unknown):
             return "never_ran"
         return judge_plain(result)

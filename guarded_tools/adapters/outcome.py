@@ -4,15 +4,19 @@
 seen                                                                   outcome
 =====================================================================  =============
 a result                                                               ``ok``
-an argument error or an unknown tool, said by the MCP server           ``never_ran``
 the server could not be started, nobody listened, nothing was sent     ``never_ran``
-an upstream 4xx other than 408 and 429, in a server's known format     ``never_ran``
+an argument error or an unknown tool, said by the MCP server           ``reported``
+an upstream 4xx other than 408 and 429, in a server's known format     ``reported``
 an upstream 5xx or 408, in a server's known format                     ``unknown``
-a timeout, a cancellation, a lost connection, an unreadable answer     ``unknown``
+an HTTP status, a timeout, a cancellation, a lost connection           ``unknown``
+an unreadable answer                                                   ``unknown``
 any other error                                                        ``error``
 =====================================================================  =============
 
-Only ``never_ran`` gives charges back, so it is said where it is certain and nowhere else.
+Only ``never_ran`` gives charges back, so it is said where the guard itself knows it and nowhere else. ``reported`` is
+the server's word: one that relays its upstream's text, or that acts and then answers, says the very same, and a limit
+of five let ten effects through while that was believed. It counts as ``never_ran`` where the policy consents
+(``"refunds": "reported"``), else as ``error``.
 """
 
 from __future__ import annotations
@@ -30,9 +34,9 @@ from pydantic import BaseModel
 
 from guarded_tools.approval.suspension import is_suspension
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.values import Outcome
+from guarded_tools.values import BodyOutcome
 
-OutcomeClassifier: TypeAlias = Callable[[Any], Outcome]
+OutcomeClassifier: TypeAlias = Callable[[Any], BodyOutcome]
 
 # How a server words the HTTP status its upstream answered: only then is a status in a text known to be one.
 _STATUS_FORMATS = {"pictify": re.compile(r"Error \((\d{3})\)(?::|$)")}
@@ -52,11 +56,13 @@ _LOST = re.compile(r"Timeout|Cancel|Connect|Transport|ClosedResource|BrokenResou
 # Functions of the MCP client by which a traceback tells when it was: before there was a server, after it had answered.
 _STARTING = "_create_platform_compatible_process"
 _CHECKING = "_validate_tool_result"
+# Where the SDK and httpx keep how many redirects they followed.
+_REDIRECTS = {"stream_within_origin": ("followed",), "_send_handling_redirects": ("history",)}
 # What a client sends until a call is on its way; anything else it may also send after one.
 _UNTIL_CALLED = frozenset({"initialize", "notifications/initialized", "tools/call"})
 
 
-def judge_plain(result: object) -> Outcome:
+def judge_plain(result: object) -> BodyOutcome:
     """Judge a body of which nothing is known: it may have done much before it raised, so nothing is given back."""
     if isinstance(result, BaseException):
         return _judge_exception(result)
@@ -72,7 +78,7 @@ def judge_mcp(*servers: str | None) -> OutcomeClassifier:
     return functools.partial(_judge_mcp, known[0] if known else None)
 
 
-def _judge_mcp(status_format: re.Pattern[str] | None, result: object) -> Outcome:
+def _judge_mcp(status_format: re.Pattern[str] | None, result: object) -> BodyOutcome:
     if isinstance(result, BaseExceptionGroup):
         outcomes = {_judge_mcp(status_format, error) for error in result.exceptions}
         return outcomes.pop() if len(outcomes) == 1 else "unknown"
@@ -85,24 +91,26 @@ def _judge_mcp(status_format: re.Pattern[str] | None, result: object) -> Outcome
     else:
         return "ok"
     if _REFUSED.match(text):
-        return "never_ran"
+        return "reported"
     found = status_format.match(text) if status_format else None
     return _judge_status(int(found[1])) if found else "error"
 
 
-def _judge_status(status: int) -> Outcome:
+def _judge_status(status: int) -> BodyOutcome:
     if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return "unknown"
     refused = status >= HTTPStatus.BAD_REQUEST and status != HTTPStatus.TOO_MANY_REQUESTS
-    return "never_ran" if refused else "error"
+    return "reported" if refused else "error"
 
 
-def _judge_failure(error: BaseException) -> Outcome:
+def _judge_failure(error: BaseException) -> BodyOutcome:
     frames = set(_frames(error.__traceback__))
     if _CHECKING in frames:
         return "error"
     if _was_not_sent(error) or (isinstance(error, OSError) and _STARTING in frames):
         return "never_ran"
+    if _jsonrpc_code(error) in _JSONRPC_REFUSED:
+        return "reported"
     # A ValidationError comes from reading the answer: there was one, and it is not understood.
     unreadable = "ValidationError" in _names(error) and not is_suspension(error)
     if _jsonrpc_code(error) in _JSONRPC_AMBIGUOUS or unreadable:
@@ -110,7 +118,7 @@ def _judge_failure(error: BaseException) -> Outcome:
     return _judge_exception(error)
 
 
-def _judge_exception(error: BaseException) -> Outcome:
+def _judge_exception(error: BaseException) -> BodyOutcome:
     if is_suspension(error):  # an interrupt is the guard's own business; this is a hand-over to the parent graph
         return "ok"
     return "unknown" if _was_lost(error) else "error"
@@ -120,8 +128,8 @@ def _was_not_sent(error: BaseException) -> bool:
     if isinstance(error, ConnectionFailed):
         return not error.sent
     if not {"ConnectError", "ConnectTimeout"}.isdisjoint(_names(error)):  # httpx, while there is no connection yet
-        return _method(error) in _UNTIL_CALLED
-    return _jsonrpc_code(error) in _JSONRPC_REFUSED
+        return _method(error) in _UNTIL_CALLED and not _followed_a_redirect(error)
+    return False
 
 
 def _method(error: BaseException) -> object:
@@ -148,6 +156,20 @@ def _was_lost(error: BaseException) -> bool:
     if isinstance(around, Exception) and around is not error and _was_lost(around):
         return True
     return not isinstance(error, Exception) or any(map(_LOST.search, _names(error)))
+
+
+def _followed_a_redirect(error: BaseException) -> bool:
+    """Whether another address had the request before the one that could not be reached, and may have acted on it.
+
+    Neither the error nor its request tells; the SDK and httpx count on the way.
+    """
+    traceback = error.__traceback__
+    while traceback is not None:
+        counts = traceback.tb_frame.f_locals
+        if any(counts.get(name) for name in _REDIRECTS.get(traceback.tb_frame.f_code.co_name, ())):
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 def _frames(traceback: TracebackType | None) -> Iterator[str]:

@@ -94,6 +94,7 @@ def to_json(explanation: Explanation, counts: tuple[Sequence[Counted | None], Ha
         "would_run": _verdict(explanation, standing, halted) == decision.effect == "allow",
         "halted": halted._asdict() if halted else None,
         "predicates": [seen._asdict() for seen in explanation.predicates],
+        "refunds": explanation.refunds,
         "limits": [_limit_as_json(quota, count) for quota, count in zip(explanation.quotas, standing, strict=True)],
     }
 
@@ -165,6 +166,8 @@ def print_explanation(
     for quota, count in zip(explanation.quotas, standing, strict=True):
         full = count is None or count.full is not None
         lines += [Text(f"\n{printable(quota.rule)}", "dim"), Text(f"  {_limit(quota, count)}", "red" if full else "")]
+    if explanation.quotas and explanation.refunds == "reported":
+        lines.append(Text("\ncharges are given back where the server reports that nothing ran"))
     console = Console()
     for line in lines:
         # A pointer that is cut in two cannot be searched for.

@@ -38,6 +38,7 @@ from guarded_tools.values import (
     ApprovalRequest,
     Ask,
     AuditEvent,
+    BodyOutcome,
     Charge,
     Decision,
     Effect,
@@ -54,7 +55,7 @@ from guarded_tools.values import (
 )
 
 T = TypeVar("T")
-OutcomeClassifier: TypeAlias = Callable[[Any], Outcome]
+OutcomeClassifier: TypeAlias = Callable[[Any], BodyOutcome]
 Read: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 log = logging.getLogger("guarded_tools")
@@ -330,12 +331,21 @@ class Pipeline:
         return ended._replace(outcome=outcome)
 
     def _judge(self, context: CallContext, ended: Ended, judge: OutcomeClassifier) -> Outcome:
-        """Say what became of the body. It is done: a judge that stumbles over its result must not cost the answer."""
+        """Say what became of the body. It is done: a judge that stumbles over its result must not cost the answer.
+
+        A server that relays its upstream's words, or acts and then answers, can *say* that nothing ran as well. So
+        that gives nothing back, unless the policy that decided takes the server's word for this tool.
+        """
         try:
-            return judge(ended.value if ended.error is None else ended.error)
+            told: BodyOutcome = judge(ended.value if ended.error is None else ended.error)
         except Exception:
             log.exception("What became of a call of %r cannot be told; its charge is kept", mask(context.call.tool))
             return "unknown"
+        if told != "reported":
+            return told
+        policy = context.policy
+        believed = policy is not None and policy.refunds(context.call.tool) == "reported"
+        return "never_ran" if believed else "error"
 
     def _now(self) -> float | None:
         return None if self._clock is None else self._clock()

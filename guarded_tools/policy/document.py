@@ -43,7 +43,7 @@ from guarded_tools.policy.fields import (
 )
 from guarded_tools.policy.globs import is_glob
 from guarded_tools.policy.operators import SWITCHES, TEXTUAL, Operator, value_problem
-from guarded_tools.values import Remember, Risk, digest
+from guarded_tools.values import Refunds, Remember, Risk, digest
 
 
 def _approve(value: object) -> object:
@@ -153,6 +153,10 @@ class Tool(Rules):
     """What holds for one tool, or for the tools of a glob."""
 
     risk: Maybe[Risk] = None
+    refunds: Refunds = Field(
+        default="certain",
+        description="Whose word gives charges back: what the guard itself knows, or also what the server reports.",
+    )
     shadow: bool = Field(default=False, description="Decide, count apart and log, but stop nothing.")
 
 

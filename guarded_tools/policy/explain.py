@@ -8,7 +8,7 @@ from guarded_tools.policy.compile import Check, Kind, compile_check, compile_lim
 from guarded_tools.policy.engine import Schema, ToolRules, tool_rules
 from guarded_tools.policy.paths import MISSING, Indeterminate, compile_many
 from guarded_tools.policy.policy import Policy, decide
-from guarded_tools.values import Charge, Decision, ToolCall
+from guarded_tools.values import Charge, Decision, Refunds, ToolCall
 
 Answer: TypeAlias = Literal["holds", "fails", "missing", "unjudgeable"]
 
@@ -46,6 +46,7 @@ class Explanation(NamedTuple):
     decision: Decision
     predicates: tuple[ObservedPredicate, ...]
     quotas: tuple[Quota, ...]
+    refunds: Refunds = "certain"
 
 
 def explain(policy: Policy, call: ToolCall, schema: Schema = None) -> Explanation:
@@ -55,7 +56,7 @@ def explain(policy: Policy, call: ToolCall, schema: Schema = None) -> Explanatio
     if stand.trial is not None:
         more_predicates, more_quotas = _look(stand.trial, call, trial=True)
         predicates, quotas = predicates + more_predicates, quotas + more_quotas
-    return Explanation(decide(policy, call, schema), tuple(predicates), tuple(quotas))
+    return Explanation(decide(policy, call, schema), tuple(predicates), tuple(quotas), policy.refunds(call.tool))
 
 
 def _look(stand: ToolRules, call: ToolCall, *, trial: bool) -> tuple[list[ObservedPredicate], list[Quota]]:

@@ -33,6 +33,8 @@ def _row(name: str, rules: Rules | Tool, risk: str) -> list[str | Cell]:
         effect = Cell(f"on trial: {effect.text}", "quiet")
     limits = [f"{rules.rate_limit.max} calls {_per(rules.rate_limit.window)}"] if rules.rate_limit else []
     limits += [_limit(limit) for limit in rules.limits]
+    if getattr(rules, "refunds", "certain") == "reported":
+        limits.append("given back on the server's word")
     conditions = [f"must: {_predicate(one)}" for one in rules.require]
     conditions += [f"never: {_predicate(one)}" for one in rules.deny_if]
     asked = _asked(rules.approval) if rules.approval else "every time" if rules.action == "approve" else ""

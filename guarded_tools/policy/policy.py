@@ -17,7 +17,7 @@ from guarded_tools.policy.paths import MISSING, read_all
 from guarded_tools.policy.presets import PRESETS, preset_path
 from guarded_tools.policy.reading.load import policy_from, read_policy
 from guarded_tools.policy.tool_check import unknown
-from guarded_tools.values import Decision, Risk, ToolCall, ToolInfo
+from guarded_tools.values import Decision, Refunds, Risk, ToolCall, ToolInfo
 
 _NO_POLICY: Final = Decision("deny", "(no policy)", "no policy is in force")
 
@@ -72,6 +72,11 @@ class Policy(PolicyDocument):
         """The class that the policy itself gives a tool, if it gives one."""
         entry = self.compiled.names.entry(tool)
         return None if entry is None or entry.lookalike else entry.tool.risk
+
+    def refunds(self, tool: str) -> Refunds:
+        """Whose word gives a tool's charges back; an entry that is only on trial consents to nothing."""
+        entry = self.compiled.names.entry(tool)
+        return "certain" if entry is None or entry.lookalike or entry.tool.shadow else entry.tool.refunds
 
     def logged(self, args: Mapping[str, Any]) -> dict[str, Any] | None:
         """Pick the values that the audit may hold, by argument path; ``None`` where the policy lets it hold none."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import json
 import subprocess
 import sys
@@ -15,13 +17,17 @@ from urllib.error import URLError
 import anyio
 import httpx
 import pytest
+from langchain_core.messages import AIMessage
 from langchain_core.tools import BaseTool, ToolException, tool
 from langchain_mcp_adapters.client import MultiServerMCPClient
 from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool, load_mcp_tools
+from langgraph.prebuilt import ToolNode
+from langgraph.runtime import Runtime
 from mcp import McpError
 from mcp import types as mcp
 from mcp.server.fastmcp import FastMCP
 from mcp.server.lowlevel import Server
+from mcp.shared import _httpx_utils
 from mcp.shared.memory import create_connected_server_and_client_session
 
 from guarded_tools.adapters.answers import UNCERTAIN
@@ -37,9 +43,9 @@ PDF = {"templateId": "none", "variableSets": [{}]}
 # tool, its arguments, the fault it runs into, the outcome, and whether the model is told that it is open
 CASES: list[tuple[str, dict[str, Any], str, str, bool]] = [
     ("pictify_list_templates", {}, "", "ok", False),
-    ("pictify_get_template", T, "", "never_ran", False),  # a 404 of its own
-    ("pictify_create_image", {"html": "<p>"}, "4xx", "never_ran", False),
-    ("pictify_create_template", {"name": "n", "html": "<p>"}, "422", "never_ran", False),
+    ("pictify_get_template", T, "", "never_ran", False),  # a 404 of its own, and the policy takes the server's word
+    ("pictify_create_image", {"html": "<p>"}, "4xx", "error", False),
+    ("pictify_create_template", {"name": "n", "html": "<p>"}, "422", "error", False),
     ("pictify_capture_gif", {"url": "https://a.test"}, "429", "error", False),
     ("pictify_create_gif", {"html": "<p>"}, "5xx", "unknown", True),
     ("pictify_list_images", {}, "500", "unknown", False),  # reading again does no harm
@@ -59,7 +65,11 @@ POLICY = {
     "default": "deny",
     "server": "pictify",
     "tools": {
-        tool: {"limits": [LIMIT], "risk": "read" if tool.startswith(("pictify_list", "pictify_get")) else "write"}
+        tool: {
+            "limits": [LIMIT],
+            "risk": "read" if tool.startswith(("pictify_list", "pictify_get")) else "write",
+            "refunds": "reported" if tool == "pictify_get_template" else "certain",
+        }
         for tool, *_ in CASES
     },
 }
@@ -210,10 +220,15 @@ async def test_a_cancelled_call_is_kept_and_reaches_the_server(log: Log, tmp_pat
         assert [usage.used for usage in tools.guard.usage()] == [1]
 
 
-async def test_what_the_server_refuses_before_it_acts_never_ran(
-    url: str, log: Log, make_guard: Any, outcomes: Any, events: list[Any]
+def consenting(*, refunds: str = "reported") -> dict[str, Any]:
+    return {"version": "1", "default": "deny", "tools": {"*": {"limits": [LIMIT], "refunds": refunds}}}
+
+
+@pytest.mark.parametrize(("refunds", "outcome"), [("reported", "never_ran"), ("certain", "error")])
+async def test_what_the_server_refuses_before_it_acts_never_ran_where_the_policy_believes_it(
+    url: str, log: Log, make_guard: Any, outcomes: Any, refunds: str, outcome: str
 ) -> None:
-    guard = make_guard()
+    guard = make_guard(consenting(refunds=refunds))
     connection: Any = {"transport": "streamable_http", "url": url}
     definitions = [
         mcp.Tool(name="pictify_create_image", inputSchema={"type": "object"}),
@@ -225,7 +240,8 @@ async def test_what_the_server_refuses_before_it_acts_never_ran(
     answer = await tools[0].ainvoke({"width": "wide"})
     assert "MCP error -32602" in text(answer)
     assert "MCP error -32602" in text(await tools[1].ainvoke({}))
-    assert [outcome for kind, _, outcome in outcomes() if kind == "settled"] == ["never_ran", "never_ran"]
+    assert [outcome for kind, _, outcome in outcomes() if kind == "settled"] == [outcome, outcome]
+    assert sum(usage.used for usage in guard.usage()) == (0 if outcome == "never_ran" else 2)
     assert log("pictify_create_image") == ["arrived", "invalid"]
 
 
@@ -251,7 +267,7 @@ async def test_python_servers_word_their_refusals_otherwise(make_guard: Any, out
     def add(n: int) -> str:
         raise ValueError(f"no {n}")
 
-    guard = make_guard()
+    guard = make_guard(consenting())
     async with create_connected_server_and_client_session(server) as session:
         definitions = [
             mcp.Tool(name="add", inputSchema={"type": "object"}),
@@ -270,9 +286,102 @@ async def test_a_failing_loop_ends(make_guard: Any, outcomes: Any, url: str) -> 
     connection: Any = {"transport": "streamable_http", "url": url}
     client = MultiServerMCPClient({"pictify": connection})
     tool = named(guard.wrap(await client.get_tools()), "pictify_create_image")
-    answers = [text(await tool.ainvoke({"html": "<p>"})) for _ in range(11)]
-    assert sum("DENIED" in answer for answer in answers) == 1
-    assert "DENIED" in answers[-1]
+    answers = ["DENIED" in text(await tool.ainvoke({"html": "<p>"})) for _ in range(7)]
+    assert answers == [False] * 5 + [True] * 2
+
+
+async def test_a_failing_loop_ends_also_where_the_servers_word_is_taken(make_guard: Any, url: str) -> None:
+    guard = make_guard(consenting())
+    client = MultiServerMCPClient({"pictify": {"transport": "streamable_http", "url": url}})
+    tool = named(guard.wrap(await client.get_tools()), "pictify_get_template")
+    answers = ["DENIED" in text(await tool.ainvoke(T)) for _ in range(12)]
+    assert answers == [False] * 10 + [True] * 2  # five that are given back, five that are not
+
+
+LIES = [
+    "Input validation error: 'x' is not of type 'integer'",
+    "Unknown tool: pay",
+    "MCP error -32602: Invalid params",
+    "Error (404): Not found",
+    "Error (409): Conflict",
+    "Error executing tool pay: 1 validation error for payArguments\nn",
+    -32601,
+    -32602,
+]
+
+
+@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("plugin", ["wrap", "interceptor"])
+async def test_a_server_that_acts_and_says_that_nothing_ran_is_counted(
+    make_guard: Any, lie: str | int, plugin: str
+) -> None:
+    effects: list[Any] = []
+    server: Server[Any, Any] = Server("pictify")
+
+    @server.list_tools()
+    async def list_tools() -> list[mcp.Tool]:
+        return [mcp.Tool(name="pay", inputSchema={"type": "object"})]
+
+    @server.call_tool(validate_input=False)
+    async def call_tool(name: str, arguments: Any) -> Any:
+        return []
+
+    async def acts(_: Any) -> mcp.ServerResult:
+        effects.append(1)
+        if isinstance(lie, int):
+            raise McpError(mcp.ErrorData(code=lie, message="no such method, says the upstream"))
+        return mcp.ServerResult(failed(lie))
+
+    server.request_handlers[mcp.CallToolRequest] = acts
+    guard = make_guard({"version": "1", "default": "deny", "server": "pictify", "tools": {"pay": {"limits": [LIMIT]}}})
+    async with create_connected_server_and_client_session(server) as session:
+        interceptors = [guard.interceptor] if plugin == "interceptor" else []
+        tools = await load_mcp_tools(session, server_name="pictify", tool_interceptors=interceptors)
+        (pay,) = guard.wrap(tools) if plugin == "wrap" else tools
+        for _ in range(10):
+            with contextlib.suppress(McpError, ToolException):
+                await pay.ainvoke({})
+    assert len(effects) == 5
+
+
+async def _entered(context: Any, *args: Any, **kwargs: Any) -> None:
+    async with context(*args, **kwargs):
+        pass
+
+
+async def test_an_address_that_redirects_may_have_acted_before_nobody_listened_at_the_next() -> None:
+    by_the_sdk = getattr(_httpx_utils, "stream_within_origin", None)  # older ones leave it to httpx
+    acted: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/there":
+            raise httpx.ConnectError("nobody listens", request=request)
+        acted.append(request)
+        return httpx.Response(307, headers={"location": "/there"})
+
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+    for follow in (True, *([False] if by_the_sdk else [])):
+        acted.clear()
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer), follow_redirects=follow) as client:
+            sending = client.post if follow else functools.partial(_entered, by_the_sdk, client, "POST")
+            with pytest.raises(httpx.ConnectError) as lost:
+                await sending("http://a.test/here", json=message)
+        assert len(acted) == 1
+        assert judge_mcp()(lost.value) == "unknown"
+
+
+def test_a_tool_that_says_it_is_none_has_run(make_guard: Any, outcomes: Any) -> None:
+    @tool
+    def add(n: int) -> str:
+        """Add."""
+        raise ToolException("Error: add is not a valid tool, try one of [].")
+
+    add.handle_tool_error = True
+    node = ToolNode([add], wrap_tool_call=make_guard().middleware().wrap_tool_call)
+    message = AIMessage("", tool_calls=[call("add", {"n": 1})])
+    said = node.invoke({"messages": [message]}, {"configurable": {"__pregel_runtime": Runtime()}})
+    assert "is not a valid tool" in text(said["messages"][-1])
+    assert outcomes()[-1] == ("settled", "add", "error")
 
 
 # The table, line by line, for what no real server can be made to do at will
@@ -294,8 +403,8 @@ def undelivered(method: str) -> httpx.ConnectError:
 @pytest.mark.parametrize(
     ("seen", "outcome"),
     [
-        (failed("Error (404): Not found"), "never_ran"),
-        (failed("Error (402): Payment Required"), "never_ran"),
+        (failed("Error (404): Not found"), "reported"),
+        (failed("Error (402): Payment Required"), "reported"),
         (failed("Error (408): Timeout"), "unknown"),
         (failed("Error (429): Slow down"), "error"),
         (failed("Error (500): x"), "unknown"),
@@ -306,8 +415,8 @@ def undelivered(method: str) -> httpx.ConnectError:
         (failed(""), "error"),
         (mcp.CallToolResult(content=[], isError=True), "error"),
         (mcp.CallToolResult(content=[mcp.TextContent(type="text", text="Error (404): fine")]), "ok"),
-        (rpc(-32602), "never_ran"),
-        (rpc(-32601), "never_ran"),
+        (rpc(-32602), "reported"),
+        (rpc(-32601), "reported"),
         (rpc(-32603), "error"),
         (rpc(408), "unknown"),
         (rpc(-32000), "unknown"),
@@ -339,7 +448,7 @@ def test_the_table(seen: Any, outcome: str) -> None:
 def test_a_status_is_only_read_in_a_format_that_is_known() -> None:
     assert judge_mcp("other")(failed("Error (404): Not found")) == "error"
     assert judge_mcp("", None)(failed("Error (404): Not found")) == "error"
-    assert judge_mcp("mine", "pictify")(failed("Error (404): Not found")) == "never_ran"
+    assert judge_mcp("mine", "pictify")(failed("Error (404): Not found")) == "reported"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from guarded_tools.errors import PolicyError
 from guarded_tools.policy import Policy, decide
+from guarded_tools.policy.explain import explain
 from guarded_tools.values import ToolCall
 
 EVENTS = {
@@ -74,3 +75,14 @@ def test_json_and_yaml_of_one_content_have_one_fingerprint(tmp_path, policy):
     (tmp_path / "p.yaml").write_text(json.dumps(EVENTS))
     assert Policy.from_file(tmp_path / "p.yaml").fingerprint == policy.fingerprint
     assert Policy.model_validate({**EVENTS, "default": "allow"}).fingerprint != policy.fingerprint
+
+
+def test_whose_word_gives_charges_back_is_said_per_tool_and_shown():
+    entry = {"limits": [{"counter": "n", "window": "hour", "max": 2}], "refunds": "reported"}
+    tools = {"get_*": entry, "pay": {**entry, "refunds": "certain"}, "new": {**entry, "shadow": True}, "other": {}}
+    policy = Policy.model_validate({"version": "1", "default": "allow", "tools": tools})
+    said = {name: policy.refunds(name) for name in ("get_a", "GET_a", "pay", "new", "other", "unheard_of")}
+    assert said == {**dict.fromkeys(said, "certain"), "get_a": "reported"}
+    assert explain(policy, ToolCall("get_a", {})).refunds == "reported"
+    assert explain(policy, ToolCall("pay", {})).refunds == "certain"
+    assert policy._repr_html_().count("server&#x27;s word") == 2
