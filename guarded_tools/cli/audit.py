@@ -21,6 +21,7 @@ from guarded_tools.cli.options import State, Url
 from guarded_tools.errors import AuditError, StoreError
 from guarded_tools.state import state_dir
 from guarded_tools.stores import Store, open_store
+from guarded_tools.stores.disk.address import disk_url
 from guarded_tools.stores.disk.directory import DATABASE
 from guarded_tools.values import Outcome
 
@@ -189,7 +190,7 @@ def _store(url: str | None, path: Path) -> Store | None:
     if not any(path.parent.glob(f"*/{DATABASE}")):  # to open a store would make one
         return None
     try:
-        store = open_store(f"disk://{path.parent.absolute()}")
+        store = open_store(disk_url(path.parent))
         return None if store.get(store_key(path)) is None else store
     except StoreError as error:
         typer.echo(f"The store beside the log cannot be read, so its head was not compared: {error}", err=True)

@@ -35,10 +35,12 @@ def counted(
     """
     from guarded_tools.state import state_path
     from guarded_tools.stores import open_store
+    from guarded_tools.stores.disk.address import disk_path, disk_url
 
     charges = [quota.charge for quota in explanation.quotas]
-    url = url or f"disk://{state_path(state).absolute()}"
-    if url.startswith("disk://") and not (Path(url[len("disk://") :].partition("?")[0]) / "counters").exists():
+    url = url or disk_url(state_path(state))
+    path = disk_path(url)
+    if path is not None and not (path / "counters").exists():
         return [charge and Counted(0, 0.0, _too_much(charge)) for charge in charges], None
     store = open_store(url)
     try:

@@ -10,6 +10,7 @@ import typer
 from guarded_tools.audit import AuditLog, audit_path
 from guarded_tools.state import state_dir, state_path
 from guarded_tools.stores import Store, open_store
+from guarded_tools.stores.disk.address import disk_path, disk_url
 from guarded_tools.stores.redis.address import Address
 from guarded_tools.values import AuditEvent, grant_scope, session_scope
 
@@ -43,7 +44,7 @@ def scope_of(session: str | None, grant: str | None) -> str | None:
 
 def store_url(url: str | None, state: Path | None) -> str:
     """Say where the store is, without making it."""
-    return url or f"disk://{state_path(state).absolute()}"
+    return url or disk_url(state_path(state))
 
 
 def store_name(url: str | None, state: Path | None) -> str:
@@ -52,15 +53,15 @@ def store_name(url: str | None, state: Path | None) -> str:
     if where.startswith(("redis://", "rediss://")):
         address = Address.parse(where)
         return f"{address.name}?namespace={address.namespace}"
-    return where.removeprefix("disk://").partition("?")[0]
+    return str(disk_path(where) or where)
 
 
 def unused(url: str | None, state: Path | None) -> bool:
     """Whether no guard ever used the store, as far as its directory tells; makes none."""
     from guarded_tools.stores.disk.store import was_used
 
-    where = store_url(url, state)
-    return where.startswith("disk://") and not was_used(where.removeprefix("disk://").partition("?")[0])
+    path = disk_path(store_url(url, state))
+    return path is not None and not was_used(path)
 
 
 def opened(url: str | None, state: Path | None) -> Store:

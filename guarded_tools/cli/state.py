@@ -17,6 +17,7 @@ from guarded_tools.cli.options import Grant, Session, State, Url, note, opened, 
 from guarded_tools.errors import StateLost
 from guarded_tools.pipeline.messages import window
 from guarded_tools.stores import Store, open_stop_button
+from guarded_tools.stores.disk.address import DiskAddress
 from guarded_tools.text.visible import plain
 from guarded_tools.values import Halted, Usage
 
@@ -101,7 +102,7 @@ def prune(*, state: State = None, store: Url = None) -> None:
 def _start_over(url: str) -> None:
     from guarded_tools.stores.disk.store import start_over
 
-    start_over(url.removeprefix("disk://").partition("?")[0])
+    start_over(DiskAddress.parse(url).path)
 
 
 def _table(limits: list[Usage]) -> Table:

@@ -22,6 +22,7 @@ from guarded_tools.pipeline.registry import Registry
 from guarded_tools.policy.policy import Policy, PolicySource
 from guarded_tools.state import state_dir
 from guarded_tools.stores import Store, opened
+from guarded_tools.stores.disk.address import disk_url
 from guarded_tools.telemetry.events import Observer
 from guarded_tools.tools.lock import Lock
 from guarded_tools.values import (
@@ -80,7 +81,7 @@ class Gate:
             raise TypeError(f"grant must be a text or a function of the config, not {grant!r}: write {str(grant)!r}")
         self._registry = Registry(policy, _lock(lock))
         if store is None:
-            store = f"disk://{state_dir(state)}"
+            store = disk_url(state_dir(state))
         self.store: Store = opened(store)
         if not isinstance(audit, AuditLog):
             audit = AuditLog(audit_path(state_dir(state)) if audit is None else audit, store=self.store)

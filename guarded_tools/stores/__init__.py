@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from guarded_tools.errors import StoreError
+from guarded_tools.stores.disk.address import DiskAddress
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 
@@ -125,7 +126,9 @@ class Store(Protocol):
 def open_store(url: str) -> Store:
     """Open ``disk:///path``, ``memory://`` or ``redis://…``.
 
-    ``disk:///path?durability=power`` keeps counters through a power cut, at the price of a disk flush a call.
+    ``disk:///path?durability=power`` keeps counters through a power cut, at the price of a disk flush a call. What else
+    a URL may say is told by :class:`~guarded_tools.stores.disk.address.DiskAddress` and
+    :class:`~guarded_tools.stores.redis.address.Address`.
 
     Raises:
         StoreError: the URL names no backend, or the state behind it cannot be relied on.
@@ -138,10 +141,8 @@ def open_store(url: str) -> Store:
     if scheme == "disk":
         from guarded_tools.stores.disk.store import DiskStore
 
-        path, query = _on_disk(url)
-        if query not in {"", "durability=process", "durability=power"}:
-            raise StoreError(f"{url!r}: the only option is durability=process or durability=power")
-        return DiskStore(path, durability="power" if query.endswith("power") else "process")
+        address = DiskAddress.parse(url)
+        return DiskStore(address.path, durability=address.durability)
     if scheme in {"redis", "rediss"}:
         return _open_redis(url)
     # Only the scheme: the rest may hold a password.
@@ -176,15 +177,8 @@ def open_stop_button(url: str) -> StopButton:
     if url.startswith("disk://"):
         from guarded_tools.stores.disk.store import DiskStopButton
 
-        return DiskStopButton(_on_disk(url)[0])
+        return DiskStopButton(DiskAddress.parse(url).path)
     return open_store(url)
-
-
-def _on_disk(url: str) -> tuple[str, str]:
-    path, _, query = url.removeprefix("disk://").partition("?")
-    if not path.startswith("/"):
-        raise StoreError(f"{url!r} needs an absolute path: disk:///path")
-    return path, query
 
 
 def _open_redis(url: str) -> Store:

@@ -10,15 +10,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from diskcache import Cache, Disk
 from diskcache.core import MODE_RAW
 
 from guarded_tools.errors import StoreError
+from guarded_tools.stores.disk.address import Durability
 from guarded_tools.stores.disk.directory import DATABASE, StateDirectory
-
-Durability: TypeAlias = Literal["process", "power"]
 
 _SCHEMA = 1
 # How long opening may look for damage, in seconds: enough for a hundred thousand sessions.
@@ -79,13 +78,15 @@ class OneConnection(Cache):  # type: ignore[misc]
         self._own: sqlite3.Connection | None = None
         self._deadline = deadline
         self._pragmas = {name[7:]: value for name, value in settings.items() if name.startswith("sqlite_")}
-        super().__init__(str(directory), timeout=0, disk=PlainDisk, **settings)
+        self._path = directory / DATABASE
+        # Not the directory: diskcache would put the environment's values in place of what looks like $NAME in it. All
+        # that it does there goes through the connection below, and through PlainDisk, which has no files.
+        super().__init__(os.sep, timeout=0, disk=PlainDisk, **settings)
 
     @property
     def _con(self) -> sqlite3.Connection:
         if self._own is None:
-            path = Path(self._directory, DATABASE)
-            self._own = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+            self._own = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
             # Ours, not the database's: there they are whatever was last opened with.
             for name, value in self._pragmas.items():
                 self._own.execute(f"PRAGMA {name} = {value}")

@@ -9,7 +9,8 @@ from pathlib import Path
 from guarded_tools.files import user_path
 from guarded_tools.stores.clock import ReadClock, system_clock
 from guarded_tools.stores.common import busiest_first, check_scope
-from guarded_tools.stores.disk.database import Database, Durability
+from guarded_tools.stores.disk.address import Durability
+from guarded_tools.stores.disk.database import Database
 from guarded_tools.stores.disk.directory import StateDirectory, in_use
 from guarded_tools.stores.disk.locking import SerializedAccess
 from guarded_tools.stores.disk.operations import Operations
