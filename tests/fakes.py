@@ -1,7 +1,7 @@
 """What tests hold in the place of time and of a bench to work at. Everything else they use is the real part.
 
-``FrozenClock`` is for what counts seconds since the epoch (a guard, an approval, an audit), ``SteppedClock`` for what a
-store reads: wall time and time since boot. ``Approvals`` asks questions on one store, by one of the two drivers.
+``SteppedClock`` is what a store reads, wall time and time since boot; for seconds since the epoch there is
+:class:`guarded_tools.testing.FrozenClock`. ``Approvals`` asks questions on one store, by one of the two drivers.
 """
 
 from __future__ import annotations
@@ -18,19 +18,10 @@ from guarded_tools.flow import Flow, arun, run
 from guarded_tools.policy import ApprovalLimits
 from guarded_tools.stores import Store
 from guarded_tools.stores.clock import Clock
+from guarded_tools.testing import FrozenClock
 from guarded_tools.values import ApprovalRequest, digest
 
 T0 = 1_800_000_000.0
-
-
-@dataclass
-class FrozenClock:
-    """Seconds since the epoch, which pass when a test says so."""
-
-    now: float = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

@@ -25,6 +25,7 @@ FLOORS = [
     {"adapters", "plots"},
     {"guard"},
     {"servers"},
+    {"testing"},
     {"pictify", "authoring"},
     {"cli"},
 ]

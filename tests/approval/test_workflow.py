@@ -129,7 +129,7 @@ def test_context_variables_reach_the_approver(approvals):
         "approve",
         {"type": "approve"},
         [True],
-        object(),
+        pytest.param(object(), id="object"),
         Verdict("maybe"),
         Verdict("approve", remember="forever"),
         Verdict("reject", message=7),

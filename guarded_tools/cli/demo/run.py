@@ -22,8 +22,9 @@ from rich.markup import escape
 
 from guarded_tools.approvers.protocol import Approver
 from guarded_tools.cli.demo.report import RAN, Report
-from guarded_tools.cli.demo.script import FLOOD, TASK, ScriptedModel
+from guarded_tools.cli.demo.script import FLOOD, LAST, TASK, scenario
 from guarded_tools.errors import GuardError, ToolDenied
+from guarded_tools.testing import ScriptedModel
 from guarded_tools.text.redaction import mask
 from guarded_tools.values import ApprovalRequest, Verdict
 
@@ -56,7 +57,7 @@ async def _demo(*, scripted_yes: bool, model: str, state: Path | None) -> int:
     session = f"demo-{secrets.token_hex(3)}"
     report = Report(console)
     human = _Human(report, really=sys.stdin.isatty() and sys.stdout.isatty() and not scripted_yes)
-    driver: Any = ScriptedModel() if not model else _real_model(model)
+    driver: Any = ScriptedModel(scenario, last=LAST) if not model else _real_model(model)
     console.rule("[bold]guarded_tools demo")
     console.print(f"Agent session [bold]{session}[/], policy [bold]standard[/], a local Pictify over MCP stdio.")
     console.print(
