@@ -18,6 +18,7 @@ from guarded_tools.approvers.protocol import Approver
 from guarded_tools.errors import ConnectionFailed, GuardError, printable
 from guarded_tools.guard import Guard
 from guarded_tools.mcp_session import READ_TIMEOUT, HeldSession, HttpServer, Server, StdioServer
+from guarded_tools.policy.schema_check import flaw_of
 from guarded_tools.values import AuditEvent, Risk
 
 if TYPE_CHECKING:
@@ -65,6 +66,16 @@ class GuardedTools(list[BaseTool]):
         self.refresh()
         # Only now: a server that drops a tool later must not keep its other changes from being taken up.
         guard.check_names([identity(tool).name for tool in self._convert()])
+        self._warn_of_schemas()
+
+    def _warn_of_schemas(self) -> None:
+        """Say of which tools the results are handed on unchecked, because their output schema cannot be used."""
+        for session in self._sessions:
+            for tool in session.tools:
+                flaw = "" if tool.outputSchema is None else flaw_of(tool.outputSchema)
+                if flaw:
+                    name = printable(tool.name)
+                    log.warning("Results of %s of %s go unchecked: its output schema: %s", name, session.name, flaw)
 
     def refresh(self) -> None:
         """Take over what the servers list now, every tool guarded.

@@ -49,15 +49,17 @@ def validate(
     code = FINE
     for file in files:
         policy, problems, unreadable = _read(file)
+        remarks = policy.warnings if policy else ()
         if policy is None:
             problems += () if unreadable else _unknown_names(file, given)
         elif (tools := _known(policy.server, given)) is not None:
             problems += policy.check_tools(tools)
+            remarks += policy.check_schemas(tools)
         told += [{"level": "error", **problem._asdict()} for problem in problems]
-        told += [{"level": "warning", **problem._asdict()} for problem in (policy.warnings if policy else ())]
+        told += [{"level": "warning", **problem._asdict()} for problem in remarks]
         code = max(code, UNREADABLE if unreadable else PROBLEMS if problems else FINE)
         if not as_json:
-            _say(file, policy, problems)
+            _say(file, policy, problems, remarks)
     if as_json:
         typer.echo(json.dumps(told, indent=1))
     raise typer.Exit(code)
@@ -138,12 +140,12 @@ def _unknown_names(file: str, given: list[ToolInfo] | None) -> tuple[Problem, ..
     return tuple(unknown_names(hidden, listed, tools, source.problem))
 
 
-def _say(file: str, policy: Policy | None, problems: Iterable[Problem]) -> None:
+def _say(file: str, policy: Policy | None, problems: Iterable[Problem], remarks: Iterable[Problem]) -> None:
     for problem in problems:
         typer.echo(printable(str(problem)), err=True)
     if policy is None:
         return
-    for warning in policy.warnings:
+    for warning in remarks:
         typer.echo(printable(f"{warning} [warning]"), err=True)
     if not problems:
         typer.echo(f"{file}: fine, {len(policy.tools)} tools and globs, {len(policy.hide)} hidden")

@@ -31,6 +31,7 @@ class Registry:
         self._told: dict[tuple[str, str], Risk] = {}
         self._reloading = threading.Lock()
         self._names: tuple[str, ...] = ()
+        self._warned: set[Problem] = set()
         self.tools: dict[str, ToolInfo] = {}
         self.policies: Policy | Mapping[str, Policy] = self._read()
 
@@ -113,7 +114,8 @@ class Registry:
         tools = self.tools.copy()
         known = [tools.get(name, ToolInfo(name)) for name in dict.fromkeys((*names, *tools))]
         sources = self._source.values() if isinstance(self._source, Mapping) else (self._source,)
-        each = policies.values() if isinstance(policies, Mapping) else (policies,)
+        each = tuple(policies.values()) if isinstance(policies, Mapping) else (policies,)
+        self._warn_of_schemas(each, known)
         found: list[Problem] = []
         for source, policy in zip(sources, each, strict=True):
             problems = policy.check_tools(known)
@@ -124,6 +126,13 @@ class Registry:
                 log.warning("%s", problem)
         if found:
             raise PolicyError(tuple(found))
+
+    def _warn_of_schemas(self, policies: Sequence[Policy], tools: Sequence[ToolInfo]) -> None:
+        """Say once of each tool that its calls are all refused because its input schema cannot be used."""
+        for problem in dict.fromkeys(problem for policy in policies for problem in policy.check_schemas(tools)):
+            if problem not in self._warned:
+                self._warned.add(problem)
+                log.warning("%s", problem)
 
     def info(self, tool: str) -> ToolInfo:
         """What is known of a tool."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -157,7 +157,14 @@ class Tool(Rules):
         default="certain",
         description="Whose word gives charges back: what the guard itself knows, or also what the server reports.",
     )
+    schema_check: Maybe[Literal["strict", "off"]] = Field(
+        default=None, alias="schema", description="As the policy's own, for this tool."
+    )
     shadow: bool = Field(default=False, description="Decide, count apart and log, but stop nothing.")
+
+
+# Keys that came later, with what they mean where they are left out: older policies stay what they were.
+_LATER: Final = {"refunds": "certain", "schema": None}
 
 
 class ApprovalLimits(Part):
@@ -245,6 +252,10 @@ class PolicyDocument(Part):
     def fingerprint(self) -> str:
         """A SHA-256 of what the policy says, whatever file and format it came from."""
         content = self.model_dump(mode="json", by_alias=True, exclude={"schema_ref", "description"})
+        for tool in content["tools"].values():
+            for key, unsaid in _LATER.items():
+                if tool[key] == unsaid:
+                    del tool[key]
         # Of globs, the first one that fits counts.
         return digest(content, [key for key in self.tools if is_glob(key)])
 

@@ -18,7 +18,7 @@ from guarded_tools.policy.compile import (
     compile_rules,
 )
 from guarded_tools.policy.document import PolicyDocument
-from guarded_tools.policy.names import Names
+from guarded_tools.policy.names import Entry, Names
 from guarded_tools.policy.paths import EVERYWHERE, kind_of, pointer
 from guarded_tools.values import Charge, Decision, ToolCall
 
@@ -60,11 +60,13 @@ class ToolRules(NamedTuple):
 
 def tool_rules(policy: PolicyDocument, names: Names, tool: str) -> ToolRules:
     """Find the rules that speak for a tool."""
-    strict = policy.schema_check == "strict"
     if names.hides(tool):
-        return ToolRules((), "(hidden)", Decision("deny", "(hidden)", f"{printable(tool)} is not available"), strict)
+        return ToolRules(
+            (), "(hidden)", Decision("deny", "(hidden)", f"{printable(tool)} is not available"), strict=False
+        )
     everywhere = compile_rules(policy, policy.all_tools, EVERYWHERE, tool)
     entry = names.entry(tool)
+    strict = is_strict(policy, entry)
     own: tuple[RuleSet, ...] = ()
     refusal = None
     if entry is None:
@@ -83,6 +85,12 @@ def tool_rules(policy: PolicyDocument, names: Names, tool: str) -> ToolRules:
         trial = _tool_rules(own, rule, None, tool, strict=False)
         return _tool_rules((everywhere,), rule, None, tool, strict=strict)._replace(trial=trial)
     return full
+
+
+def is_strict(policy: PolicyDocument, entry: Entry | None) -> bool:
+    """Whether calls of a tool are checked against its schema. An entry on trial loosens nothing."""
+    own = None if entry is None or entry.lookalike or entry.tool.shadow else entry.tool.schema_check
+    return (own or policy.schema_check) == "strict"
 
 
 def _tool_rules(

@@ -188,3 +188,23 @@ def pointer(*parts: str) -> str:
 def escape(part: str) -> str:
     """Write one key as a part of a JSON pointer."""
     return part.replace("~", "~0").replace("/", "~1")
+
+
+def follow(document: Any, place: str) -> Any:
+    """Follow a JSON pointer, or a reference like ``#/$defs/a``, into a document.
+
+    Raises:
+        LookupError: it leads nowhere, or out of the document.
+    """
+    root, *parts = place.split("/")
+    if root not in {"", "#"}:
+        raise LookupError(place)
+    found = document
+    for part in parts:
+        if isinstance(found, list) and part.isdecimal():
+            found = found[int(part)]
+        elif isinstance(found, Mapping):
+            found = found[part.replace("~1", "/").replace("~0", "~")]
+        else:  # a scalar, or a member of a list by a name
+            raise LookupError(place)
+    return found

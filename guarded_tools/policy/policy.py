@@ -16,7 +16,7 @@ from guarded_tools.policy.html import to_html
 from guarded_tools.policy.paths import MISSING, read_all
 from guarded_tools.policy.presets import PRESETS, preset_path
 from guarded_tools.policy.reading.load import policy_from, read_policy
-from guarded_tools.policy.tool_check import unknown
+from guarded_tools.policy.tool_check import unchecked, unknown
 from guarded_tools.values import Decision, Refunds, Risk, ToolCall, ToolInfo
 
 _NO_POLICY: Final = Decision("deny", "(no policy)", "no policy is in force")
@@ -93,6 +93,13 @@ class Policy(PolicyDocument):
         remembered though it says so.
         """
         return tuple(unknown(self, tools, self._report))
+
+    def check_schemas(self, tools: Iterable[ToolInfo]) -> tuple[Problem, ...]:
+        """List the tools whose input schema cannot be used, so that each of their calls is refused, and why.
+
+        Nothing is wrong with the policy then; ``"schema": "off"`` in a tool's entry lets its calls go unchecked.
+        """
+        return tuple(unchecked(self, tools, self._report))
 
     def _repr_html_(self) -> str:
         return to_html(self)

@@ -1,85 +1,58 @@
 """Arguments against the tool's own input schema: place and keyword of what does not fit, never the value.
 
-Results are checked against its output schema in the same way.
+Three answers are possible, and what follows from them differs. Arguments are only let through if they *fit*: what
+does not, and what *cannot be checked*, is refused (``"schema": "off"`` in a policy asks for no check). A result is only
+held to be wrong if it certainly *does not fit*: the call has run by then, and nothing is gained by losing its answer.
+
+Formats bind nobody, as JSON Schema has it by default: servers check them by rules of their own (``uri`` with umlauts,
+``uuid`` without dashes, ``date`` as a number), or not at all, so no format tells what a server will refuse.
+
+Validators are kept by the identity of their schema; the schema is kept with them, so that its identity stays its own.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote
 
 import jsonschema_rs
+
+from guarded_tools.errors import printable
+from guarded_tools.policy.paths import pointer
+from guarded_tools.policy.schema_cost import NAMED, REFERENCES, Cost, cost_of
 
 # A tool has a handful of misfits worth telling a model about; a hundred bad events say the same thing.
 _MOST_TOLD: Final = 5
 _MOST_VALIDATORS: Final = 1024
 _LONGEST_EXPECTATION: Final = 120
-# A validator walks a definition anew wherever it is referred to: 30 that each name the next one twice take seconds.
-_MOST_UNFOLDED: Final = 1_000_000
-# Where references cannot be followed they have to be few: so many multiply to a few thousand at most.
-_MOST_UNTRACED: Final = 20
-# Whether arguments fit is told in linear time, where they do not is not: a definition that names itself twice for one
-# value is walked through twice as often with each level of the arguments. So many subschemas take half a second.
-_MOST_WALKED: Final = 500_000
-# A large schema and many values multiply: so many comparisons take a second, and so many patterns that backtrack, each
-# as far as it may, a few.
-_MOST_COMPARED: Final = 5_000_000
-_MOST_BACKTRACKED: Final = 100_000
+_LONGEST_FLAW: Final = 200
 _BACKTRACKING: Final = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000)
-_CHARACTERS_OF_A_VALUE: Final = 64  # a long string is as much work as many short ones
-# What speaks of the same value as the schema that it stands in.
-_IN_PLACE: Final = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas"})
-# What speaks of no value until a reference names it.
-_SHELVES: Final = frozenset({"$defs", "definitions"})
-# What holds schemas under names, which are no keywords.
-_NAMED: Final = _SHELVES | {"properties", "patternProperties", "dependentSchemas", "dependencies"}
-_ANYWHERE: Final = ""
-_REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
+_CANNOT_BE_CHECKED: Final = (ValueError, TypeError, RecursionError, jsonschema_rs.ReferencingError)
+# What may stand in a reference as it is; ``Page[Item]`` may not, though servers write it.
+_SAFE: Final = "%/:?#&=@!$'()*+,;~-._"
+_DATA: Final = frozenset({"enum", "const", "default", "examples"})
 
 
-class _Extent(NamedTuple):
-    """How many subschemas a part unfolds to, and how many references back to what it is a part of are among them.
-
-    These are counted by the property that they are for, or under :data:`_ANYWHERE`.
-    """
-
-    parts: int
-    loops: Counter[str]
-
-    @property
-    def branches(self) -> int:
-        """How many of the references may be for one value."""
-        named = max((count for key, count in self.loops.items() if key != _ANYWHERE), default=0)
-        return named + self.loops[_ANYWHERE]
-
-    def moved(self, key: str) -> _Extent:
-        """The extent of a part that speaks of another value."""
-        return _Extent(self.parts, Counter({key: self.loops.total()}) if self.loops else self.loops)
-
-
-_NONE: Final = _Extent(0, Counter())
-
-
-class _Checked(NamedTuple):
-    """A validator and the schema it was made from.
-
-    ``branches`` is how often its recursions branch, ``parts`` into how many subschemas. ``most`` is the number of
-    values that may be checked, ``most_work`` where a long string counts as many.
-    """
+class _Validator(NamedTuple):
+    """What a schema was made into: a check and its cost or, where none can be made, the ``flaw`` that is in the way."""
 
     schema: Mapping[str, Any]
-    validator: Any
-    branches: int
-    parts: int
-    most: int
-    most_work: int
+    check: Any
+    cost: Cost
+    backtracks: bool
+    flaw: str = ""
 
 
-# By identity, for speed; the schema is kept, so that its identity stays its own. And by whether formats are checked.
-_validators: dict[tuple[int, bool], _Checked] = {}
+class _Doubt(NamedTuple):
+    """Why a value is not known to fit; ``certain`` where it is known not to."""
+
+    said: str
+    certain: bool
+
+
+_validators: dict[int, _Validator] = {}
 
 
 def misfit(schema: Mapping[str, Any], args: dict[str, Any]) -> str | None:
@@ -88,177 +61,143 @@ def misfit(schema: Mapping[str, Any], args: dict[str, Any]) -> str | None:
     What cannot be checked does not fit: arguments that are not JSON, half a surrogate pair, a schema that is not one or
     that points outside itself.
     """
-    return _misfit(schema, args, "the arguments", "input", formats=True)
+    found = _compare(schema, args, "the arguments", "input")
+    return None if found is None else found.said
 
 
-def misfit_of_result(schema: Mapping[str, Any], content: dict[str, Any]) -> str | None:
-    """As :func:`misfit`, for a structured result and the output schema. As in MCP's own check, formats bind nobody."""
-    return _misfit(schema, content, "the values", "output", formats=False)
+def misfit_of_result(schema: Mapping[str, Any], content: Any) -> str | None:
+    """As :func:`misfit`, for a structured result and the output schema, but what cannot be checked is taken to fit.
 
-
-def _misfit(schema: Mapping[str, Any], value: dict[str, Any], what: str, kind: str, *, formats: bool) -> str | None:
+    Never raises: :func:`flaw_of` tells, before any call, of a schema against which nothing can be checked.
+    """
     try:
-        # The validator skips what no keyword speaks of; this sees every value and key.
-        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+        found = _compare(schema, content, "the values", "output")
+    except Exception:  # noqa: BLE001 - whatever a foreign schema does, the call has run, and its answer is not lost
+        return None
+    return found.said if found is not None and found.certain else None
+
+
+def flaw_of(schema: object) -> str:
+    """Say why nothing can be checked against a schema, in a few words with the place; ``""`` where it can.
+
+    Never raises. The words are the schema's own, made printable.
+    """
+    if not isinstance(schema, Mapping):
+        return "it is no object"
+    try:
+        return _validator(schema).flaw
+    except Exception as error:  # noqa: BLE001 - see above: a schema is a stranger's
+        return printable(f"it cannot be read: {type(error).__name__}")
+
+
+def _compare(schema: Mapping[str, Any], value: Any, what: str, kind: str) -> _Doubt | None:
+    size = _size(value)
+    if size is None:
+        odd = "a number that is not finite, half a surrogate pair, or a foreign object"
+        return _Doubt(f"{what} are not JSON: {odd}", certain=False)
+    validator = _validator(schema)
+    if validator.flaw:
+        way_out = 'for calls that nobody checks, a policy may say "schema": "off" for this tool'
+        return _Doubt(f"the tool's own {kind} schema cannot be used: {validator.flaw}; {way_out}", certain=False)
+    if validator.cost.is_too_much(value, size, backtracks=validator.backtracks):
+        return _Doubt(f"{what} are too many to be checked against the tool's {kind} schema", certain=False)
+    try:
+        said = _misfits(validator, value)
+    except _CANNOT_BE_CHECKED:
+        return _Doubt(f"{what} cannot be checked against the tool's {kind} schema", certain=False)
+    too_deep = f"{what} are nested too deep to tell where they break the tool's {kind} schema"
+    return None if said is None else _Doubt(said or too_deep, certain=True)
+
+
+def _size(value: Any) -> int | None:
+    """How many bytes a value has as JSON; ``None`` if it is none. The validator skips what no keyword speaks of."""
+    try:
+        return len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
     except (TypeError, ValueError, RecursionError):
-        return f"{what} are not JSON: a number that is not finite, half a surrogate pair, or a foreign object"
-    try:
-        checked = _checked(schema, formats=formats)
-        validator = checked.validator
-        too_much = _is_too_much(checked, value, size)
-        if not too_much and validator.is_valid(value):
-            return None
-        if too_much or not _told_in_time(checked, value):
-            why = "are too many to be checked against" if too_much else "are nested too deep to tell where they break"
-            return f"{what} {why} the tool's {kind} schema"
-        errors = [error for _, error in zip(range(_MOST_TOLD), validator.iter_errors(value), strict=False)]
-    except jsonschema_rs.ValidationError:
-        return f"the tool's own {kind} schema is not a valid JSON Schema"
-    except (ValueError, TypeError, RecursionError, jsonschema_rs.ReferencingError):
-        return f"{what} cannot be checked against the tool's {kind} schema"
-    return "; ".join(_say(error) for error in errors) or f"{what} do not fit the tool's {kind} schema"
+        return None
 
 
-def _is_too_much(checked: _Checked, value: Any, size: int) -> bool:
-    if size <= min(checked.most, checked.most_work):  # a value is at least a character
-        return False
-    values, work, waiting = 0, 0, [value]
-    while waiting:
-        found = waiting.pop()
-        values += 1
-        if isinstance(found, str):
-            work += len(found) // _CHARACTERS_OF_A_VALUE
-            continue
-        waiting.extend(found.values() if isinstance(found, Mapping) else found if isinstance(found, list) else ())
-    return values > checked.most or values + work > checked.most_work
+def _misfits(validator: _Validator, value: Any) -> str | None:
+    """Say what does not fit, ``""`` where that would take too long to find, ``None`` where all does."""
+    if validator.check.is_valid(value):
+        return None
+    if not validator.cost.is_told_in_time(value):
+        return ""
+    errors = zip(range(_MOST_TOLD), validator.check.iter_errors(value), strict=False)
+    return "; ".join(_say(error) for _, error in errors)
 
 
-def _told_in_time(checked: _Checked, args: dict[str, Any]) -> bool:
-    if checked.branches <= 1:
-        return True
-    level: list[Any] = [args]
-    left, walked = _MOST_WALKED, checked.parts
-    while level and left >= 0:
-        left -= walked * len(level)
-        walked *= checked.branches
-        opened = (found.values() if isinstance(found, dict) else found for found in level if not isinstance(found, str))
-        level = [inner for found in opened if isinstance(found, Iterable) for inner in found]
-    return left >= 0
-
-
-def _checked(schema: Mapping[str, Any], *, formats: bool) -> _Checked:
-    known = _validators.get((id(schema), formats))
+def _validator(schema: Mapping[str, Any]) -> _Validator:
+    known = _validators.get(id(schema))
     if known is not None:
         return known
     if len(_validators) >= _MOST_VALIDATORS:
         _validators.clear()
-    options: dict[str, Any] = {"validate_formats": formats, "retriever": _refuse}
-    plain = schema if type(schema) is dict else dict(schema)
-    branches, parts, unfolded = _Unfolding(plain).check()
-    most = _MOST_COMPARED
+    made = _validators[id(schema)] = _make(schema)
+    return made
+
+
+def _make(schema: Mapping[str, Any]) -> _Validator:
+    nothing = Cost(0, 0, 0)
+    try:
+        plain = schema if type(schema) is dict else dict(schema)
+        cost = cost_of(plain)
+        whole = _quoted(plain)
+    except _CANNOT_BE_CHECKED as error:
+        return _Validator(schema, None, nothing, backtracks=False, flaw=_short(str(error) or "it is nested too deep"))
     try:
         # Linear time, where the schema's patterns allow it.
-        validator = jsonschema_rs.validator_for(plain, pattern_options=jsonschema_rs.RegexOptions(), **options)
-    except jsonschema_rs.ValidationError:
-        validator = jsonschema_rs.validator_for(plain, pattern_options=_BACKTRACKING, **options)
-        most = _MOST_BACKTRACKED
-    checked = _validators[id(schema), formats] = _Checked(
-        schema, validator, branches, parts, most // max(unfolded, 1), _MOST_COMPARED // max(unfolded, 1)
+        linear = jsonschema_rs.RegexOptions()
+        return _Validator(schema, _compile(whole, linear), cost, backtracks=False)
+    except _CANNOT_BE_CHECKED:
+        pass
+    try:
+        return _Validator(schema, _compile(whole, _BACKTRACKING), cost, backtracks=True)
+    except _CANNOT_BE_CHECKED as error:
+        return _Validator(schema, None, nothing, backtracks=False, flaw=_flaw(error))
+
+
+def _compile(schema: Mapping[str, Any], patterns: Any) -> Any:
+    return jsonschema_rs.validator_for(
+        dict(schema), pattern_options=patterns, validate_formats=False, retriever=_refuse
     )
-    return checked
 
 
-class _Unfolding:
-    """How many subschemas there are once every reference is replaced by what it names; one to itself adds nothing."""
-
-    def __init__(self, schema: dict[str, Any]) -> None:
-        self._schema = schema
-        self._id = "id" if "draft-04" in str(schema.get("$schema")) else "$id"
-        self._extents: dict[str, _Extent | None] = {}
-        self._recursive: set[str] = set()
-        self._references = 0
-        self._untraced = False
-
-    def check(self) -> tuple[int, int, int]:
-        """Refuse what would keep a validator busy for long; say how often what refers to itself branches, and its size.
-
-        The last number is the size of all.
-
-        Raises:
-            ValueError: it unfolds to too much.
-        """
-        parts = self._extent(self._schema).parts
-        if parts > _MOST_UNFOLDED or (self._untraced and self._references > _MOST_UNTRACED):
-            raise ValueError("the schema refers to its own parts too often to be checked")
-        if self._untraced and self._references:
-            # More ways there cannot be: each third reference triples them.
-            return round(3 ** (self._references / 3)), parts, parts
-        found = [extent for name in self._recursive if (extent := self._extents[name])]
-        branches = max((each.branches for each in found), default=0)
-        return branches, max((each.parts for each in found), default=0), parts
-
-    def _extent(self, part: Any) -> _Extent:
-        if isinstance(part, list):
-            return _sum(map(self._extent, part))
-        if not isinstance(part, dict):
-            return _NONE
-        if part is not self._schema and isinstance(part.get(self._id), str):
-            self._untraced = True  # pointers in here begin in here
-        names = [part[key] for key in _REFERENCES & part.keys() if isinstance(part[key], str)]
-        self._references += len(names)
-        return _sum([_Extent(1, Counter()), *map(self._named, names), *(self._under(*item) for item in part.items())])
-
-    def _under(self, keyword: str, value: Any) -> _Extent:
-        if keyword == "properties" and isinstance(value, dict):
-            return _sum(self._extent(part).moved(key or _ANYWHERE) for key, part in value.items())
-        if keyword == "enum" and isinstance(value, list):
-            # Plain values are looked up, others compared one by one.
-            return _Extent(sum(isinstance(choice, list | dict) for choice in value), Counter())
-        named = keyword in _NAMED and isinstance(value, dict)
-        found = self._extent(list(value.values()) if named else value)
-        if keyword in _SHELVES:
-            return found._replace(loops=Counter())
-        return found if keyword in _IN_PLACE else found.moved(_ANYWHERE)
-
-    def _named(self, reference: str) -> _Extent:
-        if reference not in self._extents:
-            self._extents[reference] = None
-            try:
-                self._extents[reference] = self._extent(self._at(reference))
-            except (LookupError, ValueError, TypeError):
-                self._untraced = True
-                self._extents[reference] = _NONE
-        found = self._extents[reference]
-        if found is None:  # it stands within what it names
-            self._recursive.add(reference)
-            return _Extent(0, Counter({_ANYWHERE: 1}))
-        return found
-
-    def _at(self, reference: str) -> Any:
-        root, *steps = unquote(reference).split("/")
-        if root != "#":
-            raise LookupError(reference)
-        found: Any = self._schema
-        for step in steps:
-            name = step.replace("~1", "/").replace("~0", "~")
-            found = found[int(name)] if isinstance(found, list) else found[name]
-        return found
-
-
-def _sum(extents: Iterable[_Extent]) -> _Extent:
-    parts, loops = 0, Counter[str]()
-    for extent in extents:
-        parts += extent.parts
-        loops.update(extent.loops)
-    return _Extent(parts, loops)
+def _quoted(part: Any, *, names: bool = False) -> Any:
+    """Write references as URIs are written, so that a definition may be called ``Page[Item]``."""
+    if isinstance(part, list):
+        return [_quoted(inner) for inner in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: quote(inner, safe=_SAFE)
+        if key in REFERENCES and not names and isinstance(inner, str)
+        else inner
+        if key in _DATA and not names
+        else _quoted(inner, names=key in NAMED and not names)
+        for key, inner in part.items()
+    }
 
 
 def _refuse(uri: str) -> Any:
     raise ValueError(f"{uri} is outside the schema")
 
 
+def _flaw(error: Exception) -> str:
+    said = str(error).partition("\n")[0]
+    if said.startswith("Unknown meta-schema"):
+        return _short(f'its "$schema" names a dialect that is not known: {said.partition(": ")[2].partition(". ")[0]}')
+    place = pointer(*map(str, getattr(error, "instance_path", None) or ()))
+    return _short(said) + (f" at {printable(place)}" if place else "")
+
+
+def _short(text: str) -> str:
+    shown = printable(text)
+    return shown if len(shown) <= _LONGEST_FLAW else f"{shown[:_LONGEST_FLAW]}…"
+
+
 def _say(error: Any) -> str:
-    place = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in error.instance_path) or "/"
+    place = pointer(*map(str, error.instance_path)) or "/"
     keyword = error.kind.name
     expected = _expected(error.kind)
     # Not `place: keyword`: behind the name of a secret, masking would take the keyword for it.

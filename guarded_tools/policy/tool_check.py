@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
 
 from guarded_tools.errors import Problem, printable
 from guarded_tools.policy.diagnostics import Reporter
 from guarded_tools.policy.document import PolicyDocument, Rules
+from guarded_tools.policy.engine import is_strict
 from guarded_tools.policy.globs import is_glob, matches
 from guarded_tools.policy.names import Names
-from guarded_tools.policy.paths import EACH, EVERYWHERE, LENGTH, parse_path, pointer
+from guarded_tools.policy.paths import EACH, EVERYWHERE, LENGTH, follow, parse_path, pointer
 from guarded_tools.policy.reading.consistency import never_remembered
 from guarded_tools.values import Risk, ToolInfo, widest_memory
 
@@ -36,6 +38,22 @@ def unknown(policy: PolicyDocument, tools: Iterable[str | ToolInfo], problem: Re
         yield from _memory(rules, base, [] if rules.risk else [risks[name] for name in spoken_for[key]], problem)
     yield from _paths(policy.all_tools, EVERYWHERE, list(known.values()), problem)
     yield from _memory(policy.all_tools, EVERYWHERE, list(risks.values()), problem)
+
+
+def unchecked(policy: PolicyDocument, tools: Iterable[ToolInfo], problem: Reporter) -> Iterator[Problem]:
+    """List the tools whose calls are all refused because nothing can be checked against their own input schema."""
+    from guarded_tools.policy.schema_check import flaw_of  # jsonschema_rs, only where there are schemas
+
+    names = Names(policy)
+    for info in tools:
+        entry = names.entry(info.name)
+        if policy.shadow or info.schema is None or names.hides(info.name) or not is_strict(policy, entry):
+            continue
+        flaw = flaw_of(info.schema)
+        if flaw:
+            at = pointer("tools", entry.key if entry else info.name)
+            message = f"every call of {printable(info.name)} is refused: its input schema cannot be used: {flaw}"
+            yield problem(at, message, 'have the server mend it, or say "schema": "off" for this tool', key=True)
 
 
 def unknown_names(
@@ -154,15 +172,10 @@ def parts_of(schemas: list[Mapping[str, Any]], root: Mapping[str, Any]) -> list[
 
 
 def _named(reference: Any, root: Mapping[str, Any]) -> Any:
-    if not isinstance(reference, str) or not (reference + "/").startswith("#/"):
+    try:
+        return follow(root, unquote(reference)) if isinstance(reference, str) else None
+    except LookupError:
         return None
-    target: Any = root
-    for step in reference.split("/")[1:]:
-        if isinstance(target, list):
-            target = dict(enumerate(target)).get(int(step)) if step.isdecimal() else None
-        else:
-            target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
-    return target
 
 
 def _list(value: Any) -> list[Any]:

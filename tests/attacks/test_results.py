@@ -66,6 +66,49 @@ def test_an_output_schema_is_held_to(tmp_path: Path) -> None:
     assert answer(tmp_path, {"isError": True}, {"outputSchema": day}).status == "error"
 
 
+FLAWED = {
+    "a dialect of OpenAPI": {"$schema": "https://spec.openapis.org/oas/3.0/schema/2019-04-02#/definitions/Schema"},
+    "a reference to nothing": {"properties": {"screen": {"$ref": "#/$defs/Screen"}}},
+}
+
+
+@pytest.mark.parametrize("flaw", FLAWED.values(), ids=FLAWED)
+def test_no_result_is_lost_over_a_schema_that_cannot_be_used_which_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, flaw: dict[str, Any]
+) -> None:
+    with caplog.at_level(logging.WARNING, "guarded_tools"):
+        said = answer(tmp_path, {"structuredContent": {"a": 1}}, {"outputSchema": {"type": "object", **flaw}})
+    assert said.artifact == {"structured_content": {"a": 1}}
+    [told] = [record.getMessage() for record in caplog.records if "go unchecked" in record.getMessage()]
+    assert "Results of read of raw" in told
+
+
+def test_a_definition_of_a_result_may_have_any_name(tmp_path: Path) -> None:
+    schema = {
+        "type": "object",
+        "$defs": {"Page[Item]": {"type": "string"}},
+        "properties": {"a": {"$ref": "#/$defs/Page[Item]"}},
+    }
+    assert answer(tmp_path, {"structuredContent": {"a": "x"}}, {"outputSchema": schema}).status == "success"
+    with pytest.raises(RuntimeError, match="at /a"):
+        answer(tmp_path, {"structuredContent": {"a": 1}}, {"outputSchema": schema})
+
+
+def test_an_input_schema_that_cannot_be_used_is_told_at_opening(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    schema = {"type": "object", **FLAWED["a reference to nothing"]}
+    with caplog.at_level(logging.WARNING, "guarded_tools"):
+        said = answer(tmp_path, {}, {"inputSchema": schema})
+    assert "DENIED" in said.content
+    assert "/$defs/Screen" in said.content
+    assert '"schema": "off"' in said.content
+    [told] = [
+        record.getMessage() for record in caplog.records if "every call of read is refused" in record.getMessage()
+    ]
+    assert "/$defs/Screen" in told
+
+
 KEY = "topsecretvalue-with-many-more-letters-than-are-shown"
 LOUD = {"level": "loud THE KEY", "data": "THE KEY"}
 

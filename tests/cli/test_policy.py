@@ -397,3 +397,17 @@ def test_version_help_and_an_unknown_command(run):
     code, out, err = run("valdate")
     assert code == 2
     assert "validate" in err
+
+
+def test_schemas_that_cannot_be_used_are_warned_of(run, tmp_path):
+    policy, tools = tmp_path / "policy.json", tmp_path / "tools.json"
+    policy.write_text('{"version": "1", "default": "deny", "tools": {"t": {}, "u": {"schema": "off"}}}')
+    flawed = {"properties": {"screen": {"$ref": "#/$defs/Screen"}}}
+    tools.write_text(json.dumps({"tools": [{"name": name, "inputSchema": flawed} for name in ("t", "u")]}))
+    code, out, err = run("validate", "--server", str(tools), str(policy))
+    assert (code, err.count("[warning]")) == (0, 1)
+    assert "every call of t is refused" in err
+    assert "/$defs/Screen" in err
+    assert "fine" in out
+    _, out, _ = run("validate", "--json", "--server", str(tools), str(policy))
+    assert [(one["level"], one["pointer"]) for one in json.loads(out)] == [("warning", "/tools/t")]
