@@ -1,37 +1,40 @@
 """A policy's own tests: calls, with time passing between them, and what has to become of each.
 
 Every case starts with empty counters at its own point in time; a call that is allowed, or asked and approved, counts.
+What judges and counts is the guard itself (:class:`Rehearsal`), so that a test cannot pass on a rule that the guard
+reads otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, Protocol
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from guarded_tools.errors import PolicyError, Problem
+from guarded_tools.approvers.protocol import Unanswered
+from guarded_tools.audit import AuditLog
+from guarded_tools.errors import PolicyError, Problem, ToolDenied
+from guarded_tools.pipeline.gate import Gate
 from guarded_tools.policy.diagnostics import Reporter, explain_errors, suggest
-from guarded_tools.policy.fields import Name, Part, Text, Window, wrong
-from guarded_tools.policy.policy import Policy, decide
+from guarded_tools.policy.document import ApprovalLimits
+from guarded_tools.policy.fields import MOST, Name, Part, Text, Window, wrong
+from guarded_tools.policy.policy import Policy
 from guarded_tools.policy.reading.source import read_source
-from guarded_tools.values import Charge, Decision, Effect, Full, Halted, Reservation, ToolCall
+from guarded_tools.stores import Store
+from guarded_tools.stores.memory import MemoryStore
+from guarded_tools.values import ApprovalRequest, AuditEvent, Effect, Outcome, ToolCall, ToolInfo
 
 # In seconds since the epoch: as far as dates go. In microseconds, a store still holds it.
 _END_OF_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
-class Counters(Protocol):
-    """What is needed of a store."""
-
-    def peek(self, charges: Sequence[Charge], now: float | None = None) -> Full | Halted | None: ...  # noqa: D102
-    def reserve(self, charges: Sequence[Charge], now: float | None = None) -> Reservation | Full | Halted: ...  # noqa: D102
-
-
-class Seen(NamedTuple):
-    """What became of a call."""
+class Observed(NamedTuple):
+    """What became of a call. ``retry_after`` is in seconds; ``shadow`` is what a rule on trial would have done."""
 
     effect: Effect
     rule: str
@@ -73,7 +76,7 @@ class Expected(Part):
     retry_after: float | None = Field(default=None, description="Seconds until it would fit, to the millisecond.")
     shadow: Effect | None = Field(default=None, description="What a rule on trial would have done.")
 
-    def differences(self, seen: Seen) -> Iterator[tuple[str, Any, Any]]:
+    def differences(self, seen: Observed) -> Iterator[tuple[str, Any, Any]]:
         """Give every part that is not as it should be: its name, what was expected, what was seen."""
         for part in ("effect", "rule", "shadow"):
             wanted, found = getattr(self, part), getattr(seen, part)
@@ -182,7 +185,7 @@ class Failure(NamedTuple):
     call: int
     judged: ToolCall
     expected: Expected
-    seen: Seen
+    seen: Observed
     explained: Any
 
 
@@ -194,62 +197,132 @@ class Result(NamedTuple):
     failure: Failure | None
 
 
+Explain: TypeAlias = Callable[[ToolCall, Store, float], Any]
+
+
 def run(
     policy: Policy,
     cases: Cases,
     *,
-    store: Callable[[], Counters],
     schemas: Mapping[str, Mapping[str, Any] | None],
-    words: Callable[[Full], str] = lambda full: full.charge.message,
-    explain: Callable[[ToolCall, Any, float], Any] = lambda call, store, now: None,  # noqa: ARG005
+    explain: Explain = lambda call, store, now: None,  # noqa: ARG005
 ) -> Iterator[Result]:
-    """Run the cases one by one, each on a store of its own; the first call that is not as expected ends its case.
+    """Run the cases one by one, each on a guard of its own; the first call that is not as expected ends its case.
 
-    ``words`` puts a full limit into the text that a model would be told. ``explain`` is called with a failing call, the
-    store as that call met it, and the time.
+    ``schemas`` are the input schemas of the tools, as far as they are known. ``explain`` is called with a failing call,
+    the store as that call met it, and the time in seconds since the epoch.
     """
     for case in cases.cases:
-        yield _run(policy, case, store(), schemas=schemas, words=words, explain=explain)
+        yield _run(policy, case, schemas, explain)
 
 
-def _run(
-    policy: Policy,
-    case: Case,
-    store: Counters,
-    *,
-    schemas: Mapping[str, Mapping[str, Any] | None],
-    words: Callable[[Full], str],
-    explain: Callable[[ToolCall, Any, float], Any],
-) -> Result:
-    now, calls = case.at, 0
-    for number, step in enumerate(case.steps, 1):
-        now += step.after or 0
-        judged = ToolCall(step.tool, step.args, step.session, step.grant)
-        for call in range(1, step.times + 1):
-            calls += 1
-            decision = decide(policy, judged, schemas.get(step.tool))
-            seen = _seen(decision, store, now, words)
-            if any(True for _ in step.expect.differences(seen)):
-                explained = explain(judged, store, now)
-                return Result(case, calls, Failure(number, call, judged, step.expect, seen, explained))
-            _count(decision, store, now, approved=step.approved)
+def _run(policy: Policy, case: Case, schemas: Mapping[str, Mapping[str, Any] | None], explain: Explain) -> Result:
+    rehearsal = Rehearsal(policy, case, schemas)
+    calls = 0
+    for number, step, call in _calls(case):
+        seen = rehearsal.call(step, first=call == 1)
+        calls += 1
+        if any(True for _ in step.expect.differences(seen)):
+            judged = _judged(step)
+            # That call has counted by now: what it met is what the ones before it left behind.
+            before = Rehearsal(policy, case, schemas)
+            for _, earlier, nth in islice(_calls(case), calls - 1):
+                before.call(earlier, first=nth == 1)
+            before.wait(step, first=call == 1)
+            explained = explain(judged, before.store, before.now)
+            return Result(case, calls, Failure(number, call, judged, step.expect, seen, explained))
     return Result(case, calls, None)
 
 
-def _seen(decision: Decision, store: Counters, now: float, words: Callable[[Full], str]) -> Seen:
-    shadow = decision.shadow and _seen(decision.shadow, store, now, words).effect
-    if decision.effect == "deny":
-        return Seen("deny", decision.rule, decision.message, None, shadow)
-    # As in the guard: nobody is asked about a call that would not fit.
-    blocked = store.peek(decision.charges, now=now)
-    if isinstance(blocked, Full):
-        return Seen("deny", blocked.charge.rule, words(blocked), blocked.retry_after, shadow)
-    return Seen(decision.effect, decision.rule, decision.message, None, shadow)
+def _calls(case: Case) -> Iterator[tuple[int, Step, int]]:
+    """Every single call of a case: its step's number, the step, and the how manieth of the step it is."""
+    for number, step in enumerate(case.steps, 1):
+        for call in range(1, step.times + 1):
+            yield number, step, call
 
 
-def _count(decision: Decision, store: Counters, now: float, *, approved: bool) -> None:
-    if decision.shadow is not None:
-        _count(decision.shadow, store, now, approved=True)
-    # As in the guard: a refused call counts nothing.
-    if decision.effect == "allow" or (decision.effect == "ask" and approved):
-        store.reserve(decision.charges, now=now)
+def _judged(step: Step) -> ToolCall:
+    return ToolCall(step.tool, step.args, step.session, step.grant)
+
+
+class _NoAudit(AuditLog):
+    """Keeps nothing: a policy's tests leave no file behind, and are told of each event as an observer is."""
+
+    def __init__(self) -> None:
+        super().__init__(os.devnull)
+
+    def write(self, event: AuditEvent) -> None:
+        """Forget the event."""
+
+
+class Rehearsal:
+    """The real guard in front of tools that do nothing, on a store in memory, with the clock and the human of a case.
+
+    Two things are not as in production, or no case could speak of the thirtieth question: the human has no end of
+    patience (``approvals`` does not hold), and who does not approve leaves the question unanswered, since a call that
+    was rejected twice is not asked about again. What a human says counts once: nothing is remembered.
+    """
+
+    def __init__(self, policy: Policy, case: Case, schemas: Mapping[str, Mapping[str, Any] | None]) -> None:
+        self.now = case.at
+        self.store = MemoryStore()
+        self._events: list[AuditEvent] = []
+        self._asked: ApprovalRequest | None = None
+        self._approves = True
+        self._gate = Gate(
+            policy.model_copy(update={"approvals": ApprovalLimits(max_asks=MOST)}),
+            store=self.store,
+            approver=self._answer,
+            audit=_NoAudit(),
+            clock=lambda: self.now,
+            observers=[self._events.append],
+        )
+        for tool in {step.tool for step in case.steps}:
+            self._gate.register(ToolInfo(tool, policy.server or "", schema=schemas.get(tool)))
+
+    def wait(self, step: Step, *, first: bool) -> None:
+        """Let the time pass that is to pass before a step; only its first call waits."""
+        self.now += (step.after or 0) if first else 0
+
+    def call(self, step: Step, *, first: bool) -> Observed:
+        """Make one call of a step, and say what became of it."""
+        self.wait(step, first=first)
+        self._events.clear()
+        self._asked, self._approves = None, step.approved
+        call, refused = _judged(step), None
+        try:
+            self._gate.call(call, lambda _: None)
+        except ToolDenied as denied:
+            refused = denied
+        shadow = next((_ON_TRIAL[event.outcome] for event in self._events if event.kind == "shadow"), None)
+        if shadow is None:
+            shadow = self._on_trial(call)
+        if self._asked is not None:
+            return Observed("ask", self._asked.rule, self._asked.reason, None, shadow)
+        if refused is not None:
+            said = refused.decision
+            return Observed("deny", said.rule, said.message, refused.retry_after, shadow)
+        admitted = next(event for event in self._events if event.kind == "admitted")
+        return Observed("allow", admitted.rule, "", None, shadow)
+
+    def _answer(self, request: ApprovalRequest) -> bool:
+        self._asked = request
+        if not self._approves:
+            raise Unanswered
+        return True
+
+    def _on_trial(self, call: ToolCall) -> Effect | None:
+        """What a rule on trial says of a call that did not get as far as the trial; there it counts nothing."""
+        decision = self._gate.explain(call).shadow
+        if decision is None:
+            return None
+        full = decision.effect != "deny" and self.store.peek(decision.charges, self.now) is not None
+        return "deny" if full else decision.effect
+
+
+_ON_TRIAL: Final[Mapping[Outcome | None, Effect]] = {
+    "ok": "allow",
+    "suspended": "ask",
+    "denied": "deny",
+    "limited": "deny",
+}

@@ -103,10 +103,8 @@ def run_tests(
     """Run a policy's own tests: calls, time passing between them, and what has to become of each."""
     from guarded_tools.authoring.policy_tests import Cases, run
     from guarded_tools.cli.explanation import dump, standing_in
-    from guarded_tools.pipeline.messages import used_up
     from guarded_tools.policy.explain import explain
     from guarded_tools.policy.policy import load_policy
-    from guarded_tools.stores.memory import MemoryStore
 
     judged = load_policy(policy)
     schemas = _schemas(judged.server, lock_file)
@@ -120,11 +118,7 @@ def run_tests(
 
     # Every file is read before anything runs, so that one broken file is not lost behind the results of another.
     read = [(path, Cases.from_file(path, schemas)) for path in cases or [_preset_cases(policy)]]
-    results = [
-        (path, result)
-        for path, found in read
-        for result in run(judged, found, store=MemoryStore, schemas=schemas, words=used_up, explain=look)
-    ]
+    results = [(path, result) for path, found in read for result in run(judged, found, schemas=schemas, explain=look)]
     failed = sum(result.failure is not None for _, result in results)
     if as_json:
         typer.echo(dump([_as_json(path, result) for path, result in results]))

@@ -5,13 +5,16 @@ import pytest
 from guarded_tools.authoring.policy_tests import Cases, run
 from guarded_tools.errors import PolicyError
 from guarded_tools.policy import Policy
-from guarded_tools.stores.memory import MemoryStore
 
 POLICY = {
     "version": "1",
     "default": "deny",
     "server": "things",
     "hide": ["drop_thing"],
+    "all_tools": {
+        "deny_if": [{"path": "args.big", "op": "eq", "value": True}],
+        "approval": {"when": [{"path": "args.ask", "op": "eq", "value": True}]},
+    },
     "tools": {
         "get_thing": {},
         "put_thing": {
@@ -23,10 +26,12 @@ POLICY = {
             "limits": [{"counter": "sales", "window": "hour", "max": 1, "scope": "grant"}],
         },
         "try_thing": {"shadow": True, "limits": [{"counter": "tries", "window": "minute", "max": 1}]},
+        "tried_thing": {"shadow": True, "limits": [{"counter": "tries", "window": "minute", "max": 1}]},
+        "ask_thing": {"approval": {"remember": "tool", "message": "really?"}},
         "daily_thing": {"limits": [{"counter": "days", "window": "day", "max": 1, "align": "utc"}]},
     },
 }
-TOOLS = ["get_thing", "put_thing", "sell_thing", "drop_thing", "try_thing", "daily_thing"]
+TOOLS = ["tried_thing", "ask_thing", "get_thing", "put_thing", "sell_thing", "drop_thing", "try_thing", "daily_thing"]
 
 
 @pytest.fixture
@@ -35,7 +40,7 @@ def results(tmp_path):
         path = tmp_path / "cases.yaml"
         path.write_text(text, encoding="utf-8")
         cases = Cases.from_file(path, tools)
-        return list(run(Policy.model_validate(POLICY), cases, store=MemoryStore, schemas=schemas or {}))
+        return list(run(Policy.model_validate(POLICY), cases, schemas=schemas or {}))
 
     return results
 
@@ -105,6 +110,61 @@ def test_a_case_that_does_not_hold_fails_and_says_where(results, step, part):
     assert failure is not None
     assert failure.step == 2
     assert [name for name, _, _ in failure.expected.differences(failure.seen)] == [part]
+
+
+def test_what_did_not_run_is_not_on_trial_either(results):
+    (result,) = results("""
+cases:
+  - name: as in the guard, a call that nobody approved takes nothing from a limit on trial
+    steps:
+      - {tool: tried_thing, args: {ask: true}, approved: false, times: 9, expect: {effect: ask, shadow: allow}}
+      - {tool: tried_thing, args: {big: true}, times: 9, expect: {effect: deny, shadow: allow}}
+      - {tool: tried_thing, args: {ask: true}, expect: {effect: ask, shadow: allow}}
+      - {tool: tried_thing, args: {ask: true}, expect: {effect: ask, shadow: deny}}
+      - {tool: tried_thing, args: {big: true}, expect: {effect: deny, shadow: deny}}
+""")
+    assert result.failure is None, result.failure
+
+
+def test_what_the_guard_refuses_to_judge_is_refused_in_a_test():
+    nested = []
+    for _ in range(101):
+        nested = [nested]
+    case = {"name": "x", "tool": "get_thing", "args": {"a": nested}, "expect": "allow"}
+    (result,) = run(Policy.model_validate(POLICY), Cases.model_validate({"cases": [case]}), schemas={})
+    assert result.failure.seen.effect == "deny"
+    assert "nested deeper" in result.failure.seen.message
+
+
+def test_a_human_in_a_test_has_no_end_of_patience(results):
+    (result,) = results("""
+cases:
+  - name: hundreds of questions, none of them remembered and none too many
+    steps:
+      - {tool: ask_thing, times: 200, expect: {effect: ask, message: really}}
+      - {tool: ask_thing, times: 200, approved: false, expect: ask}
+""")
+    assert result.failure is None, result.failure
+
+
+def test_a_failure_is_explained_with_the_counters_as_its_call_met_them(tmp_path):
+    file = tmp_path / "cases.yaml"
+    file.write_text("""
+cases:
+  - name: x
+    steps:
+      - {tool: put_thing, times: 2, expect: allow}
+      - {tool: put_thing, after: 10s, times: 2, expect: {effect: allow, message: nothing like this}}
+""")
+
+    def look(call, store, now):
+        return call, [usage.used for usage in store.usage(None, now)], now
+
+    policy = Policy.model_validate(POLICY)
+    (result,) = run(policy, Cases.from_file(file, TOOLS), schemas={}, explain=look)
+    call, used, now = result.failure.explained
+    assert (call.tool, used, now - result.case.at) == ("put_thing", [2], 10)
+    assert (result.failure.step, result.failure.call) == (2, 1)
 
 
 def test_a_wrong_wait_fails(results):
