@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from guarded_tools.values import Risk
@@ -32,10 +33,10 @@ def _words(text: str) -> frozenset[str]:
 _VERBS: Mapping[Risk, frozenset[str]] = {
     "read": _words(
         "access aggregate analyse analyze audit browse calculate check compare compute count describe detect "
-        "determine diff discover display enumerate estimate examine explain explore extract fetch find get glob grep "
-        "head identify inspect introspect list locate look lookup measure obtain parse peek ping poll preview query "
-        "rank read recommend rerank research retrieve return score scrape screenshot search show suggest summarise "
-        "summarize tail trace view wait whoami"
+        "determine diff discover display echo enumerate estimate examine explain explore extract fetch find get glob "
+        "grep head identify inspect introspect list locate look lookup measure obtain parse peek ping poll preview "
+        "query rank read recommend rerank research retrieve return score scrape screenshot search show suggest "
+        "summarise summarize tail think trace view wait whoami"
     ),
     "write": _words(
         "accept acknowledge add adjust allow amend annotate answer append approve archive ask assign associate attach "
@@ -84,6 +85,23 @@ _SIGHTS = _words(
     "log logs snapshot screenshot status info stats history details metrics summary tree help docs documentation"
 )
 
+# What only computes or looks, though its verb may write elsewhere: `convert_time`, `open_nodes`; not `convert_lead`.
+_HARMLESS: Mapping[str, frozenset[str]] = {
+    "convert": _words("time timezone timezones date dates timestamp unit units temperature currency currencies color"),
+    "open": _words("node nodes entity entities"),
+}
+# Tools that only give a model room to think.
+_THOUGHTS = _words("thinking sequentialthinking")
+
+# What holds the keys of everything else, and what may lead to any address, inside somebody's network or out of it.
+_ENVIRONMENT = _words("env envs environ envvar envvars")
+_ENVIRONMENT_SAID = re.compile(r"\benvironment variables\b|\bprocess\.env\b|\bos\.environ\b", re.IGNORECASE)
+_ADDRESS = _words("url urls uri uris webpage website")
+_GOING = _words("fetch scrape crawl browse visit read load open extract screenshot capture request")
+_ADDRESS_SAID = re.compile(
+    r"\bfrom the (?:internet|web)\b|\b(?:any|arbitrary) (?:urls?|uris?|web ?(?:page|site)s?)\b", re.IGNORECASE
+)
+
 # Believed wherever they stand in a name: `search_and_delete`, `search_console_insert_site`.
 _UNMISTAKABLE = _words(
     "create add insert update modify write send execute delete remove destroy purge wipe erase truncate"
@@ -129,7 +147,11 @@ def classify(
     server itself, so they are believed only where they warn.
     """
     said = _by_name(name) or _by_description(description) or Classified("destructive", "no verb tells what it does")
-    warnings = (*_in_description(said.risk, description), *_in_schema(schema or {}))
+    warnings = (
+        *_in_description(said.risk, description, _excused(name)),
+        *_in_schema(schema or {}),
+        *_reaching(name, description, schema or {}),
+    )
     return warned(_worst(said, *warnings), annotations)
 
 
@@ -159,9 +181,34 @@ def _by_name(name: str) -> Classified | None:
     if moving and _CLASS.get(head) != "read" and not _MONEY.isdisjoint(words):
         return Classified("financial", f"name says {moving[0]!r} of money")
     if not verbs:
-        return None
+        return Classified("read", f"name says {words[-1]!r}") if words and words[-1] in _THOUGHTS else None
+    if head == _excused(name) and not loud:
+        return Classified("read", f"name says {head!r} of {words[-1]!r}")
     strongest = _strongest([head, *loud])
     return Classified(_CLASS[strongest], f"name says {strongest!r}")
+
+
+def _excused(name: str) -> str:
+    """The verb that does no harm to what this tool does it to, or nothing."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    pairs = pairwise(words)
+    return next((verb for verb, what in pairs if what in _HARMLESS.get(verb, ())), "")
+
+
+def _reaching(name: str, description: str, schema: Mapping[str, Any]) -> Iterator[Classified]:
+    """Raise what hands out the environment or fetches any address; of a tool that writes, its verb says enough."""
+    words = {word.lower() for word in _WORD.findall(name)}
+    if words & _ENVIRONMENT or {"environment", "variables"} <= words or _ENVIRONMENT_SAID.search(description):
+        yield Classified("write", "it hands out the environment")
+    properties = schema.get("properties")
+    for key, value in properties.items() if isinstance(properties, Mapping) else ():
+        said = value if isinstance(value, Mapping) else {}
+        named = not _ADDRESS.isdisjoint(word.lower() for word in _WORD.findall(str(key)))
+        if (named or said.get("format") in {"uri", "url"}) and "enum" not in said and "const" not in said:
+            yield Classified("write", f"goes to any address: takes {key!r}")
+            return
+    if (words & _ADDRESS and words & _GOING) or _ADDRESS_SAID.search(description):
+        yield Classified("write", "it goes to any address")
 
 
 def _joined(words: list[str]) -> list[str]:
@@ -225,12 +272,12 @@ def _verb(word: str) -> str | None:
     return next((stem for stem in stems if stem in _CLASS), None)
 
 
-def _in_description(risk: Risk, description: str) -> Iterator[Classified]:
+def _in_description(risk: Risk, description: str, excused: str) -> Iterator[Classified]:
     if _CERTAIN_HARM.search(description):
         yield Classified("destructive", "description says it cannot be undone")
     if _ANY_PROGRAM.search(description):
         yield Classified("execute", "description says it runs what it is given")
-    plain = [verb for verb in _leading_verbs(description) if verb not in _NOUNS]
+    plain = [verb for verb in _leading_verbs(description) if verb not in _NOUNS and verb != excused]
     if _RUNS_A_QUERY.match(description[:300]):
         plain = [verb for verb in plain if _CLASS[verb] != "execute"]
     if plain:

@@ -23,7 +23,9 @@ def test_a_draft_for_pictify_is_its_standard_preset_but_for_what_only_a_person_k
         kept = preset["tools"][name]
         assert entry.get("approval") == kept.get("approval"), name
         assert entry.get("risk") == kept.get("risk"), name
-        assert entry.get("limits", [])[:1] == kept.get("limits", [])[:1], name
+        # What reads, and costs all the same, no server says.
+        if name != "pictify_render_template":
+            assert entry.get("limits", [])[:1] == kept.get("limits", [])[:1], name
 
     def without_words(limits):
         return [{key: value for key, value in limit.items() if key != "on_deny"} for limit in limits]

@@ -153,3 +153,71 @@ def test_every_verb_has_one_class():
 )
 def test_a_sight_at_the_end_of_a_name_is_looked_at(name, risk):
     assert classify(name).risk == risk
+
+
+@pytest.mark.parametrize(
+    ("name", "description"),
+    [
+        ("echo", "Echoes a message back"),
+        ("convert_time", "Convert time between timezones"),
+        ("convertCurrency", "Convert an amount of money"),
+        ("open_nodes", "Open specific nodes in the knowledge graph by their names"),
+        ("sequentialthinking", "A detailed tool for reflective problem-solving through thoughts."),
+        ("sequential_thinking", "A tool for thoughts"),
+    ],
+)
+def test_what_only_computes_shows_or_thinks_is_read(name, description):
+    assert classify(name, description).risk == "read"
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "risk"),
+    [
+        ("convert_lead", "Convert a lead into a customer", "write"),
+        ("convert_time_and_delete", "", "destructive"),
+        ("convert_time", "Convert time, then delete the clock", "destructive"),
+        ("open_issue", "Open an issue", "write"),
+        ("open_node_editor_and_write", "", "write"),
+        ("delete_thinking", "", "destructive"),
+        ("thinking_wipe", "", "destructive"),
+    ],
+)
+def test_the_same_verb_elsewhere_is_what_it_was(name, description, risk):
+    assert classify(name, description).risk == risk
+
+
+@pytest.mark.parametrize(
+    ("name", "description"),
+    [
+        ("printEnv", "Prints all environment variables, helpful for debugging"),
+        ("get-env", "Returns all environment variables"),
+        ("get_env", ""),
+        ("list_envs", ""),
+        ("show_environment_variables", ""),
+        ("get_config", "Gets the configuration and all environment variables"),
+        ("fetch", "Fetches a URL from the internet and extracts its contents as markdown"),
+        ("fetch_url", ""),
+        ("readWebpage", ""),
+        ("get_page", "Get any web page as text"),
+        ("render_template", "Render a template"),
+    ],
+)
+def test_what_hands_out_the_environment_fetches_any_address_or_renders_is_more_than_read(name, description):
+    assert RANK[classify(name, description).risk] > RANK["read"]
+
+
+@pytest.mark.parametrize("key", ["url", "pageUrl", "image_url", "URI", "urls"])
+def test_a_parameter_that_is_an_address_raises_what_reads_and_nothing_else(key):
+    takes = {"properties": {key: {"type": "string"}}}
+    assert classify("get_page", "Get a page", takes).risk == "write"
+    assert classify("run_page", "Run a page", takes).risk == "execute"
+    assert (
+        classify("get_page", "Get a page", {"properties": {"page": {"type": "string", "format": "uri"}}}).risk
+        == "write"
+    )
+    assert classify("get_page", "Get a page", {"properties": {key: {"enum": ["https://a.example"]}}}).risk == "read"
+
+
+def test_what_only_names_an_address_or_an_environment_is_read():
+    for name in ("get_project_url", "list_environments", "get_environment", "get_curl_example"):
+        assert classify(name).risk == "read", name
