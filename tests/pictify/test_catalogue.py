@@ -57,7 +57,8 @@ def _as_files(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("tool", "risk"), TOOLS)
 def test_what_each_preset_says_of_each_tool(preset, decided, tool, risk):
     name, policy = preset
-    decision = decided(policy, tool, events=[{}], variableSets=[{}])  # what volumes are counted by
+    # What volumes are counted by, too.
+    decision = decided(policy, tool, events=[{"experiment": "x"}], variableSets=[{}], variants=[{"id": "a"}])
     if risk == "read":
         assert (decision.effect, policy.hides(tool)) == ("allow", False)
     elif name == "read_only" or (name == "standard" and risk == "destructive"):
@@ -98,7 +99,10 @@ def decided():
     from guarded_tools import decide
 
     def decided(policy, tool, **args):
-        return decide(policy, ToolCall(tool, args, session="s"))
+        ids = dict.fromkeys(
+            ("imageId", "gifId", "templateId", "batchId", "experimentId", "winnerVariantId", "slug"), "id_1"
+        )
+        return decide(policy, ToolCall(tool, {**ids, **args}, session="s"))
 
     return decided
 
