@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from guarded_tools.pipeline.gate import Gate
 
@@ -51,12 +51,27 @@ class Guard(Gate):
 
         return GuardInterceptor(self)
 
-    def middleware(self) -> GuardMiddleware:
-        """For ``create_agent(middleware=[…])``.
+    def middleware(self, *, trusting: Collection[str] = ()) -> GuardMiddleware:
+        """For ``create_agent(middleware=[…])``. ``trusting`` names tools whose own agents may run tools unguarded.
 
         Raises:
             GuardError: ``langchain`` is not installed.
         """
         from guarded_tools.adapters.middleware import GuardMiddleware
 
-        return GuardMiddleware(self)
+        return GuardMiddleware(self, trusting=trusting)
+
+    def subagents(
+        self, specs: Iterable[Mapping[str, Any]] = (), *, general_purpose: bool = True
+    ) -> list[dict[str, Any]]:
+        """For ``create_deep_agent(subagents=…)``: these, and the general-purpose one, with this guard's middleware.
+
+        Without ``general_purpose`` that one is left out, for where it is switched off.
+
+        Raises:
+            GuardError: ``deepagents`` is not installed; or an agent was compiled without a guard, or runs on a server
+                of its own.
+        """
+        from guarded_tools.adapters.deepagents import subagents
+
+        return subagents(self, specs, general_purpose=general_purpose)

@@ -15,7 +15,7 @@ PACKAGE = "guarded_tools"
 
 # Lowest first. Rooms on one floor do not know each other.
 FLOORS = [
-    {"_version", "text", "flow", "files"},
+    {"_version", "text", "flow", "files", "libraries"},
     {"values", "secrets"},
     {"errors"},
     {"state", "mcp_session", "policy", "stores", "audit", "tools", "telemetry"},

@@ -44,7 +44,9 @@ graph.add_node("model", lambda state: state)
 class Model(BaseChatModel):
     "Answers a human with a call of a tool that it was given, and a tool with thanks."
     names: list[str] = []
-    _llm_type = "scripted"
+    @property
+    def _llm_type(self):
+        return "scripted"
     def bind_tools(self, tools, **_):
         return Model(names=[tool.name for tool in tools])
     def _generate(self, messages, *_, **__):

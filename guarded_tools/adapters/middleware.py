@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.runnables.config import var_child_runnable_config
@@ -14,13 +15,16 @@ from guarded_tools.adapters import answers
 from guarded_tools.adapters.invocation import Invocation
 from guarded_tools.adapters.outcome import OutcomeClassifier, judge_plain
 from guarded_tools.adapters.wrap import clone, identity
-from guarded_tools.errors import GuardError, ToolDenied
+from guarded_tools.errors import GuardError, ToolDenied, printable
+from guarded_tools.libraries.langgraph import INNERMOST
 from guarded_tools.values import BodyOutcome, ToolCall
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
     from langgraph.prebuilt.tool_node import ToolCallRequest
     from langgraph.types import Command
+
+    from guarded_tools.adapters.delegation import unguarded_below
 except ImportError as error:
     raise GuardError("LangChain's agents are not installed: pip install 'guarded-tools[agent]'") from error
 
@@ -28,11 +32,29 @@ if TYPE_CHECKING:
     from guarded_tools.pipeline.gate import Gate
 
 ModelAnswer: TypeAlias = ModelResponse[Any] | AIMessage
+T = TypeVar("T")
 ToolAnswer: TypeAlias = ToolMessage | Command[Any]
 
-_MOST_CLONES = 1024
-_INNERMOST = "execute"
-"""The name of the function by which LangGraph's tool node runs a tool, when no other middleware is in between."""
+_MOST_KNOWN = 1024
+_MOST_NAMED = 12
+
+
+class _Made(Generic[T]):
+    """What was made of each tool, kept with the tool: an id can be used again, but not while we hold its owner."""
+
+    def __init__(self, make: Callable[[BaseTool], T]) -> None:
+        self._make = make
+        self._known: dict[int, tuple[BaseTool, T]] = {}
+
+    def __call__(self, tool: BaseTool) -> T:
+        known = self._known.get(id(tool))
+        if known is not None and known[0] is tool:
+            return known[1]
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        made = self._make(tool)
+        self._known[id(tool)] = (tool, made)
+        return made
 
 
 class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -41,12 +63,17 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
     It does not decide where it stands: it hands on the tool, guarded, so that the guard sits around the tool's body
     whatever other middleware does to the call on its way there. A tool that the agent does not know, invented or
     supplied by middleware further in, is decided here.
+
+    A tool that hands work to agents whose tools run without a guard is refused, and a warning says so when the model
+    is first told of it; ``trusting`` names those that may (see :mod:`guarded_tools.adapters.delegation`).
     """
 
-    def __init__(self, guard: Gate) -> None:
+    def __init__(self, guard: Gate, *, trusting: Collection[str] = ()) -> None:
         super().__init__()
         self._guard = guard
-        self._clones: dict[int, tuple[BaseTool, BaseTool]] = {}
+        self._trusting = frozenset([trusting] if isinstance(trusting, str) else trusting)
+        self._guarded = _Made(functools.partial(clone, guard))
+        self._fault = _Made(self._examine)
         self._warned = False
 
     def wrap_model_call(
@@ -69,9 +96,11 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
             TypeError: the tool runs in a way that a guard cannot see.
         """
         self._warn_unless_last(handler)
-        if request.tool is not None:
-            return handler(request.override(tool=self._guarded(request.tool)))
-        answer: ToolAnswer = self._invocation(request, handler).run()
+        tool = request.tool
+        fault = "" if tool is None else self._fault(tool)
+        if tool is not None and not fault:
+            return handler(request.override(tool=self._guarded(tool)))
+        answer: ToolAnswer = self._invocation(request, handler, fault).run()
         return answer
 
     async def awrap_tool_call(
@@ -79,13 +108,17 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
     ) -> ToolAnswer:
         """As :meth:`wrap_tool_call`."""
         self._warn_unless_last(handler)
-        if request.tool is not None:
-            return await handler(request.override(tool=self._guarded(request.tool)))
-        answer: ToolAnswer = await self._invocation(request, handler).arun()
+        tool = request.tool
+        fault = "" if tool is None else self._fault(tool)
+        if tool is not None and not fault:
+            return await handler(request.override(tool=self._guarded(tool)))
+        answer: ToolAnswer = await self._invocation(request, handler, fault).arun()
         return answer
 
-    def _invocation(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Invocation:
-        """Describe the call of a tool that the agent does not know."""
+    def _invocation(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any], fault: str
+    ) -> Invocation:
+        """Describe the call of a tool that the agent does not know, or of one that must not run."""
         guard, asked = self._guard, request.tool_call
         config = request.runtime.config if request.runtime is not None else None
         call = ToolCall(asked["name"], asked["args"], guard.session_for(config), guard.grant_for(config), asked["id"])
@@ -93,24 +126,26 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
         def body(judged: dict[str, Any]) -> Any:
             return handler(request.override(tool_call={**request.tool_call, "args": judged}))
 
-        return Invocation(guard, call, guard.info(call.tool), _judge(request), body, _refusal(request))
+        return Invocation(guard, call, guard.info(call.tool), _judge(request), body, _refusal(request), fault=fault)
 
     def _filtered(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         config = var_child_runnable_config.get()
-        return request.override(tools=[tool for tool in request.tools if self._guard.visible(_name(tool), config)])
+        shown = [tool for tool in request.tools if self._guard.visible(_name(tool), config)]
+        for tool in shown:
+            if isinstance(tool, BaseTool):
+                self._fault(tool)  # now, so that its warning comes before anything happens
+        return request.override(tools=shown)
 
-    def _guarded(self, tool: BaseTool) -> BaseTool:
-        known = self._clones.get(id(tool))
-        if known is not None and known[0] is tool:  # an id can be used again, but not while we hold its owner
-            return known[1]
-        if len(self._clones) >= _MOST_CLONES:
-            self._clones.clear()
-        guarded = clone(self._guard, tool)
-        self._clones[id(tool)] = (tool, guarded)
-        return guarded
+    def _examine(self, tool: BaseTool) -> str:
+        """Say why a tool must not run, whatever the policy says of it."""
+        unguarded = () if tool.name in self._trusting else unguarded_below(tool, GuardMiddleware)
+        if not unguarded:
+            return ""
+        warnings.warn(_advice(tool.name, unguarded), stacklevel=2)
+        return f"it hands work to an agent whose tools run without a guard: {_listed(unguarded)}"
 
     def _warn_unless_last(self, handler: Callable[..., Any]) -> None:
-        if self._warned or getattr(handler, "__name__", _INNERMOST) == _INNERMOST:
+        if self._warned or getattr(handler, "__name__", INNERMOST) == INNERMOST:
             return
         self._warned = True
         warnings.warn(
@@ -119,6 +154,19 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
             "Put the guard last.",
             stacklevel=3,
         )
+
+
+def _advice(tool: str, unguarded: Sequence[str]) -> str:
+    return (
+        f"Calls of {printable(tool)} are refused: it hands work to an agent whose tools run without a guard "
+        f"({_listed(unguarded)}). Give that agent guard.middleware() as well, or tools of guard.wrap(); for those of a "
+        f"deep agent, subagents=guard.subagents([…]). If they may run: guard.middleware(trusting=[{tool!r}])."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    told = ", ".join(printable(name) for name in names[:_MOST_NAMED])
+    return told if len(names) <= _MOST_NAMED else f"{told} and {len(names) - _MOST_NAMED} more"
 
 
 def _refusal(request: ToolCallRequest) -> Callable[[ToolDenied], ToolMessage]:
