@@ -17,13 +17,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from guarded_tools.text.visible import one_line
+
 if TYPE_CHECKING:
     from guarded_tools.values import Decision
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal would obey or hide, line breaks included: for words of others in errors and logs."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 class GuardError(Exception):
@@ -48,7 +45,7 @@ class Problem(NamedTuple):
         hint = f" ({self.hint})" if self.hint else ""
         pointer = f"{self.pointer or '/'}: " if self.line or self.pointer else ""
         # A draft made from a server's list has that server's names as its keys.
-        return printable(f"{place}: {pointer}{self.message}{hint}")
+        return one_line(f"{place}: {pointer}{self.message}{hint}")
 
 
 class PolicyError(GuardError):

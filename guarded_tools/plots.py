@@ -19,7 +19,7 @@ from guarded_tools.audit.summary import answer, fullest, summarise
 from guarded_tools.audit.summary import calls as join_calls
 from guarded_tools.errors import GuardError
 from guarded_tools.pipeline.messages import window
-from guarded_tools.text.tables import shown
+from guarded_tools.text.visible import one_line
 
 try:
     from matplotlib.axes import Axes
@@ -291,7 +291,7 @@ def _colour(outcome: str) -> str:
 
 
 def _short(text: str, size: int = 36) -> str:
-    text = shown(text).replace("\n", " ")
+    text = one_line(text.replace("\n", " "))
     return text if len(text) <= size else f"{text[: size - 1]}…"
 
 

@@ -15,10 +15,11 @@ from langchain_core.tools import BaseTool
 from guarded_tools.adapters.mcp_tools import langchain_tools
 from guarded_tools.adapters.wrap import identity
 from guarded_tools.approvers.protocol import Approver
-from guarded_tools.errors import ConnectionFailed, GuardError, printable
+from guarded_tools.errors import ConnectionFailed, GuardError
 from guarded_tools.guard import Guard
 from guarded_tools.mcp_session import READ_TIMEOUT, HeldSession, HttpServer, Server, StdioServer
 from guarded_tools.policy.schema_check import flaw_of
+from guarded_tools.text.visible import one_line
 from guarded_tools.values import AuditEvent, Risk
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class GuardedTools(list[BaseTool]):
             for tool in session.tools:
                 flaw = "" if tool.outputSchema is None else flaw_of(tool.outputSchema)
                 if flaw:
-                    name = printable(tool.name)
+                    name = one_line(tool.name)
                     log.warning("Results of %s of %s go unchecked: its output schema: %s", name, session.name, flaw)
 
     def refresh(self) -> None:
@@ -92,7 +93,7 @@ class GuardedTools(list[BaseTool]):
         for session in self._sessions:
             for tool in langchain_tools(session, keyed=self._keyed, risk=self._risk):
                 if tool.name in owners:
-                    raise GuardError(_two_of_one_name(printable(tool.name), owners[tool.name], session.name))
+                    raise GuardError(_two_of_one_name(one_line(tool.name), owners[tool.name], session.name))
                 owners[tool.name] = session.name
                 converted.append(tool)
         return converted

@@ -24,8 +24,8 @@ from uuid import UUID
 from pydantic import AnyUrl, BaseModel, MongoDsn, NatsDsn, PostgresDsn, Secret, SecretBytes, SecretStr
 from pydantic_core import MultiHostUrl, PydanticSerializationError, Url, to_jsonable_python
 
-from guarded_tools.errors import printable
 from guarded_tools.text.redaction import mask
+from guarded_tools.text.visible import one_line
 
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 # What a serializer writes whole. Of anything else it may leave something out, so nobody else's word is taken.
@@ -92,7 +92,7 @@ def capture(
 
 def _why(error: Exception) -> str:
     try:
-        return mask(printable(f"{type(error).__name__}: {error}"))[:_MOST_TOLD]
+        return mask(one_line(f"{type(error).__name__}: {error}"))[:_MOST_TOLD]
     except Exception:  # noqa: BLE001 - a value's own exception, with code of its own
         return type(error).__name__
 

@@ -20,7 +20,8 @@ from guarded_tools.adapters.arguments import CapturedArguments, capture
 from guarded_tools.adapters.invocation import Invocation
 from guarded_tools.adapters.outcome import OutcomeClassifier
 from guarded_tools.adapters.ticket import admitted
-from guarded_tools.errors import GuardError, ToolDenied, printable
+from guarded_tools.errors import GuardError, ToolDenied
+from guarded_tools.text.visible import one_line
 from guarded_tools.values import ToolCall, ToolInfo, canonical
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class GuardedCallable:
             args, kwargs = self.tool._to_args_and_kwargs({**edited, **known}, call_id)  # noqa: SLF001
         except Exception as error:  # noqa: BLE001 - a schema runs code of its own
             raise ValueError(
-                f"{printable(self.tool.name)} does not take these arguments: {_without_values(error)}"
+                f"{one_line(self.tool.name)} does not take these arguments: {_without_values(error)}"
             ) from None
         handed_on = {CALL_ID, *self.injected, *injected, *self.own_id(kwargs, call_id)}
         return args, {name: value for name, value in kwargs.items() if name not in handed_on}

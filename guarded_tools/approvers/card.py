@@ -9,60 +9,43 @@ from __future__ import annotations
 import difflib
 import html
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any
 
-from rich.cells import cell_len, chop_cells
 from rich.console import Group, RenderableType
-from rich.panel import Panel
 from rich.text import Text
 
-from guarded_tools.text.redaction import MASK, mask, mask_json
+from guarded_tools.approvers.arguments import GOES_ON, CardRow, Style, arguments, is_folded
+from guarded_tools.text import strict_json
+from guarded_tools.text.lookalikes import remarks
+from guarded_tools.text.redaction import mask, mask_json
 from guarded_tools.text.tables import AS_IT_IS
-from guarded_tools.text.visible import plain, quoted, remarks, visible
+from guarded_tools.text.visible import plain, visible
+from guarded_tools.text.width import columns, pieces
 from guarded_tools.values import ApprovalRequest, Usage, is_grave, widest_memory
 
-Style: TypeAlias = Literal["title", "danger", "plain", "quiet", "argument", "note", "removed", "added"]
+__all__ = [
+    "CardRow",
+    "Style",
+    "arguments",
+    "diff",
+    "durations",
+    "editable",
+    "is_folded",
+    "parse_edit",
+    "rows",
+    "rows_to_html",
+    "to_html",
+    "to_rich",
+    "to_text",
+]
 
-# A line of a JSON literal, up to and with its ``\n``.
-_LINE = re.compile(r"(?:[^\\]++|\\[^n])++(?:\\n)?|\\n")
-_HEAD, _TAIL = 600, 200
-_ITEMS = 40
-_DEPTH = 30
 _GUTTER = "  │ "
-_GOES_ON = "↳ "  # no row begins with it but one that goes on with the string of the row above
+_LONG = 12
+_NARROW = 50
+_LEAST = 8
 
-
-class CardRow(NamedTuple):
-    """One line of a card: what it is about, and its harmless text."""
-
-    text: str
-    style: Style = "plain"
-    label: str = ""
-
-
-# Arguments
-
-
-def arguments(args: Mapping[str, Any], *, full: bool = False) -> list[CardRow]:
-    r"""Write arguments as JSON, one row a line; a line break in a string begins a new row after its ``\n``.
-
-    Without ``full``, long strings and long lists are folded in the middle, secrets of a known shape are masked, and
-    notes say so.
-    """
-    writer = _Writer(full=full)
-    whole = dict(args)
-    shown = whole if full else mask_json(whole)
-    writer.value("", shown)
-    if shown != whole:
-        writer.rows.append(CardRow(f"{MASK} stands for what looks like a secret and is MASKED", "note"))
-    return writer.rows
-
-
-def is_folded(args: Mapping[str, Any]) -> bool:
-    """Whether :func:`arguments` leaves something out unless it is asked for all."""
-    return arguments(args) != arguments(args, full=True)
+# Arguments, edited
 
 
 def editable(args: Mapping[str, Any]) -> str:
@@ -77,20 +60,8 @@ def parse_edit(text: str) -> dict[str, Any]:
     Raises:
         ValueError: it is no JSON object, names a key twice, or holds NaN or infinity; the message says where.
     """
-
-    def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        seen = dict(pairs)
-        if len(seen) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"the key {quoted(twice)} appears twice")
-        return seen
-
-    def no_constant(name: str) -> Any:
-        raise ValueError(f"{name} is no JSON number")
-
     try:
-        value = json.loads(text, object_pairs_hook=once, parse_constant=no_constant)
+        value = strict_json.loads(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
     if not isinstance(value, dict):
@@ -133,102 +104,45 @@ def _veiled(before: Any, after: Any, masked: Any) -> tuple[Any, Any]:
     return (f"{masked} (MASKED)" if masked == after and masked != before else masked), after
 
 
-class _Writer:
-    """Writes a JSON value row by row."""
-
-    def __init__(self, *, full: bool) -> None:
-        self.full = full
-        self.rows: list[CardRow] = []
-
-    def value(self, name: str, value: Any, comma: str = "", depth: int = 0) -> None:
-        lead = "  " * depth + name
-        if isinstance(value, str):
-            self._string(lead, value, comma, depth)
-        elif isinstance(value, Mapping) and value and depth < _DEPTH:
-            items = [(f"{quoted(key)}: ", item) for key, item in value.items()]
-            self._container(lead, items, ("{", "}"), comma, depth)
-        elif (
-            isinstance(value, list) and depth < _DEPTH and any(isinstance(item, str | list | Mapping) for item in value)
-        ):
-            self._container(lead, [("", item) for item in value], ("[", "]"), comma, depth)
-        else:
-            self._lines(lead, [visible(json.dumps(value, ensure_ascii=False))], comma, depth)
-
-    def _container(
-        self, lead: str, items: Sequence[tuple[str, Any]], brackets: tuple[str, str], comma: str, depth: int
-    ) -> None:
-        self.rows.append(CardRow(f"{lead}{brackets[0]}", "argument"))
-        last = len(items) - 1
-        fold = range(0) if self.full or len(items) <= _ITEMS else range(_ITEMS - 5, len(items) - 5)
-        for at, (name, item) in enumerate(items):
-            if at not in fold:
-                self.value(name, item, "," if at < last else "", depth + 1)
-            elif at == fold.start:
-                self._note(f"… {len(fold):,} of {len(items):,} entries FOLDED here", depth)
-        self.rows.append(CardRow(f"{'  ' * depth}{brackets[1]}{comma}", "argument"))
-
-    def _string(self, lead: str, value: str, comma: str, depth: int) -> None:
-        lines = _LINE.findall(json.dumps(value, ensure_ascii=False))
-        if lines[-1] == '"' and len(lines) > 1:
-            lines[-2:] = [lines[-2] + '"']
-        self._lines(lead, [visible(line) for line in lines], comma, depth)
-        for remark in remarks(value):
-            self._note(f"^ {remark}", depth)
-
-    def _lines(self, lead: str, lines: list[str], comma: str, depth: int) -> None:
-        size = sum(map(len, lines))
-        if self.full or (size <= 2 * (_HEAD + _TAIL) and len(lines) <= _ITEMS):
-            self._put(lead, [*lines[:-1], lines[-1] + comma], depth)
-            return
-        head = _cut(lines, _HEAD)
-        tail = [line[::-1] for line in _cut([line[::-1] for line in lines[::-1]], _TAIL)][::-1]
-        left_out = size - sum(map(len, head)) - sum(map(len, tail))
-        self._put(lead, head, depth)
-        self._note(f"… {left_out:,} of {size:,} characters FOLDED here", depth)
-        self._put(f"{'  ' * (depth + 1)}{_GOES_ON}", [*tail[:-1], tail[-1] + comma], depth)
-
-    def _put(self, lead: str, lines: Sequence[str], depth: int) -> None:
-        goes_on = f"{'  ' * (depth + 1)}{_GOES_ON}"
-        self.rows.extend(CardRow(f"{goes_on if at else lead}{line}", "argument") for at, line in enumerate(lines))
-
-    def _note(self, text: str, depth: int) -> None:
-        self.rows.append(CardRow(f"{'  ' * (depth + 1)}{text}", "note"))
-
-
-def _cut(lines: Sequence[str], size: int) -> list[str]:
-    """The first ``size`` characters of lines, in at most a dozen of them."""
-    kept: list[str] = []
-    for line in lines[:12]:
-        kept.append(line[:size])
-        size -= len(line)
-        if size <= 0:
-            break
-    return kept
-
-
 # The card
 
 
 def rows(request: ApprovalRequest, *, full: bool = False) -> list[CardRow]:
-    """All that a human is shown of a request, line by line."""
-    grant = f", acting for {_said(request.grant, 200)}" if request.grant else ""
-    shown = [
-        CardRow(plain(request.tool, 200), "title", "tool"),
+    """All that a human is shown of a request, line by line; who and what is repeated below long arguments."""
+    written = arguments(request.args, full=full)
+    who_and_what = [
+        *_field("tool", plain(request.tool, 200), request.tool, "title"),
         CardRow(request.risk, "danger" if is_grave(request.risk) else "plain", "risk"),
-        CardRow(plain(request.server, 200), label="server"),
-        CardRow(_said(request.description, 600), "quiet", "what it does"),
-        CardRow(_said(request.reason, 2_000), label="why you are asked"),
-        CardRow(_said(request.rule, 300), "quiet", "rule"),
-        CardRow(_said(request.session, 200) + grant, label="session"),
-        *(CardRow(_usage(usage), "quiet", "limit") for usage in request.usage[:8]),
     ]
-    folded = [CardRow("some is FOLDED or MASKED: look at all of it before you decide", "note")]
+    whose = [
+        *_field("session", _said(request.session, 200), request.session),
+        *_field("acting for", _said(request.grant or "", 200), request.grant or ""),
+    ]
+    folded = not full and is_folded(request.args)
     return [
-        *(row for row in shown if row.text),
+        *who_and_what,
+        *_field("server", plain(request.server, 200), request.server),
+        *_field("what it does", _said(request.description, 600), request.description, "quiet"),
+        *_field("why you are asked", _said(request.reason, 2_000), request.reason),
+        *_field("rule", _said(request.rule, 300), "", "quiet"),
+        *whose,
+        *(CardRow(_usage(usage), "quiet", "limit") for usage in request.usage[:8]),
         CardRow("", label="arguments"),
-        *arguments(request.args, full=full),
-        *(folded if not full and is_folded(request.args) else []),
+        *written,
+        *([CardRow("some is FOLDED or MASKED: look at all of it before you decide", "note")] if folded else []),
+        *([*who_and_what, *whose] if _screen_lines(written) > _LONG else []),
     ]
+
+
+def _field(label: str, text: str, original: str, style: Style = "plain") -> list[CardRow]:
+    """A row of its own, and a note for each word in it that may read as another; nothing where it is empty."""
+    if not text:
+        return []
+    return [CardRow(text, style, label), *(CardRow(f"^ {remark}", "note") for remark in remarks(original[:2_000]))]
+
+
+def _screen_lines(written: Sequence[CardRow]) -> int:
+    return sum(1 + len(row.text) // 70 for row in written)
 
 
 def _said(text: str, limit: int) -> str:
@@ -257,13 +171,19 @@ def to_text(shown: Sequence[CardRow], width: int = 100) -> str:
 
 
 def to_rich(shown: Sequence[CardRow], title: str = "A tool call waits for you", width: int = 100) -> RenderableType:
-    """Lay rows out for a rich console of ``width`` columns. Nothing in them is read as markup."""
+    """Lay rows out for a rich console of ``width`` columns. Nothing in them is read as markup.
+
+    The frame has no right side: a line that is padded to it would be as wide as rich thinks, and not as the terminal.
+    """
+    frame = "yellow"
+    said = pieces(title, max(width - 5, 1))[0]
     lines = [
-        Text.assemble((lead, "cyan" if row.label else "dim"), (text, _RICH[row.style]), no_wrap=True)
+        Text.assemble(("│ ", frame), (lead, "cyan" if row.label else "dim"), (text, _RICH[row.style]), no_wrap=True)
         for row in shown
-        for lead, text in _wrapped(row, width - 4)
+        for lead, text in _wrapped(row, width - 2)
     ]
-    return Panel(Group(*lines), title=Text(title), title_align="left", border_style="yellow", width=width)
+    top = Text(f"╭─ {said} ".ljust(width - 1, "─"), frame, no_wrap=True)
+    return Group(top, *lines, Text("╰".ljust(width - 1, "─"), frame, no_wrap=True))
 
 
 def to_html(request: ApprovalRequest) -> str:
@@ -307,16 +227,19 @@ _ROW = (
 )
 
 
-def _label(row: CardRow) -> str:
-    return f"{row.label + ':':<19}" if row.label else _GUTTER
+def _label(row: CardRow, width: int = 100) -> str:
+    if not row.label:
+        return _GUTTER
+    return f"{row.label + ':':<19}" if width >= _NARROW else f"{row.label}: "
 
 
 def _wrapped(row: CardRow, width: int) -> Iterator[tuple[str, str]]:
-    """Break a row where the screen would, so that what spills over is marked as such."""
-    room = max(width - len(_label(row)), 20)
-    pieces = chop_cells(row.text, room - len(_GOES_ON)) if cell_len(row.text) > room else [row.text]
-    for at, piece in enumerate(pieces):
-        yield (_label(row) if at == 0 else _GUTTER), (piece if at == 0 else f"{_GOES_ON}{piece}")
+    """Break a row before any screen would, so that what spills over is marked as such."""
+    label = _label(row, width)
+    room = max(width - len(label), _LEAST)
+    parts = [row.text] if columns(row.text) <= room else pieces(row.text, room - len(GOES_ON))
+    for at, piece in enumerate(parts):
+        yield (label if at == 0 else _GUTTER), (piece if at == 0 else f"{GOES_ON}{piece}")
 
 
 def _html_rows(shown: Sequence[CardRow]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from guarded_tools.authoring.ids import Id, ids_of
+from guarded_tools.text.visible import one_line
 from guarded_tools.tools.risk import RANK, Classified, classify, warned
 from guarded_tools.values import Risk, ToolInfo, is_grave
 
@@ -217,17 +218,11 @@ def _scalar(value: Any) -> str:
         return json.dumps(value)
     if re.fullmatch(r"[A-Za-z][\w.-]*", value, re.ASCII) and yaml.safe_load(value) == value:
         return value
-    return '"' + "".join(_escaped(char) for char in value.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+    return '"' + one_line(value.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
 def _shown(text: str, longest: int = _LONGEST) -> str:
     """The text on one line, cut, with every character that a terminal would obey or hide written out."""
     line = " ".join(text.split())
     line = line if len(line) <= longest else line[: longest - 1] + "…"
-    return "".join(map(_escaped, line))
-
-
-def _escaped(char: str) -> str:
-    if char.isprintable():
-        return char
-    return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}"  # noqa: PLR2004 - the last of four digits
+    return one_line(line)

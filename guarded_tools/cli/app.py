@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from guarded_tools._version import __version__
-from guarded_tools.errors import GuardError, PolicyError, printable
+from guarded_tools.errors import GuardError, PolicyError
+from guarded_tools.text.visible import one_line
 
 FINE, PROBLEMS, UNREADABLE = 0, 1, 2
 """Exit codes: all is well; the input was read and something is wrong with it; the input could not be read."""
@@ -86,5 +87,5 @@ def _root(
 
 def _fail(error: GuardError, code: int) -> None:
     for line in str(error).splitlines():
-        typer.echo(printable(f"error: {line}"), err=True)
+        typer.echo(one_line(f"error: {line}"), err=True)
     raise SystemExit(code)

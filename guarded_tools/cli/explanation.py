@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from guarded_tools.errors import printable
 from guarded_tools.pipeline.messages import seconds, taken
 from guarded_tools.policy.explain import Explanation, ObservedPredicate, Quota
 from guarded_tools.stores import Store
+from guarded_tools.text.visible import one_line
 from guarded_tools.values import Charge, Full, Halted, ToolCall, scopes_of
 
 _LONGEST = 60
@@ -152,7 +152,7 @@ def print_explanation(
     decision = explanation.decision
     verdict = _verdict(explanation, standing, halted)
     colour = {"allow": "green", "ask": "yellow"}.get(verdict, "red")
-    lines = [Text.assemble((verdict, f"bold {colour}"), f"  {printable(call.tool)}  by {printable(decision.rule)}")]
+    lines = [Text.assemble((verdict, f"bold {colour}"), f"  {one_line(call.tool)}  by {one_line(decision.rule)}")]
     said = [decision.message] if decision.message else []
     if halted is not None:
         said.append(f"calls are halted for {halted.scope}: {halted.reason or 'no reason given'}")
@@ -160,14 +160,14 @@ def print_explanation(
         said.append(f"a human is asked and has {seconds(decision.ask.timeout)} s")
     if decision.shadow is not None:
         said.append(f"on trial: {decision.shadow.effect} by {decision.shadow.rule}")
-    lines += [Text(f"  {printable(line)}") for line in said]
+    lines += [Text(f"  {one_line(line)}") for line in said]
     for seen in explanation.predicates:
         style = "green" if not seen.refuses else "yellow" if _answer(seen).endswith("asks") else "red"
-        saw = Text.assemble(f"  saw {_saw(seen)}: ", (printable(_answer(seen)), style))
-        lines += [Text(f"\n{printable(seen.rule)}", "dim"), Text(f"  {_predicate(seen)}"), saw]
+        saw = Text.assemble(f"  saw {_saw(seen)}: ", (one_line(_answer(seen)), style))
+        lines += [Text(f"\n{one_line(seen.rule)}", "dim"), Text(f"  {_predicate(seen)}"), saw]
     for quota, count in zip(explanation.quotas, standing, strict=True):
         full = count is None or count.full is not None
-        lines += [Text(f"\n{printable(quota.rule)}", "dim"), Text(f"  {_limit(quota, count)}", "red" if full else "")]
+        lines += [Text(f"\n{one_line(quota.rule)}", "dim"), Text(f"  {_limit(quota, count)}", "red" if full else "")]
     if explanation.quotas and explanation.refunds == "reported":
         lines.append(Text("\ncharges are given back where the server reports that nothing ran"))
     console = Console()
@@ -179,7 +179,7 @@ def print_explanation(
 def _predicate(seen: ObservedPredicate) -> str:
     verb = {"require": "must", "deny_if": "must not", "when": "ask if"}[seen.kind]
     trial = " (on trial)" if seen.trial else ""
-    return printable(f"{verb}: {seen.path} {seen.op} {_value(seen.value)}{trial}")
+    return one_line(f"{verb}: {seen.path} {seen.op} {_value(seen.value)}{trial}")
 
 
 def _answer(seen: ObservedPredicate) -> str:
@@ -200,14 +200,14 @@ def _limit(quota: Quota, count: Counted | None) -> str:
     charge = quota.charge
     trial = " (on trial)" if quota.trial else ""
     if charge is None or count is None:
-        return printable(quota.reason or "takes nothing") + trial
+        return one_line(quota.reason or "takes nothing") + trial
     state = f"frees in {seconds(count.frees_in)} s" if count.used else "nothing is used"
     if count.full is not None:
         after = count.full.retry_after
         state = "can never fit" if after is None else f"full, fits in {seconds(after)} s"
     align = ", aligned to UTC" if charge.align == "utc" else ""
     told = f"{count.used}/{charge.max} in {charge.window} s{align}, takes {taken(charge)}, {state}"
-    return f"{printable(charge.scope)}: {told}{trial}"
+    return f"{one_line(charge.scope)}: {told}{trial}"
 
 
 def _value(value: Any) -> str:

@@ -15,7 +15,8 @@ import typer
 
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
 from guarded_tools.cli.options import State, Url
-from guarded_tools.errors import GuardError, PolicyError, Problem, printable
+from guarded_tools.errors import GuardError, PolicyError, Problem
+from guarded_tools.text.visible import one_line
 
 if TYPE_CHECKING:
     from guarded_tools.policy import Policy
@@ -142,11 +143,11 @@ def _unknown_names(file: str, given: list[ToolInfo] | None) -> tuple[Problem, ..
 
 def _say(file: str, policy: Policy | None, problems: Iterable[Problem], remarks: Iterable[Problem]) -> None:
     for problem in problems:
-        typer.echo(printable(str(problem)), err=True)
+        typer.echo(one_line(str(problem)), err=True)
     if policy is None:
         return
     for warning in remarks:
-        typer.echo(printable(f"{warning} [warning]"), err=True)
+        typer.echo(one_line(f"{warning} [warning]"), err=True)
     if not problems:
         typer.echo(f"{file}: fine, {len(policy.tools)} tools and globs, {len(policy.hide)} hidden")
 

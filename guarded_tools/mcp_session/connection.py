@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from anyio import BrokenResourceError, ClosedResourceError
 
-from guarded_tools.errors import ConnectionFailed, printable
+from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session.sdk_logs import redact_sdk_logs
 from guarded_tools.mcp_session.streams import open_streams
 from guarded_tools.mcp_session.transport import Masker, Server, StderrTail, Streams, Unreachable
+from guarded_tools.text.visible import one_line
 
 if TYPE_CHECKING:
     from mcp import ClientSession
@@ -194,7 +195,7 @@ class Connection:
             log.warning(
                 "The changed tools of %s could not be listed: %s",
                 self._owner.name,
-                printable(self._owner.mask(str(error))),
+                one_line(self._owner.mask(str(error))),
             )
 
     async def _list(self) -> tuple[Tool, ...]:
@@ -218,7 +219,7 @@ class Connection:
                 break
             await asyncio.sleep(0.01)
         words = str(self._tail)
-        said = printable(self._owner.mask(message))
+        said = one_line(self._owner.mask(message))
         return ConnectionFailed(said + (f"\nIts last words:\n{words}" if words else ""), sent=sent)
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from contextvars import ContextVar
 
-from guarded_tools.errors import printable
+from guarded_tools.text.visible import one_line
 
 # The SDK's sessions write to the root logger itself; a filter there sees nothing that comes up from others.
 _LOGGERS = ("", "client", "httpx", "mcp.client.stdio", "mcp.client.streamable_http")
@@ -33,6 +33,6 @@ def _veiled(record: logging.LogRecord) -> bool:
         if record.levelno >= logging.WARNING:
             # What follows quotes the server, and shortens what it quotes: half a key is no longer known as one.
             text = re.split(r"[:\n]", text, maxsplit=1)[0]
-        record.msg, record.args = printable(mask(text)), ()
+        record.msg, record.args = one_line(mask(text)), ()
         record.exc_info = record.exc_text = None  # quotes it, too
     return True

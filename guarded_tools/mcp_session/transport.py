@@ -18,8 +18,9 @@ from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlsplit
 
-from guarded_tools.errors import ConnectionFailed, printable
+from guarded_tools.errors import ConnectionFailed
 from guarded_tools.text.redaction import MASK, mask
+from guarded_tools.text.visible import one_line
 
 DOWNLOADERS = frozenset({"npx", "bunx", "pnpx", "uvx", "pipx"})
 """Commands that may download the server before they start it."""
@@ -149,7 +150,7 @@ class StderrTail:
                 text = self._mask(line.decode("utf-8", "replace")).strip()
                 if text:
                     # It ends up in a traceback on somebody's terminal.
-                    self._lines.append(printable(text[:_LINE_LENGTH]))
+                    self._lines.append(one_line(text[:_LINE_LENGTH]))
                 while line and not line.endswith(b"\n"):
                     line = stream.readline(_LONGEST_LINE)  # the rest may begin with the other half of a key
         self._ended.set()

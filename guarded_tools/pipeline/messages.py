@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from guarded_tools.errors import GuardError, printable
+from guarded_tools.errors import GuardError
+from guarded_tools.text.visible import one_line
 from guarded_tools.values import MOST_TOLD, Charge, Full, Halted, Outcome
 
 _ADVICE: dict[str, str] = {
@@ -59,7 +60,7 @@ def text(tool: str, rule: str, outcome: Outcome, reason: str, retry_after: float
     advice = _ADVICE.get(outcome, _ADVICE["denied"])
     if retry_after is not None:
         advice = f"Retry after {seconds(retry_after)} seconds."
-    return f"DENIED: {printable(tool)} did not run. Rule: {rule}. Reason: {reason or 'the policy says so'}. {advice}"
+    return f"DENIED: {one_line(tool)} did not run. Rule: {rule}. Reason: {reason or 'the policy says so'}. {advice}"
 
 
 def window(length: int) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from guarded_tools.errors import printable
 from guarded_tools.policy.compile import (
     RuleSet,
     compile_ask,
@@ -20,6 +19,7 @@ from guarded_tools.policy.compile import (
 from guarded_tools.policy.document import PolicyDocument
 from guarded_tools.policy.names import Entry, Names
 from guarded_tools.policy.paths import EVERYWHERE, kind_of, pointer
+from guarded_tools.text.visible import one_line
 from guarded_tools.values import Charge, Decision, ToolCall
 
 Schema: TypeAlias = Mapping[str, Any] | None
@@ -62,7 +62,7 @@ def tool_rules(policy: PolicyDocument, names: Names, tool: str) -> ToolRules:
     """Find the rules that speak for a tool."""
     if names.hides(tool):
         return ToolRules(
-            (), "(hidden)", Decision("deny", "(hidden)", f"{printable(tool)} is not available"), strict=False
+            (), "(hidden)", Decision("deny", "(hidden)", f"{one_line(tool)} is not available"), strict=False
         )
     everywhere = compile_rules(policy, policy.all_tools, EVERYWHERE, tool)
     entry = names.entry(tool)
@@ -72,12 +72,12 @@ def tool_rules(policy: PolicyDocument, names: Names, tool: str) -> ToolRules:
     if entry is None:
         rule = f"(default {policy.default})"
         if policy.default == "deny":
-            refusal = Decision("deny", rule, f"{printable(tool)} is not allowed by the policy")
+            refusal = Decision("deny", rule, f"{one_line(tool)} is not allowed by the policy")
     else:
         rule = pointer("tools", entry.key)
         own = (compile_rules(policy, entry.tool, rule, tool),)
         if entry.lookalike:
-            refusal = Decision("deny", rule, f"{printable(tool)} is not a listed tool; it only looks like {entry.key}")
+            refusal = Decision("deny", rule, f"{one_line(tool)} is not a listed tool; it only looks like {entry.key}")
     full = _tool_rules((*own, everywhere), rule, refusal, tool, strict=strict)
     if policy.shadow:
         return ToolRules((), rule, None, strict=False, trial=full)
@@ -98,7 +98,7 @@ def _tool_rules(
 ) -> ToolRules:
     for layer in layers:
         if layer.action == "deny" and refusal is None:
-            refusal = Decision("deny", layer.action_rule, layer.reason or f"{printable(tool)} is denied by the policy")
+            refusal = Decision("deny", layer.action_rule, layer.reason or f"{one_line(tool)} is denied by the policy")
     return ToolRules(layers, rule, refusal, strict)
 
 

@@ -19,9 +19,9 @@ from urllib.parse import quote
 
 import jsonschema_rs
 
-from guarded_tools.errors import printable
 from guarded_tools.policy.paths import pointer
 from guarded_tools.policy.schema_cost import NAMED, REFERENCES, Cost, cost_of
+from guarded_tools.text.visible import one_line
 
 # A tool has a handful of misfits worth telling a model about; a hundred bad events say the same thing.
 _MOST_TOLD: Final = 5
@@ -80,14 +80,14 @@ def misfit_of_result(schema: Mapping[str, Any], content: Any) -> str | None:
 def flaw_of(schema: object) -> str:
     """Say why nothing can be checked against a schema, in a few words with the place; ``""`` where it can.
 
-    Never raises. The words are the schema's own, made printable.
+    Never raises. The words are the schema's own, made one_line.
     """
     if not isinstance(schema, Mapping):
         return "it is no object"
     try:
         return _validator(schema).flaw
     except Exception as error:  # noqa: BLE001 - see above: a schema is a stranger's
-        return printable(f"it cannot be read: {type(error).__name__}")
+        return one_line(f"it cannot be read: {type(error).__name__}")
 
 
 def _compare(schema: Mapping[str, Any], value: Any, what: str, kind: str) -> _Doubt | None:
@@ -188,11 +188,11 @@ def _flaw(error: Exception) -> str:
     if said.startswith("Unknown meta-schema"):
         return _short(f'its "$schema" names a dialect that is not known: {said.partition(": ")[2].partition(". ")[0]}')
     place = pointer(*map(str, getattr(error, "instance_path", None) or ()))
-    return _short(said) + (f" at {printable(place)}" if place else "")
+    return _short(said) + (f" at {one_line(place)}" if place else "")
 
 
 def _short(text: str) -> str:
-    shown = printable(text)
+    shown = one_line(text)
     return shown if len(shown) <= _LONGEST_FLAW else f"{shown[:_LONGEST_FLAW]}…"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
-from guarded_tools.errors import Problem, printable
+from guarded_tools.errors import Problem
 from guarded_tools.policy.diagnostics import Reporter
 from guarded_tools.policy.document import PolicyDocument, Rules
 from guarded_tools.policy.engine import is_strict
@@ -15,6 +15,7 @@ from guarded_tools.policy.globs import is_glob, matches
 from guarded_tools.policy.names import Names
 from guarded_tools.policy.paths import EACH, EVERYWHERE, LENGTH, follow, parse_path, pointer
 from guarded_tools.policy.reading.consistency import never_remembered
+from guarded_tools.text.visible import one_line
 from guarded_tools.values import Risk, ToolInfo, widest_memory
 
 
@@ -68,7 +69,7 @@ def unknown_names(
             continue
         if not (any(matches(entry, name) for name in known) if is_glob(entry) else entry in known):
             near = difflib.get_close_matches(entry, known, n=1, cutoff=0.5)
-            hint = f"did you mean {printable(near[0])}?" if near else ""
+            hint = f"did you mean {one_line(near[0])}?" if near else ""
             yield problem(at, f"{entry!r} matches no tool of the server", hint, key=True)
 
 
@@ -92,7 +93,7 @@ def _paths(rules: Rules, base: str, schemas: list[Mapping[str, Any] | None], pro
         gaps = [gap for schema in schemas if (gap := schema and _gap(schema, parse_path(path).steps))]
         # A rule for many tools speaks about those that have the argument.
         if gaps and len(gaps) == len(schemas):
-            yield problem(at, f"{path} {gaps[0].message}", printable(gaps[0].hint))
+            yield problem(at, f"{path} {gaps[0].message}", one_line(gaps[0].hint))
 
 
 def _memory(rules: Rules, base: str, risks: list[Risk | None], problem: Reporter) -> Iterator[Problem]:

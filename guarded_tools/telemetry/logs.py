@@ -6,6 +6,7 @@ import logging
 
 from guarded_tools.telemetry.events import Observer, as_dict
 from guarded_tools.text.redaction import mask
+from guarded_tools.text.visible import one_line
 from guarded_tools.values import AuditEvent
 
 _FINE = (None, "ok", "error", "never_ran", "responded", "suspended")
@@ -30,4 +31,4 @@ def _line(event: AuditEvent) -> str:
     parts += [f"rule={event.rule}"] if event.rule else []
     parts += [f"({event.message})"] if event.message else []
     # Names come from models: a line break in one must not forge a line of the log.
-    return mask(" ".join(filter(None, parts))).encode("unicode_escape").decode("ascii")
+    return one_line(mask(" ".join(filter(None, parts)))).encode("ascii", "backslashreplace").decode("ascii")

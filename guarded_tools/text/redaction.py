@@ -144,3 +144,16 @@ def mask_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [mask_json(item) for item in value]
     return value
+
+
+_PLACE = re.compile(
+    r"""://(?:[^\s/?#"'<>]{0,1024}@)?(?P<url>\[[0-9a-fA-F:.%]{2,64}\]|[^\s/?#@:"'<>\\,;]{1,253})"""
+    r"""|(?P<mail>[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[^\W\d_]{2,24})(?![\w-])"""
+    r"""|(?<![\w.-])(?P<host>(?:[a-z0-9-]{1,63}\.){1,8}(?:[a-z]{2}|com|net|org|info|biz|dev|app|cloud|online|site|top|shop|xyz))"""
+    r"""(?![\w-])|(?<![\w.])(?P<ip>\d{1,3}(?:\.\d{1,3}){3})(?![\w.])"""
+)
+
+
+def destinations(text: str) -> list[str]:
+    """List the hosts and mail addresses that a text names, each once: what a human has to see also of a secret."""
+    return list(dict.fromkeys(match[str(match.lastgroup)] for match in _PLACE.finditer(text)))

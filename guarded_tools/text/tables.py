@@ -6,6 +6,8 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+from guarded_tools.text.visible import lines
+
 Tone: TypeAlias = Literal["", "good", "warn", "bad", "quiet"]
 
 # Colours of middle lightness and see-through lines, which read on light and on dark pages.
@@ -60,10 +62,5 @@ def _bar(share: float) -> str:
     return f'<span style="{_BAR};background:{filled}"></span>'
 
 
-def shown(text: str) -> str:
-    """Return a text in which nothing is invisible but line breaks and spaces."""
-    return "".join(char if char.isprintable() or char == "\n" else f"\\u{ord(char):04x}" for char in text)
-
-
 def _escape(text: str) -> str:
-    return html.escape(shown(text))
+    return html.escape(lines(text))

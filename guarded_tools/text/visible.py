@@ -8,16 +8,33 @@ spell a letter in a second way that looks like the first.
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 
-_INVISIBLE = frozenset(  # letters, marks and symbols that draw nothing
-    "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffc\U00013441\U00013442\U00016fe4\U0001d159"
-)
-_WORD = re.compile(r"[^\W\d_]+")
-_ALPHABETS = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"})
+INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffc\U00013441\U00013442\U00016fe4\U0001d159")
+"""Letters, marks and symbols that draw nothing."""
+
 _PILE = 2
-_REMARKS = 5
+
+
+def one_line(text: str) -> str:
+    r"""Write words of others on one line of an error, a log or a terminal: what would be obeyed or hidden is escaped.
+
+    A line break becomes ``\n``, an escape ``\x1b``. Two texts may come out alike; a human who decides is shown
+    :func:`quoted` or :func:`plain`.
+    """
+    if text.isprintable() and not INVISIBLE & set(text):
+        return text
+    return "".join(map(_for_line, text))
+
+
+def lines(text: str) -> str:
+    """Write a text as :func:`one_line` does, but for its line breaks, which stay."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
+def _for_line(char: str) -> str:
+    shown = char.isprintable() and char not in INVISIBLE
+    return char if shown else char.encode("unicode_escape").decode("ascii")
 
 
 def quoted(text: str) -> str:
@@ -50,7 +67,7 @@ def visible(literal: str) -> str:
 def _is_hidden(char: str, before: str, marks: int) -> bool:
     if " " <= char <= "~":
         return False
-    if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs", "Me") or char in _INVISIBLE:
+    if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs", "Me") or char in INVISIBLE:
         return True
     if unicodedata.bidirectional(char) in ("R", "AL", "AN"):
         return True
@@ -64,15 +81,3 @@ def _is_hidden(char: str, before: str, marks: int) -> bool:
 def _escape(char: str) -> str:
     units = char.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
-
-
-def remarks(text: str) -> list[str]:
-    """Say what a reader of a string should know: words that mix alphabets, and how right-to-left words read."""
-    found: list[str] = []
-    for word in dict.fromkeys(_WORD.findall(text[:100_000])):
-        scripts = {unicodedata.name(char, "").split(" ")[0] for char in word} & _ALPHABETS
-        if len(scripts) > 1:
-            found.append(f"{plain(word, 60)} mixes {' and '.join(s.title() for s in sorted(scripts))} letters")
-        elif any(unicodedata.bidirectional(char) in ("R", "AL") for char in word) and not _INVISIBLE & set(word):
-            found.append(f"right to left: {word[:60]}")
-    return found[:_REMARKS]

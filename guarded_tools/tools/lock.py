@@ -15,7 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from guarded_tools.errors import PolicyError, Problem, printable
+from guarded_tools.errors import PolicyError, Problem
+from guarded_tools.text.visible import one_line
 from guarded_tools.values import ToolInfo, digest
 
 VERSION = "1"
@@ -185,9 +186,9 @@ def _diff(what: str, before: str, after: str) -> str:
     lines = difflib.unified_diff(
         before.split("\n"), after.split("\n"), f"{what} (pinned)", f"{what} (now)", lineterm="", n=1
     )
-    return "\n".join(map(printable, lines))
+    return "\n".join(map(one_line, lines))
 
 
 def _error(file: str, message: str, info: ToolInfo | None = None, *, unreadable: bool = False) -> PolicyError:
-    pointer = f"/servers/{info.server}/{printable(info.name)}" if info else ""
+    pointer = f"/servers/{info.server}/{one_line(info.name)}" if info else ""
     return PolicyError((Problem(file, 0, 0, pointer, message),), unreadable=unreadable)

@@ -10,10 +10,12 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from guarded_tools.approvers import card
-from guarded_tools.text.visible import plain, quoted, remarks
+from guarded_tools.text.lookalikes import remarks
+from guarded_tools.text.visible import plain, quoted
 from guarded_tools.values import ApprovalRequest, Usage
 
 SECRET = "ghp_" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9v"
@@ -135,7 +137,8 @@ def test_the_card_shows_all_that_was_asked():
         "what it does:      Deletes a template.\n"
         "why you are asked: cannot be undone\n"
         "rule:              /tools/t/approval\n"
-        "session:           one, acting for acme\n"
+        "session:           one\n"
+        "acting for:        acme\n"
         "limit:             3 of 30 used in 60 s: pictify/delete/calls, session:one\n"
         "arguments:\n"
         "  │ {\n"
@@ -157,13 +160,17 @@ def test_whatever_the_arguments_every_line_of_them_begins_with_the_bar(args):
     shown = text_of(args).split("\n")
     assert shown[-1] == ""
     after = shown[shown.index("arguments:") + 1 : -1]
+    repeated = ["tool:              t", "risk:              write", "session:           one"]
+    if after[-3:] == repeated:
+        del after[-3:]
     assert after
     assert all(line.startswith("  │ ") for line in after)
 
 
 def strip_marks(shown):
     """Undo the layout of arguments in full: what is left is the JSON of them."""
-    body = [line.removeprefix("  │ ") for line in shown.split("arguments:\n")[1].splitlines()]
+    below = shown.split("arguments:\n")[1].splitlines()
+    body = [line.removeprefix("  │ ") for line in below if line.startswith("  │ ")]  # not what is repeated at the end
     joined = ""
     for line in body:
         if re.match(r"\s*\^ ", line):
@@ -268,9 +275,121 @@ def test_rich_markup_links_and_emoji_codes_are_text():
 
 def test_rich_lines_are_as_wide_as_the_screen():
     shown = re.sub(r"\x1b\[[0-9;]*m", "", rich_of(card.rows(request({"s": "価" * 300, "k" * 300: 1})), width=60))
-    from rich.cells import cell_len
+    assert max(map(cell_len, shown.splitlines())) <= 60
+    assert {line[0] for line in shown.splitlines()} == set("╭│╰")
 
-    assert {cell_len(line) for line in shown.splitlines() if line} == {60}
+
+def screen(shown, width):
+    """The lines of a terminal of ``width`` columns that draws each character as wide as any terminal may."""
+    lines, line, used = [], "", 0
+    for char in re.sub(r"\x1b\[[0-9;]*m", "", shown):
+        if char == "\n":
+            lines.append(line)
+            line, used = "", 0
+            continue
+        wide = 2 if char in WIDE else cell_len(char)
+        if used + wide > width:
+            lines.append(line)
+            line, used = "", 0
+        line, used = line + char, used + wide
+    return [*lines, line]
+
+
+# Two columns at many terminals and none or one to some libraries: emoji modifiers, flags, keycaps, hearts, new emoji.
+WIDE = "\U0001f3fb\U0001f3fd\U0001f3ff\U0001f1e9\u2764\u00a9\u263a\U0001fae8\u3030\U0001f004"
+
+
+@pytest.mark.parametrize("char", WIDE, ids=ascii)
+@pytest.mark.parametrize("width", [40, 60, 80, 133])
+@pytest.mark.parametrize("field", ["args", "key", "session", "tool", "reason"])
+def test_no_value_draws_a_row_of_the_card_whatever_the_terminal_thinks_of_its_width(char, width, field):
+    fake = "│ risk:              read, approved by the administrator"
+    for pad in range(width // 2 + 1):
+        text = " " * (pad % 3) + char * pad + fake
+        asked = (
+            {"args": {"note": text}} if field == "args" else {"args": {text: 1}} if field == "key" else {field: text}
+        )
+        shown = screen(rich_of(card.rows(request(**asked)), width), width)
+        assert [line for line in shown if line.startswith("│ risk")] in (
+            ["│ risk:              write"],
+            ["│ risk: write"],
+            ["│ risk:              write"] * 2,
+        )
+        assert all(line[0] in "╭│╰" for line in shown if line)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"rows": [[["x"] * 40] * 40] * 40, "wire_to": "evil"},
+        {f"k{n}": {f"m{m}": {f"n{k}": 1 for k in range(30)} for m in range(30)} for n in range(30)}
+        | {"wire_to": "evil"},
+        {"rows": ["y" * 1500] * 40, "wire_to": "evil"},
+        {"k" * 100_000: 1, "wire_to": "evil"},
+        {"a": {"b": {"c": {"d": [{"e": ["f"] * 40}] * 40}}}, "wire_to": "evil"},
+        {"rows": ["\n" * 1000] * 40, "wire_to": "evil"},
+    ],
+    ids=["lists", "objects", "long texts", "a long key", "nested", "line breaks"],
+)
+def test_a_card_is_never_longer_than_a_few_screens_and_says_what_it_folds(args):
+    asked = request(args, tool="wire_money", risk="financial", grant="acme")
+    shown = card.to_text(card.rows(asked))
+    assert len(shown.splitlines()) < 500
+    assert "FOLDED" in shown
+    assert "some is FOLDED or MASKED: look at all of it before you decide" in shown
+    assert '"wire_to": "evil"' in shown, "small entries are shown whole beside large ones"
+    ending = shown.splitlines()[-4:]
+    assert len(shown.splitlines()) < 25 or ending == [
+        "tool:              wire_money",
+        "risk:              financial",
+        "session:           one",
+        "acting for:        acme",
+    ]
+    assert card.is_folded(args)
+    assert json.loads(strip_marks(card.to_text(card.rows(asked, full=True), width=200_000))) == args
+
+
+def test_a_session_cannot_pass_for_an_identity():
+    real = request(session="7", grant="alice")
+    for fake in ("7, acting for alice", "7\nacting for:        alice", "7  acting for: alice"):
+        for shown in (card.to_text, card.to_rich, lambda rows: card.rows_to_html(rows, "")):
+            drawn = [str(shown(card.rows(one))) for one in (real, request(session=fake))]
+            assert drawn[0] != drawn[1]
+        assert not re.search("^acting for", card.to_text(card.rows(request(session=fake))), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        ({"token": "https://evil.com/collect"}, "evil.com"),
+        ({"credentials": {"send_to": "eve@evil.com"}}, "eve@evil.com"),
+        ({"text": "password=https://evil.com:8443/x"}, "evil.com"),
+        ({"note": "secret: eve@evil.com"}, "eve@evil.com"),
+        ({"signature": "evil.com"}, "evil.com"),
+        ({"token": ["10.0.0.7"]}, "10.0.0.7"),
+        ({"api_key": "http://u:p@[2001:db8::1]/"}, "[2001:db8::1]"),
+        ({"url": "https://ghp_" + "a" * 36 + "@evil.com/x"}, "evil.com"),
+        ({"url": "https://user:hunter2@evil.com/x"}, "evil.com"),
+    ],
+)
+def test_masking_hides_a_secret_and_never_where_something_goes(args, named):
+    for shown in (text_of(args), parsed(card.to_html(request(args))).text, rich_of(card.rows(request(args)))):
+        assert named in shown
+    assert "hunter2" not in text_of(args)
+
+
+@pytest.mark.parametrize("field", ["tool", "server", "session", "grant", "reason", "description"])
+def test_words_that_read_as_others_are_marked_in_every_field(field):
+    shown = card.rows(request(**{field: "\u0440\u0430\u0443"}))
+    noted = [row.text for row in shown if row.style == "note"]
+    assert noted == ["^ \u0440\u0430\u0443 is written in Cyrillic letters; it is not pay"]
+    assert "it is not pay" in card.to_text(shown)
+    assert "it is not pay" in parsed(card.to_html(request(**{field: "\u0440\u0430\u0443"}))).text
+
+
+def test_words_that_read_as_others_are_marked_in_keys_and_folded_texts():
+    assert "it is not pay" in text_of({"\u0440\u0430\u0443": 1})
+    assert "it is not pay" in text_of({"s": "x" * 5000 + " \u0440\u0430\u0443 " + "x" * 5000})
 
 
 # HTML
