@@ -53,7 +53,7 @@ def unchecked(policy: PolicyDocument, tools: Iterable[ToolInfo], problem: Report
         flaw = flaw_of(info.schema)
         if flaw:
             at = pointer("tools", entry.key if entry else info.name)
-            message = f"every call of {printable(info.name)} is refused: its input schema cannot be used: {flaw}"
+            message = f"every call of {one_line(info.name)} is refused: its input schema cannot be used: {flaw}"
             yield problem(at, message, 'have the server mend it, or say "schema": "off" for this tool', key=True)
 
 
