@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from guarded_tools.adapters.delegation import unguarded
 from guarded_tools.adapters.middleware import GuardMiddleware
-from guarded_tools.errors import GuardError, printable
+from guarded_tools.errors import GuardError
+from guarded_tools.text.visible import one_line
 
 try:
     from deepagents.middleware.subagents import GENERAL_PURPOSE_SUBAGENT
@@ -35,7 +36,7 @@ def subagents(guard: Gate, specs: Iterable[Mapping[str, Any]], *, general_purpos
 
 
 def _guarded(guard: Gate, spec: Mapping[str, Any]) -> dict[str, Any]:
-    name = printable(str(spec.get("name")))
+    name = one_line(str(spec.get("name")))
     if "graph_id" in spec:
         raise GuardError(
             f"the sub-agent {name} runs on a server of its own, where this guard sees nothing: guard it there, and"
@@ -44,7 +45,7 @@ def _guarded(guard: Gate, spec: Mapping[str, Any]) -> dict[str, Any]:
     if "runnable" in spec:
         if open_ := unguarded([spec["runnable"]], GuardMiddleware):
             raise GuardError(
-                f"the sub-agent {name} was compiled without a guard around {', '.join(map(printable, open_))}:"
+                f"the sub-agent {name} was compiled without a guard around {', '.join(map(one_line, open_))}:"
                 " give guard.middleware() to the create_agent that makes it"
             )
         return dict(spec)

@@ -15,8 +15,9 @@ from guarded_tools.adapters import answers
 from guarded_tools.adapters.invocation import Invocation
 from guarded_tools.adapters.outcome import OutcomeClassifier, judge_plain
 from guarded_tools.adapters.wrap import clone, identity
-from guarded_tools.errors import GuardError, ToolDenied, printable
+from guarded_tools.errors import GuardError, ToolDenied
 from guarded_tools.libraries.langgraph import INNERMOST
+from guarded_tools.text.visible import one_line
 from guarded_tools.values import BodyOutcome, ToolCall
 
 try:
@@ -158,14 +159,14 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
 
 def _advice(tool: str, unguarded: Sequence[str]) -> str:
     return (
-        f"Calls of {printable(tool)} are refused: it hands work to an agent whose tools run without a guard "
+        f"Calls of {one_line(tool)} are refused: it hands work to an agent whose tools run without a guard "
         f"({_listed(unguarded)}). Give that agent guard.middleware() as well, or tools of guard.wrap(); for those of a "
         f"deep agent, subagents=guard.subagents([…]). If they may run: guard.middleware(trusting=[{tool!r}])."
     )
 
 
 def _listed(names: Sequence[str]) -> str:
-    told = ", ".join(printable(name) for name in names[:_MOST_NAMED])
+    told = ", ".join(one_line(name) for name in names[:_MOST_NAMED])
     return told if len(names) <= _MOST_NAMED else f"{told} and {len(names) - _MOST_NAMED} more"
 
 
