@@ -6,17 +6,17 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
-from test_interrupt import ASK, Scripted
 
 from guarded_tools import Guard, Policy
 from guarded_tools.approvers.interrupt import InterruptApprover
+from tests.approvers.test_interrupt import ASK, Scripted
 
 folder, calls = Path(sys.argv[1]), json.loads(sys.argv[2])
 

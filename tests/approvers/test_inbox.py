@@ -48,6 +48,7 @@ def waiting(approvals):
         each.thread.join(10)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize(
     "verdict",
     [

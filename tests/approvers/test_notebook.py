@@ -209,6 +209,7 @@ def test_a_question_given_up_leaves_no_box_that_answers_the_next(kernel_of_aband
     assert kernel.cell("print([t.name for t in threading.enumerate() if 'approver' in t.name])") == "[]\n"
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("run", ["run(line())", "await arun(line())"], ids=["sync", "async"])
 def test_interrupting_the_kernel_takes_the_question_back(kernel_of_abandoned_questions, run):
     kernel = kernel_of_abandoned_questions

@@ -329,6 +329,7 @@ def test_an_edit_can_be_left(terminal):
     assert (verdict["kind"], verdict["args"]) == ("approve", None)
 
 
+@pytest.mark.serial
 def test_time_ends_an_open_editor(terminal):
     t = terminal({"timeout": 1}, EDITOR=f"{sys.executable} -c 'import time; time.sleep(30)'")
     t.answer("e")

@@ -164,9 +164,9 @@ def test_two_keys_that_look_alike_once_they_are_unveiled(make_guard):
 def test_a_number_that_nobody_could_write_out(make_guard, text):
     pay, ran = takes(Decimal)
     [guarded] = make_guard(ASK, approver=lambda request: True).wrap([pay])
-    began = time.monotonic()
+    began = time.thread_time()
     assert guarded.invoke({"value": text}).startswith("DENIED")
-    assert time.monotonic() - began < 5, "it was written out"
+    assert time.thread_time() - began < 5, "it was written out"
     assert ran == []
 
 

@@ -47,6 +47,7 @@ def answer(tmp_path: Path, result: dict[str, Any], tool: Any = None, before: Any
         return tools[0].invoke({"type": "tool_call", "name": "read", "id": "1", "args": {}})
 
 
+@pytest.mark.serial
 def test_a_pattern_of_an_output_schema_is_matched_in_linear_time(tmp_path: Path) -> None:
     schema = {"type": "object", "properties": {"x": {"type": "string", "pattern": "^(a+)+$"}}}
     began = time.monotonic()

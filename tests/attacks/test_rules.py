@@ -62,6 +62,7 @@ def test_what_draws_nothing_parts_no_letter_from_its_mark(between: str) -> None:
     assert decide(policy, ToolCall(f"fu{between}\u0308r", {})).rule == "(hidden)"
 
 
+@pytest.mark.serial
 def test_marks_without_end_take_no_time_without_end() -> None:
     """Normalising sorts the marks on a letter, in time that grows with the square of their number."""
     rules = {"deny_if": [{"path": "args.x", "op": "contains", "value": "prod"}]}

@@ -109,7 +109,8 @@ def agents(url, env):
     started = []
 
     def start(*names):
-        fresh = [Agent(*name.partition(":")[::2], url, env) for name in names]
+        parted = [name.partition(":") for name in names]
+        fresh = [Agent(name, grant, url, env) for name, _, grant in parted]
         started.extend(fresh)
         for agent in fresh:
             assert agent.hears() == ["ready"]

@@ -108,6 +108,7 @@ async def test_a_call_that_takes_too_long_fails_and_is_cancelled(make_sandbox, r
         assert "Welcome" in said(await session.call_tool("pictify_list_templates"))
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("road", ALL_ROADS)
 async def test_a_killed_server_costs_the_calls_under_way_and_nothing_more(make_sandbox, road, helpers):
     sandbox = make_sandbox(road, *SLOW)

@@ -129,6 +129,7 @@ def http():
     server.server_close()
 
 
+@pytest.mark.serial
 def test_what_is_not_sent_is_said_to_be_not_sent_and_what_is_unclear_to_be_unclear(http):
     expected = {
         "status 500": (True, "HTTP 500"),
@@ -221,6 +222,7 @@ def test_a_key_that_no_header_can_carry_is_not_quoted(http, key):
     assert http.requests == []
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("takes", [0, 30])
 def test_the_server_is_told_of_the_end_and_cannot_delay_it(http, takes):
     http.goodbye_takes = takes

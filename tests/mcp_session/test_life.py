@@ -172,6 +172,7 @@ def test_a_list_that_changed_is_listed_anew(odd_over, helpers):
         assert session.call_tool_sync(heard[0]).content[0].text == "late"
 
 
+@pytest.mark.serial
 def test_closing_does_not_wait_for_a_list_that_is_on_its_way(odd, helpers):
     for _ in range(3):
         with HeldSession(odd()) as session:

@@ -84,6 +84,7 @@ def test_a_key_among_the_arguments_is_masked():
     assert KEY not in failure(StdioServer(sys.executable, ["-c", code, f"--token={KEY}"]))
 
 
+@pytest.mark.serial
 def test_a_server_that_does_not_answer():
     start = time.monotonic()
     text = failure(

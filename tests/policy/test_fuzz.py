@@ -246,10 +246,10 @@ def test_no_argument_makes_a_rule_slow(rule, value):
     policy = Policy.model_validate(
         {"version": "1", "default": "deny", "tools": {"t": {"deny_if": [{"path": "args.a", **rule}]}}}
     )
-    start = time.perf_counter()
+    start = time.thread_time()
     sane(decide(policy, ToolCall("t", {"a": value})))
     # Half a megabyte; quadratic work would take minutes.
-    assert time.perf_counter() - start < 3
+    assert time.thread_time() - start < 3
 
 
 def test_padding_does_not_get_past_a_regex():
@@ -262,9 +262,9 @@ def test_padding_does_not_get_past_a_regex():
 
 def test_a_name_made_of_stars_is_matched_in_time():
     policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"*a" * 30 + "b": {}}})
-    start = time.perf_counter()
+    start = time.thread_time()
     assert decide(policy, ToolCall("a" * 5_000, {})).effect == "deny"
-    assert time.perf_counter() - start < 3
+    assert time.thread_time() - start < 3
 
 
 def test_deep_and_circular_arguments_are_decided():

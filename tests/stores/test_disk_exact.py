@@ -237,6 +237,7 @@ def test_many_tasks_that_wait_leave_the_processor_to_the_one_whose_turn_it_is(pa
     store.close()
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("interrupted", [False, True], ids=["open", "to be opened again"])
 def test_after_the_deadline_the_call_is_refused(path, one, interrupted):
     clock = Interrupted()

@@ -137,6 +137,7 @@ class TestProcesses:
 
 
 class TestServerGone:
+    @pytest.mark.serial
     def test_kill_9_of_the_server_counts_on_where_it_stopped(self, own_redis, report):
         server = own_redis(*DURABLE)
         store = open_store(f"{server.url}?timeout=1")
@@ -190,12 +191,14 @@ class TestServerGone:
         assert used(store) == {"t/calls": counted, "t/other": 3 * counted}
         store.close()
 
+    @pytest.mark.serial
     def test_nobody_there_from_the_start(self):
         began = time.monotonic()
         with pytest.raises(StoreError, match=r"redis://127\.0\.0\.1:1/0 cannot be used"):
             open_store("redis://127.0.0.1:1/0")
         assert time.monotonic() - began < 2
 
+    @pytest.mark.serial
     def test_a_server_that_does_not_answer_is_refused_within_the_bound(self, own_redis):
         server = own_redis()
         store = open_store(f"{server.url}?timeout=0.3")

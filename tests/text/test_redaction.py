@@ -181,9 +181,9 @@ def test_names_tell_in_paths_and_in_camel_case_too(name):
     ids=lambda text: text[:12],
 )
 def test_hostile_text_costs_time_in_proportion_to_its_length(hostile):
-    start = time.perf_counter()
+    start = time.thread_time()
     mask(hostile)
-    assert time.perf_counter() - start < 1.0
+    assert time.thread_time() - start < 1.0
 
 
 def test_the_audit_holds_no_secret_wherever_it_was_put(make_log, path):
