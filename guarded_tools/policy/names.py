@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from guarded_tools.policy.document import PolicyDocument, Tool
+from guarded_tools.policy.folding import fold_name as fold
 from guarded_tools.policy.globs import is_glob, matches
-from guarded_tools.policy.operators import fold
 
 
 class Entry(NamedTuple):

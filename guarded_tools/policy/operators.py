@@ -2,18 +2,24 @@
 
 A test answers true or false, or raises :class:`~guarded_tools.policy.paths.Indeterminate`. There is no coercion: ``1``
 equals ``1.0``, but a boolean is not a number and ``true`` is not ``"true"``.
+
+A new operator goes here, in four steps: its name into :data:`Operator`; what its value may be into
+:func:`value_problem`; its test into :func:`compile_test` (in a file of its own where it is more than a few lines, as
+:mod:`~guarded_tools.policy.hosts`); how a denial words it into ``_PHRASE`` of
+:mod:`~guarded_tools.policy.compile`. A test never sees what is missing: that is settled before, in
+:meth:`~guarded_tools.policy.compile.Check.holds`. Then rows in ``tests/policy/conformance.yaml``, a line in
+``docs/policy.md``, and the editors' schema anew.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
-import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+from guarded_tools.policy.folding import flatten, fold
 from guarded_tools.policy.paths import Indeterminate, kind_of
 from guarded_tools.policy.segments import compile_segment
 
@@ -29,16 +35,6 @@ SWITCHES: Final = frozenset({"exists", "segment"})
 TEXTUAL: Final = frozenset({"eq", "neq", "in", "not_in", "regex", "contains"})
 """Operators that ``fold`` may change."""
 
-# What draws nothing and is of another category than Cf: controls that are no blanks (a NUL ends a text for many
-# programs), half surrogates, fillers, variation selectors, and whatever else Unicode calls default-ignorable.
-_UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2060-\u206f\u2800\u3164\ufe00-\ufe0f"
-    "\uffa0\ufff0-\ufff8\ud800-\udfff\U000e0000-\U000e0fff]"
-)
-# So many marks on one letter are no word. Unicode's stream-safe format parts them there, with this.
-_MOST_MARKS: Final = 30
-_JOINER: Final = "\u034f"
-
 # Deeper than any argument a tool takes; far from Python's own limit.
 _DEEPEST: Final = 64
 
@@ -47,11 +43,6 @@ def is_number(value: object) -> bool:
     """Whether it is a finite number; a boolean is not."""
     kind = type(value)
     return kind is int or (kind is float and math.isfinite(value))  # type: ignore[arg-type]
-
-
-def fold(text: str) -> str:
-    """Bring spellings that a person reads as one into one: case, width, invisible characters, blanks at the ends."""
-    return _flatten(text).strip()
 
 
 def value_problem(op: Operator, value: Any) -> tuple[str, str] | None:  # noqa: C901, PLR0911 - one answer an operator
@@ -128,31 +119,6 @@ def compile_regex(pattern: str, fold_case: bool) -> Any:
     except re2.error as error:
         reason = error.args[0] if error.args else ""
         raise ValueError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from None
-
-
-def _flatten(text: str) -> str:
-    if text.isascii():
-        return text.casefold() if text.isprintable() else _UNSEEN.sub("", text.casefold())
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", _seen(text)).casefold())
-    return _UNSEEN.sub("", folded)
-
-
-def _seen(text: str) -> str:
-    """Take out what draws nothing, since it would part a letter from its mark; and part long runs of marks.
-
-    Sorting a run of marks, which normalising does, takes time that grows with its square.
-    """
-    out: list[str] = []
-    marks = 0
-    for char in _UNSEEN.sub("", text):
-        if unicodedata.category(char) == "Cf":
-            continue
-        marks = marks + 1 if unicodedata.combining(char) else 0
-        if marks > _MOST_MARKS:
-            out.append(_JOINER)
-            marks = 1
-        out.append(char)
-    return "".join(out)
 
 
 def _said(value: object) -> str:
@@ -319,16 +285,16 @@ def _containing(part: Any, *, folding: bool | None, guards: bool) -> Test:
 
 
 def _within(part: str, *, folding: bool | None, guards: bool) -> Callable[[str], bool]:
-    folded = _flatten(part)
+    folded = flatten(part)
     if folding:
-        return lambda seen: folded in _flatten(seen)
+        return lambda seen: folded in flatten(seen)
     if not guards or folding is False or not folded:
         return lambda seen: part in seen
 
     def guarded(seen: str) -> bool:
         if part in seen:
             return True
-        if folded in _flatten(seen):
+        if folded in flatten(seen):
             raise Indeterminate("holds a refused text but for case or width; fold says what is meant")
         return False
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from guarded_tools.policy import Policy, decide
+from guarded_tools.policy import Policy, decide, folding
 from guarded_tools.values import ToolCall
 
 UNSEEN = [
@@ -73,3 +73,41 @@ def test_marks_without_end_take_no_time_without_end() -> None:
     assert decide(policy, ToolCall("t", {"x": marks + "PROD"})).effect == "deny"
     assert decide(policy, ToolCall(marks, {})).effect == "deny"
     assert time.monotonic() - began < 5, "it was 20 s for each"
+
+
+GROWING = ["\ufdfa", "\ufdfb", "\u3316", "\u33af", "\u1e9b\u0323", "\U0001d5ba", "\ufb03", "\u00e9", "\u0390"]
+FORBIDDEN = ["alpha", "beta", "gamma", "delta", "prod", "secret", "internal", "confidential"]
+
+
+@pytest.mark.parametrize("grain", [1, 10, 300_000], ids=["single letters", "words", "one text"])
+@pytest.mark.parametrize("char", GROWING, ids=ascii)
+def test_many_rules_about_much_text_take_the_time_of_one(char: str, grain: int) -> None:
+    """Folding is linear and done once for a call, and no text grows beyond measure."""
+    whole = char * (100_000 // len(char))
+    texts = [whole[at : at + grain] for at in range(0, len(whole), grain)] if grain > 1 else list(whole[:10_000])
+    rules = [{"path": "args.x[*]", "op": "contains", "value": word} for word in FORBIDDEN]
+    policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"t": {"deny_if": rules}}})
+    began = time.thread_time()
+    decision = decide(policy, ToolCall("t", {"x": texts}))
+    assert time.thread_time() - began < 1.5, "it was 7 s"
+    assert decision.effect == "allow" or "whole phrases" in decision.message
+    assert decide(policy, ToolCall("t", {"x": [*texts, "PROD"]})).effect == "deny"
+
+
+def test_a_text_with_a_few_phrases_is_read() -> None:
+    rules = [{"path": "args.x", "op": "contains", "value": "\u0635\u0644\u0649 \u0627\u0644\u0644\u0647"}]
+    policy = Policy.model_validate(
+        {"version": "1", "default": "deny", "hide": ["x"], "tools": {"t": {"deny_if": rules}}}
+    )
+    assert decide(policy, ToolCall("t", {"x": "a" * 5_000 + "\ufdfa"})).effect == "deny", (
+        "it is the same, but for width"
+    )
+    assert decide(policy, ToolCall("t", {"x": "a" * 5_000 + "\ufdfb"})).effect == "allow"
+    assert decide(policy, ToolCall("\ufdfa" * 10_000, {})).rule == "(default deny)"
+
+
+def test_no_text_of_a_call_is_kept() -> None:
+    rules = [{"path": "args.x", "op": "contains", "value": "prod"}]
+    policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"t": {"deny_if": rules}}})
+    decide(policy, ToolCall("t", {"x": "\u00e9" * 10_000}))
+    assert folding._folded == {}
