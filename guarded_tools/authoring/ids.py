@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from guarded_tools.policy.operators import compile_regex
 from guarded_tools.policy.paths import parse_path
-from guarded_tools.policy.tool_check import parts_of
+from guarded_tools.policy.schema_parts import parts_of
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NOUNS = r"ids?|uids?|uuids?|guids?|identifiers?|slugs?"

@@ -21,6 +21,7 @@ from guarded_tools.policy.paths import (
     parse_path,
     pointer,
 )
+from guarded_tools.policy.readings import Reader
 from guarded_tools.values import (
     GLOBAL,
     MOST_TOLD,
@@ -195,6 +196,31 @@ def compile_limit(rule: str, limit: Limit, counter: str) -> Charger:
         return Charge(scope_of(call), counter, amount, most, window, rule, message, align, refundable)
 
     return counted
+
+
+def largest(charger: Charger, views: tuple[Args, ...], call: ToolCall) -> Charge | Decision | None:
+    """Charge for a call that may be read in several ways: the most that any takes, or the first refusal."""
+    found = charger(views[0], call)
+    for view in views[1:]:
+        other = charger(view, call)
+        if isinstance(found, Decision) or other is None:
+            continue
+        if found is None or isinstance(other, Decision) or other.amount > found.amount:
+            found = other
+    return found
+
+
+def readers(layers: tuple[RuleSet, ...]) -> list[Reader]:
+    """List every rule that reads an argument."""
+    found = [
+        Reader(check.rule, check.path, check.predicate.on_deny or "") for layer in layers for check in layer.checks
+    ]
+    return found + [
+        Reader(rule, parse_path(limit.count), limit.on_deny or "")
+        for layer in layers
+        for rule, limit, _ in layer.limits
+        if isinstance(limit.count, str)
+    ]
 
 
 def compile_ask(layer: RuleSet) -> Asker:

@@ -10,15 +10,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from guarded_tools.policy.compile import (
+    Asker,
+    CheckResult,
     RuleSet,
     compile_ask,
     compile_check,
     compile_limit,
     compile_rules,
+    largest,
+    readers,
 )
 from guarded_tools.policy.document import PolicyDocument
 from guarded_tools.policy.names import Entry, Names
 from guarded_tools.policy.paths import EVERYWHERE, kind_of, pointer
+from guarded_tools.policy.readings import Ambiguous, Readings
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import Charge, Decision, ToolCall
 
@@ -132,6 +137,7 @@ def _compile(stand: ToolRules) -> Evaluator:  # noqa: C901 - most of it is the c
     ]
     limits = [compile_limit(*limit) for layer in layers for limit in layer.limits]
     asks = [compile_ask(layer) for layer in layers if layer.ask is not None]
+    readings_of = compile_readings(layers)
 
     def judge(call: ToolCall, schema: Schema) -> Decision:  # noqa: C901
         args: Any = call.args
@@ -146,23 +152,62 @@ def _compile(stand: ToolRules) -> Evaluator:  # noqa: C901 - most of it is the c
             misfit = _misfit(schema, args)
             if misfit is not None:
                 return Decision("deny", SCHEMA_RULE, misfit)
-        for check in checks:
-            denied = check(args)
-            if denied is not None:
-                return denied
+        try:
+            views = readings_of(args, schema)
+        except Ambiguous as doubt:
+            return Decision("deny", doubt.rule, doubt.message or str(doubt))
+        denied = _first_refusal(checks, views)
+        if denied is not None:
+            return denied
         charges: list[Charge] = []
         for limit in limits:
-            charge = limit(args, call)
+            charge = largest(limit, views, call)
             if type(charge) is Charge:
                 charges.append(charge)
             elif charge is not None:
                 return charge  # type: ignore[return-value]  # `type() is` does not narrow to the other half
         decision = Decision("allow", rule, "", tuple(charges))
         for ask in asks:
-            decision = ask(args, decision)
+            decision = _asked(ask, views, decision)
         return decision
 
     return judge
+
+
+def _first_refusal(checks: list[CheckResult], views: tuple[dict[str, Any], ...]) -> Decision | None:
+    for view in views:
+        for check in checks:
+            denied = check(view)
+            if denied is not None:
+                return denied
+    return None
+
+
+def _asked(ask: Asker, views: tuple[dict[str, Any], ...], decision: Decision) -> Decision:
+    for view in views:
+        decision = ask(view, decision)
+    return decision
+
+
+def compile_readings(layers: tuple[RuleSet, ...]) -> Callable[[dict[str, Any], Schema], tuple[dict[str, Any], ...]]:
+    """Make what lists the readings of a call: the arguments as they are, where no rule reads them.
+
+    What was made for a schema is kept for the next call, which brings the same one.
+    """
+    wanted = readers(layers)
+    if not wanted:
+        return lambda args, schema: (args,)  # noqa: ARG005 - one shape for all
+    latest: tuple[Schema, Readings] = (None, Readings(wanted, None))
+
+    def readings_of(args: dict[str, Any], schema: Schema) -> tuple[dict[str, Any], ...]:
+        nonlocal latest
+        made_for, readings = latest
+        if made_for is not schema:
+            readings = Readings(wanted, schema)
+            latest = (schema, readings)
+        return readings.of(args)
+
+    return readings_of
 
 
 def _misfit(schema: Mapping[str, Any], args: dict[str, Any]) -> str | None:

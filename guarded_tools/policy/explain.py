@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from guarded_tools.policy.compile import Check, Kind, compile_check, compile_limit
+from guarded_tools.policy.compile import Check, Kind, compile_check, compile_limit, largest, readers
 from guarded_tools.policy.engine import Schema, ToolRules, tool_rules
 from guarded_tools.policy.paths import MISSING, Indeterminate, compile_many
 from guarded_tools.policy.policy import Policy, decide
+from guarded_tools.policy.readings import Ambiguous, Readings
 from guarded_tools.values import Charge, Decision, Refunds, ToolCall
 
 Answer: TypeAlias = Literal["holds", "fails", "missing", "unjudgeable"]
@@ -52,35 +53,51 @@ class Explanation(NamedTuple):
 def explain(policy: Policy, call: ToolCall, schema: Schema = None) -> Explanation:
     """Decide, and show every predicate and limit that speaks for the tool. Changes nothing."""
     stand = tool_rules(policy, policy.compiled.names, call.tool)
-    predicates, quotas = _look(stand, call, trial=False)
+    predicates, quotas = _look(stand, call, schema, trial=False)
     if stand.trial is not None:
-        more_predicates, more_quotas = _look(stand.trial, call, trial=True)
+        more_predicates, more_quotas = _look(stand.trial, call, schema, trial=True)
         predicates, quotas = predicates + more_predicates, quotas + more_quotas
     return Explanation(decide(policy, call, schema), tuple(predicates), tuple(quotas), policy.refunds(call.tool))
 
 
-def _look(stand: ToolRules, call: ToolCall, *, trial: bool) -> tuple[list[ObservedPredicate], list[Quota]]:
-    args = dict(call.args)
-    predicates = [_seen(check, args, trial=trial) for layer in stand.layers for check in layer.checks]
+def _look(
+    stand: ToolRules, call: ToolCall, schema: Schema, *, trial: bool
+) -> tuple[list[ObservedPredicate], list[Quota]]:
+    views: tuple[dict[str, Any], ...] = (dict(call.args),)
+    ambiguous = None
+    try:
+        views = Readings(readers(stand.layers), schema).of(views[0])
+    except Ambiguous as doubt:
+        ambiguous = doubt
+    predicates = [_seen(check, views, ambiguous, trial=trial) for layer in stand.layers for check in layer.checks]
     quotas = []
     for layer in stand.layers:
         for rule, limit, counter in layer.limits:
-            found = compile_limit(rule, limit, counter)(args, call)
-            if isinstance(found, Decision):
+            found = largest(compile_limit(rule, limit, counter), views, call)
+            if ambiguous is not None and ambiguous.rule == rule:
+                quotas.append(Quota(rule, None, f"{limit.count} {ambiguous}", trial))
+            elif isinstance(found, Decision):
                 # Not on_deny, which speaks to the model of a limit that is full.
-                plain = compile_limit(rule, limit.model_copy(update={"on_deny": None}), counter)(args, call)
-                quotas.append(Quota(rule, None, plain.message if plain else "", trial))
+                plain = compile_limit(rule, limit.model_copy(update={"on_deny": None}), counter)
+                said = largest(plain, views, call)
+                quotas.append(Quota(rule, None, said.message if said else "", trial))
             else:
                 apart = found._replace(scope=f"shadow:{found.scope}") if trial and found else found
                 quotas.append(Quota(rule, apart, "", trial))
     return predicates, quotas
 
 
-def _seen(check: Check, args: dict[str, Any], *, trial: bool) -> ObservedPredicate:
+def _seen(
+    check: Check, views: tuple[dict[str, Any], ...], ambiguous: Ambiguous | None, *, trial: bool
+) -> ObservedPredicate:
+    # Of the ways to read the call, the one that is refused decides.
+    args = next((view for view in views if compile_check(check)(view) is not None), views[0])
     values: list[Any] = []
     reason = ""
     try:
         values = compile_many(check.path)(args)
+        if ambiguous is not None and ambiguous.rule == check.rule:
+            raise ambiguous
         answers = [check.holds(value) for value in values]
     except Indeterminate as doubt:
         answer: Answer = "unjudgeable"
@@ -100,7 +117,7 @@ def _seen(check: Check, args: dict[str, Any], *, trial: bool) -> ObservedPredica
         predicate.value,
         saw,
         answer,
-        said is not None,
+        said is not None or (ambiguous is not None and ambiguous.rule == check.rule),
         reason,
         trial,
     )

@@ -25,6 +25,17 @@ PATTERN: Final = f"^args(?:{re.sub('[(][?]P<[a-z]+>', '(?:', _STEP.pattern)})*$"
 _FORM: Final = 'write a path like args.amount, args.events[*].event, args.items[0], args.events.length or args["a.b"]'
 
 
+class _Undecided:
+    """Stands for an argument that was left out, where it is not known what the server then takes."""
+
+    def __repr__(self) -> str:
+        return "(one of several defaults)"
+
+
+UNDECIDED: Final = _Undecided()
+"""What a path finds where an argument was left out and its schema names several defaults. No operator takes it."""
+
+
 class Indeterminate(Exception):  # noqa: N818 - a verdict about a value, not a fault
     """A value that a rule cannot speak about. The call is denied. Never carries the value."""
 
@@ -75,6 +86,7 @@ def kind_of(value: object) -> str:
     """What a value is, in JSON's words, for messages that must not show it."""
     return {
         dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number",
+        _Undecided: "left out, and its schema names several defaults",
     }.get(type(value), "null" if value is None else f"not JSON ({type(value).__name__})")  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote
 
 from guarded_tools.errors import Problem
 from guarded_tools.policy.diagnostics import Reporter
@@ -13,8 +12,9 @@ from guarded_tools.policy.document import PolicyDocument, Rules
 from guarded_tools.policy.engine import is_strict
 from guarded_tools.policy.globs import is_glob, matches
 from guarded_tools.policy.names import Names
-from guarded_tools.policy.paths import EACH, EVERYWHERE, LENGTH, follow, parse_path, pointer
+from guarded_tools.policy.paths import EACH, EVERYWHERE, LENGTH, parse_path, pointer
 from guarded_tools.policy.reading.consistency import never_remembered
+from guarded_tools.policy.schema_parts import parts_of
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import Risk, ToolInfo, widest_memory
 
@@ -151,33 +151,3 @@ def _is_open(part: Mapping[str, Any]) -> bool:
         return True
     reference = part.get("$ref", "#")
     return not (isinstance(reference, str) and (reference + "/").startswith("#/")) or "$dynamicRef" in part
-
-
-def parts_of(schemas: list[Mapping[str, Any]], root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """List schemas and all that they are put together from, each part once: it may refer to itself, in many ways."""
-    found: dict[int, Mapping[str, Any]] = {}
-    waiting: list[Any] = list(schemas)
-    while waiting:
-        part = waiting.pop()
-        if not isinstance(part, Mapping) or id(part) in found:
-            continue
-        found[id(part)] = part
-        for keyword in ("anyOf", "oneOf", "allOf"):
-            waiting += _list(part.get(keyword))
-        # What only some calls may have is there all the same.
-        waiting += [part.get("if"), part.get("then"), part.get("else")]
-        dependent = part.get("dependentSchemas")
-        waiting += dependent.values() if isinstance(dependent, Mapping) else ()
-        waiting.append(_named(part.get("$ref"), root))
-    return list(found.values())
-
-
-def _named(reference: Any, root: Mapping[str, Any]) -> Any:
-    try:
-        return follow(root, unquote(reference)) if isinstance(reference, str) else None
-    except LookupError:
-        return None
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
