@@ -236,7 +236,8 @@ class _Received:
         guard, info, config = self._body.guard, self._body.info, var_child_runnable_config.get()
         session, grant = guard.session_for(config), guard.grant_for(config)
         call = ToolCall(info.name, self._own.view, session, grant, self._call_id)
-        return Invocation(guard, call, info, self._body.judge, body, self._refusal, self._read, self._own.fault)
+        pairs = self._body.tool.response_format == "content_and_artifact"
+        return Invocation(guard, call, info, self._body.judge, body, self._refusal, self._read, self._own.fault, pairs)
 
     def _read(self, edited: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the body would receive for arguments that a human wrote. They run only if they are judged.

@@ -98,7 +98,7 @@ def _refusal(denied: ToolDenied, tool: str, call_id: object) -> ToolMessage | Ca
     # The adapter drops the structured part of an error, so where a message can be made, it carries the details.
     if isinstance(call_id, str):
         return answers.message(denied, tool, call_id)
-    text = TextContent(type="text", text=str(denied))
+    text = TextContent(type="text", text=answers.text(denied, tool))
     return CallToolResult(
         content=[text], structuredContent=answers.artifact(denied), isError=denied.outcome != "responded"
     )

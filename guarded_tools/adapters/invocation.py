@@ -8,6 +8,7 @@ text, a message, a result of MCP's. All that lies between is here, once with an 
   it tells of another call, which another guard refused inside this one.
 - The guard judges the outcome once, when it settles the call. Where that is ``unknown`` and the tool does more than
   read, the answer says so, because whoever hears of a timeout asks for the call again.
+- Where a human changed the call, the answer says what ran: the model's own message still has what it asked for.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from guarded_tools.adapters import answers
+from guarded_tools.adapters import notes
+from guarded_tools.approval.suspension import is_suspension
 from guarded_tools.errors import ToolDenied
-from guarded_tools.values import ToolCall, ToolInfo
+from guarded_tools.values import ToolCall, ToolInfo, canonical
 
 if TYPE_CHECKING:
     from guarded_tools.pipeline.gate import Gate
@@ -28,7 +30,8 @@ class Invocation(NamedTuple):
     """One call on its way.
 
     ``body`` runs it with the arguments that were judged, and is awaited by :meth:`arun`; ``refusal`` makes of a denial
-    what stands for a result. ``judge``, ``read`` and ``fault`` are as in :meth:`Gate.attempt`.
+    what stands for a result. ``judge``, ``read`` and ``fault`` are as in :meth:`Gate.attempt`. With ``pairs`` the body
+    returns the content for a model and an artifact.
     """
 
     guard: Gate
@@ -39,6 +42,7 @@ class Invocation(NamedTuple):
     refusal: Callable[[ToolDenied], Any]
     read: Read | None = None
     fault: str = ""
+    pairs: bool = False
 
     def run(self) -> Any:
         """Return what the body returned, or what stands for it where the call was refused.
@@ -72,14 +76,18 @@ class Invocation(NamedTuple):
 
     def _answer(self, ended: Ended) -> Any:
         if ended.outcome == "unknown" and self.guard.risk_of(self.info, self.call.grant) != "read":
-            ended = _noted(ended)
+            ended = self._noted(ended, notes.UNCERTAIN, "last")
+        # Compared as text: 1 and true, or 1 and 1.0, are not the same arguments.
+        if ended.edited and canonical(ended.call.args) != canonical(dict(self.call.args)):
+            ended = self._noted(ended, notes.edited(ended.call), "first")
         return ended.unwrap()
 
-
-def _noted(ended: Ended) -> Ended:
-    """Say in the answer itself that nobody knows what became of the call; only an ``Exception`` is read by anybody."""
-    if ended.error is None:
-        return ended._replace(value=answers.uncertain_result(ended.value))
-    if isinstance(ended.error, Exception):
-        return ended._replace(error=answers.uncertain(ended.error))
-    return ended
+    def _noted(self, ended: Ended, note: str, place: notes.Place) -> Ended:
+        """Add a note to an answer; of what is raised, only an error that reports something is read by a model."""
+        error, value, call_id = ended.error, ended.value, self.call.id
+        if error is not None:
+            told = isinstance(error, Exception) and not is_suspension(error)
+            return ended._replace(error=notes.add_to_error(error, note, place)) if told else ended  # type: ignore[arg-type]
+        if self.pairs and isinstance(value, tuple) and value:
+            return ended._replace(value=(notes.add(value[0], note, place, call_id=call_id), *value[1:]))
+        return ended._replace(value=notes.add(value, note, place, call_id=call_id))

@@ -120,7 +120,8 @@ def test_what_a_human_answers_in_place_is_a_success(make_guard: Any, charge: Any
     (guarded,) = make_guard(**asking(lambda _: Verdict.respond("use the other account"))).wrap([charge])
     run = (lambda value: asyncio.run(guarded.ainvoke(value))) if awaited else guarded.invoke
     answer = run(call("charge", amount=1))
-    assert (answer.content, answer.status) == ("use the other account", "success")
+    told = "NOTE: charge did not run. A human answered in its place:\nuse the other account"
+    assert (answer.content, answer.status) == (told, "success")
     assert run({"amount": 1}) == "use the other account"
     assert ran == []
 
