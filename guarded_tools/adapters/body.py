@@ -5,22 +5,28 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import sys
 import types
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
-from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
-from langchain_core.tools import BaseTool, InjectedToolCallId
-from langchain_core.tools.base import _is_injected_arg_type, get_all_basemodel_annotations
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tools import BaseTool
 from pydantic import ValidationError
 
 from guarded_tools.adapters import answers
 from guarded_tools.adapters.arguments import CapturedArguments, capture
 from guarded_tools.adapters.invocation import Invocation
 from guarded_tools.adapters.outcome import OutcomeClassifier
+from guarded_tools.adapters.signatures import (
+    call_id_parameter,
+    copy_signature,
+    handed_in,
+    injected_parameters,
+    resolved_signature,
+)
 from guarded_tools.adapters.ticket import admitted
 from guarded_tools.errors import GuardError, ToolDenied
+from guarded_tools.libraries import langchain_core
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import ToolCall, ToolInfo, canonical
 
@@ -34,7 +40,6 @@ Always set after the model's arguments were read, so that no argument of this na
 """
 
 
-_PLAIN = frozenset({str, int, float, bool, type(None), dict, list})
 _POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD})
 
 
@@ -61,12 +66,14 @@ class GuardedCallable:
         self.judge = judge
         self.target = target
         self.nested = hasattr(type(tool), "__guards__")
-        self.signature = _resolved(target)
+        self.signature = resolved_signature(target)
         inner = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
-        self._inner = _resolved(inner) if inner is not None else self.signature
-        self._injected = _injected(tool)
-        self.injected = self._injected | (self.signature.parameters.keys() & {filled_in, _config(self.signature)})
-        self._call_id_at = _call_id_of(self.signature)
+        self._inner = resolved_signature(inner) if inner is not None else self.signature
+        self._injected = injected_parameters(tool)
+        self.injected = self._injected | (
+            (self.signature.parameters.keys() & {filled_in}) | {langchain_core.config_parameter(target)} - {None}
+        )
+        self._call_id_at = call_id_parameter(self.signature)
 
     @functools.cached_property
     def _fields(self) -> list[str]:
@@ -104,10 +111,10 @@ class GuardedCallable:
         Raises:
             ValueError: the tool refuses them.
         """
-        filled_in = self._injected | _handed_in(injected)
+        filled_in = self._injected | handed_in(injected)
         known = {name: value for name, value in injected.items() if name in filled_in}
         try:
-            args, kwargs = self.tool._to_args_and_kwargs({**edited, **known}, call_id)  # noqa: SLF001
+            args, kwargs = langchain_core.parsed(self.tool, {**edited, **known}, call_id)
         except Exception as error:  # noqa: BLE001 - a schema runs code of its own
             raise ValueError(
                 f"{one_line(self.tool.name)} does not take these arguments: {_without_values(error)}"
@@ -182,39 +189,6 @@ class GuardedCallable:
         copy_signature(guarded, self.target, signature)
 
 
-def forwarding_method(method: Callable[..., Any], *, describes: bool) -> Callable[..., Any]:
-    """Return a method of LangChain's own with its annotations resolved, which LangChain does anew at every call.
-
-    Where nobody makes a schema of it (``describes`` is false), all that LangChain looks for is where the config goes.
-    """
-
-    def relay(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return method(self, *args, **kwargs)
-
-    async def arelay(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return await method(self, *args, **kwargs)
-
-    stand_in: Any = arelay if inspect.iscoroutinefunction(method) else relay
-    signature = _resolved(method)
-    copy_signature(stand_in, method, signature)
-    if not describes:
-        stand_in.__annotations__ = {name: RunnableConfig for name in (_config(signature),) if name is not None}
-    return stand_in  # type: ignore[no-any-return]
-
-
-def copy_signature(stand_in: Any, original: Any, signature: inspect.Signature) -> None:
-    """Give a stand-in the looks LangChain inspects, and no ``__wrapped__`` that leads around the guard."""
-    stand_in.__signature__ = signature
-    stand_in.__annotations__ = {
-        name: p.annotation for name, p in signature.parameters.items() if p.annotation is not inspect.Parameter.empty
-    }
-    if signature.return_annotation is not inspect.Signature.empty:
-        stand_in.__annotations__["return"] = signature.return_annotation
-    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
-        if (value := getattr(original, name, None)) is not None:
-            setattr(stand_in, name, value)
-
-
 class _Received:
     """What LangChain handed to a body for one call, what a human wrote instead, and which of these runs."""
 
@@ -226,7 +200,7 @@ class _Received:
         self._body = body
         self._target = target
         self._call_id: str | None = kwargs.pop(CALL_ID, None)
-        injected = body.injected | body.own_id(kwargs, self._call_id) | _handed_in(kwargs)
+        injected = body.injected | body.own_id(kwargs, self._call_id) | handed_in(kwargs)
         self._injected = {name: kwargs.pop(name) for name in injected if name in kwargs}
         self._own = capture(args, kwargs, body.named)
         self._edits: list[CapturedArguments] = []
@@ -286,21 +260,6 @@ class _Received:
         return (content, answers.artifact(denied)) if tool.response_format == "content_and_artifact" else content
 
 
-def _handed_in(kwargs: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names that hold what ``ToolNode`` alone can have put there, whatever the parameter is declared as.
-
-    It fills in ``runtime`` by its name and looks into unions, where LangChain sees no injection. What a model writes
-    never becomes one of these objects, so here the value tells, and any other value of that name is an argument.
-    """
-    odd = [name for name, value in kwargs.items() if type(value) not in _PLAIN]
-    if not odd:
-        return frozenset()
-    graph, store = sys.modules.get("langgraph.prebuilt.tool_node"), sys.modules.get("langgraph.store.base")
-    kinds = (getattr(graph, "ToolRuntime", None), getattr(store, "BaseStore", None))
-    known = tuple(kind for kind in kinds if kind is not None)
-    return frozenset(name for name in odd if isinstance(kwargs[name], known))
-
-
 def _without_values(error: Exception) -> str:
     """Say what is wrong with arguments, but not what they are: this is recorded, and told to a model."""
     if not isinstance(error, ValidationError):
@@ -308,50 +267,3 @@ def _without_values(error: Exception) -> str:
     found = error.errors(include_url=False, include_context=False, include_input=False)
     # Behind the name of a secret and a colon, masking would take what is said for the secret.
     return "; ".join(f"{each['msg']} at {'.'.join(map(str, each['loc'])) or 'the top'}" for each in found)
-
-
-def _resolved(body: Callable[..., Any]) -> inspect.Signature:
-    """Return a signature whose annotations are objects: names would be looked up in our module, not in the body's."""
-    signature = inspect.signature(body)
-    owner = body.func if isinstance(body, functools.partial) else body
-    scope = getattr(inspect.unwrap(owner), "__globals__", {})
-
-    def resolved(annotation: Any) -> Any:
-        if not isinstance(annotation, str):
-            return annotation
-        holder = type("holder", (), {"__annotations__": {"it": annotation}})
-        try:
-            return get_type_hints(holder, globalns=scope, include_extras=True)["it"]
-        except Exception:  # noqa: BLE001 - LangChain leaves a name alone that nobody can resolve, and so do we
-            return annotation
-
-    return signature.replace(
-        parameters=[p.replace(annotation=resolved(p.annotation)) for p in signature.parameters.values()],
-        return_annotation=resolved(signature.return_annotation),
-    )
-
-
-def _config(signature: inspect.Signature) -> str | None:
-    """Return the parameter into which LangChain puts the run's config: the first of that very type."""
-    return next((name for name, p in signature.parameters.items() if p.annotation is RunnableConfig), None)
-
-
-def _call_id_of(signature: inspect.Signature) -> str | None:
-    """Return the parameter that LangChain fills in by this very name, even where the tool's schema has none of it."""
-    found = signature.parameters.get("tool_call_id")
-    return found.name if found and _is_injected_arg_type(found.annotation, InjectedToolCallId) else None
-
-
-def _injected(tool: BaseTool) -> frozenset[str]:
-    """Return the names whose values the model cannot write: those ``ToolNode`` strips from what it wrote.
-
-    It looks at the tool's schema, and at the annotations of its plain function. LangChain injects by the signature of
-    ``_run`` as well, but there it takes whatever the model wrote: such a parameter is an argument like any other.
-    """
-    annotations: dict[str, Any] = {}
-    function = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
-    if function is not None:
-        annotations |= {name: p.annotation for name, p in _resolved(function).parameters.items()}
-    if not isinstance(tool.args_schema, dict):
-        annotations |= get_all_basemodel_annotations(tool.args_schema or tool.get_input_schema())
-    return frozenset(name for name, annotation in annotations.items() if _is_injected_arg_type(annotation))

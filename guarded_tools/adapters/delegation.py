@@ -29,7 +29,7 @@ from langgraph.pregel import Pregel
 
 from guarded_tools.adapters.body import GuardedCallable
 from guarded_tools.adapters.wrap import guards
-from guarded_tools.libraries import langgraph
+from guarded_tools.libraries import langchain_core, langgraph
 
 _MOST = 5_000
 """As many objects are looked at; whoever holds more is not an agent's tool, but a program."""
@@ -102,7 +102,8 @@ def _held(value: Any) -> Iterator[Any]:  # noqa: C901 - one line for each kind o
             yield from value.tools_by_name.values()
         case BaseTool():
             yield from _state(value)
-            yield from (method for method in (type(value)._run, type(value)._arun) if not _is_langchains(method))  # noqa: SLF001
+            bodies = (type(value)._run, type(value)._arun)  # noqa: SLF001
+            yield from (body for body in bodies if not langchain_core.is_langchains(body))
         case Runnable():
             yield from _state(value)
         case dict():
@@ -112,10 +113,6 @@ def _held(value: Any) -> Iterator[Any]:  # noqa: C901 - one line for each kind o
         case _ if isinstance(call := getattr(type(value), "__call__", None), types.FunctionType):  # noqa: B004
             yield call
             yield from _state(value)
-
-
-def _is_langchains(function: Any) -> bool:
-    return str(function.__module__).startswith("langchain_core.")
 
 
 def _state(owner: Any) -> Iterator[Any]:

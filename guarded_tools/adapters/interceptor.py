@@ -17,15 +17,13 @@ from guarded_tools.adapters.outcome import judge_mcp
 from guarded_tools.adapters.ticket import take
 from guarded_tools.adapters.wrap import identity, is_mcp, policy_server
 from guarded_tools.errors import ToolDenied
+from guarded_tools.libraries import mcp_adapters
 from guarded_tools.values import ToolCall, ToolInfo
 
 if TYPE_CHECKING:
     from guarded_tools.pipeline.gate import Gate
 
 Handler: TypeAlias = Callable[[MCPToolCallRequest], Awaitable[Any]]
-
-_UNNAMED = "unknown"
-"""What the adapter calls the server of a session that was loaded without a name."""
 
 
 class GuardInterceptor:
@@ -70,7 +68,7 @@ class GuardInterceptor:
 
         Another server's tool of the same name is another tool: its pin, its risk and its approvals say nothing here.
         """
-        server = "" if request.server_name == _UNNAMED else request.server_name
+        server = "" if request.server_name == mcp_adapters.UNNAMED else request.server_name
         for tool in getattr(request.runtime, "tools", None) or ():
             # LangChain's name may carry a prefix; looking at the ending first spares a look into every tool.
             if not (tool.name.endswith(request.name) and is_mcp(tool)):
@@ -84,7 +82,7 @@ class GuardInterceptor:
         return known if known.server == server else ToolInfo(request.name, server)
 
     def _warn_unless_last(self, handler: Handler) -> None:
-        if self._warned or getattr(handler, "__name__", "execute_tool") == "execute_tool":
+        if self._warned or getattr(handler, "__name__", mcp_adapters.INNERMOST) == mcp_adapters.INNERMOST:
             return
         self._warned = True
         warnings.warn(

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict
 
-from guarded_tools.adapters.body import CALL_ID, GuardedCallable, forwarding_method
+from guarded_tools.adapters.body import CALL_ID, GuardedCallable
 from guarded_tools.adapters.outcome import judge_mcp, judge_plain
+from guarded_tools.adapters.signatures import forwarding_method
 from guarded_tools.errors import GuardError
+from guarded_tools.libraries import langchain_core, mcp_adapters
 from guarded_tools.values import Risk, ToolInfo
 
 if TYPE_CHECKING:
@@ -143,8 +145,10 @@ def _unwrapped(tool: BaseTool) -> BaseTool:
 def _subclass(guard: Gate, tool: BaseTool, info: ToolInfo, body: Callable[..., GuardedCallable]) -> type[BaseTool]:
     kind = type(tool)
 
-    def _to_args_and_kwargs(self: Any, tool_input: Any, tool_call_id: str | None) -> tuple[Any, dict[str, Any]]:
-        args, kwargs = kind._to_args_and_kwargs(self, tool_input, tool_call_id)  # noqa: SLF001
+    parses = getattr(kind, langchain_core.PARSES)
+
+    def parsing(self: Any, tool_input: Any, tool_call_id: str | None) -> tuple[Any, dict[str, Any]]:
+        args, kwargs = parses(self, tool_input, tool_call_id)
         return args, {**kwargs, CALL_ID: tool_call_id}
 
     def __reduce_ex__(_self: Any, _protocol: Any) -> Any:  # noqa: N807
@@ -158,14 +162,14 @@ def _subclass(guard: Gate, tool: BaseTool, info: ToolInfo, body: Callable[..., G
         "__guarded_info__": info,
         "__reduce_ex__": __reduce_ex__,
         "model_config": ConfigDict(defer_build=True),  # never validated: instances are copies
-        "_to_args_and_kwargs": _to_args_and_kwargs,
+        langchain_core.PARSES: parsing,
     }
     # LangChain's own methods lead to ``func`` and ``coroutine``, or to ``_run``, which are guarded where they are.
-    if not _from_langchain(kind, "_run"):
+    if not langchain_core.is_langchains(kind._run, "langchain_core.tools."):  # noqa: SLF001
         namespace["_run"] = body(tool._run, filled_in="run_manager").method()  # noqa: SLF001
     else:
         namespace["_run"] = forwarding_method(kind._run, describes=tool.args_schema is None)  # noqa: SLF001
-    if not _from_langchain(kind, "_arun"):
+    if not langchain_core.is_langchains(kind._arun, "langchain_core.tools."):  # noqa: SLF001
         namespace["_arun"] = body(tool._arun, filled_in="run_manager").coroutine_method()  # noqa: SLF001
     elif kind._arun is not BaseTool._arun:  # noqa: SLF001 - LangChain looks whether it is this very one
         namespace["_arun"] = forwarding_method(kind._arun, describes=False)  # noqa: SLF001
@@ -174,10 +178,6 @@ def _subclass(guard: Gate, tool: BaseTool, info: ToolInfo, body: Callable[..., G
     # 2.14 meets a guarded tool within something else: ToolNode puts all of them into each tool's runtime.
     made.__pydantic_serializer__ = kind.__pydantic_serializer__
     return made
-
-
-def _from_langchain(kind: type[BaseTool], method: str) -> bool:
-    return bool(getattr(kind, method).__module__.startswith("langchain_core.tools."))
 
 
 class _Mcp(NamedTuple):
@@ -193,8 +193,5 @@ def _mcp(tool: BaseTool) -> _Mcp | None:
     own = getattr(coroutine, "__mcp__", None)
     if own is not None:
         return _Mcp(*own)
-    if coroutine is None or coroutine.__module__ != "langchain_mcp_adapters.tools":
-        return None
-    # The adapter keeps both nowhere else. Should it ever stop, the tool goes by its LangChain name.
-    closure = inspect.getclosurevars(coroutine).nonlocals
-    return _Mcp(getattr(closure.get("tool"), "name", tool.name), closure.get("server_name") or "")
+    known = mcp_adapters.known_as(coroutine, tool.name)
+    return None if known is None else _Mcp(*known)
