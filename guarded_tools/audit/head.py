@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from guarded_tools.audit.record import GENESIS, parse_line
-from guarded_tools.audit.rotation import flush, lock, open_own
+from guarded_tools.audit.rotation import flush, lock, open_own, rotated
 
 log = logging.getLogger("guarded_tools.audit")
 
@@ -31,6 +31,9 @@ WIDTH = 112
 """Size in bytes of the head's file."""
 
 _SHAPE = re.compile(rb"([0-9]{18}) ([0-9a-f]{64}) ([0-9]{18}) ([0-9]{8})\n")
+
+
+_NUMBER = re.compile(rb'\{"seq":([0-9]{1,18}),')
 
 
 class Head(NamedTuple):
@@ -134,6 +137,50 @@ def from_store(store: HeadStore, key: str) -> Head | None:
         return None
 
 
+def still_holds(path: Path, kept: Head) -> bool:
+    """Say whether the log at ``path`` holds the record that ``kept`` names, letter for letter, or begins behind it.
+
+    A log whose older files were archived may begin behind it; the first line of it then has to follow that record, if
+    it is the next one.
+    """
+    if kept.seq == 0:
+        return True
+    own, following = b'{"seq":%d,' % kept.seq, b'{"seq":%d,' % (kept.seq + 1)
+    behind = False
+    for file in (path, *(full for _, full in reversed(rotated(path)))):
+        try:
+            lines = file.open("rb")
+        except FileNotFoundError:
+            continue
+        with lines:
+            for line in lines:
+                if line.startswith(own):
+                    return line.endswith(_hash_at_end(kept))
+                if line.startswith(following) and b'"prev":"%b"' % kept.hash.encode("ascii") in line:
+                    return True
+                number = _NUMBER.match(line)
+                if number is not None and int(number[1]) > kept.seq:
+                    behind = True
+                    break
+    return behind
+
+
+def _hash_at_end(head: Head) -> bytes:
+    return b',"hash":"%b"}\n' % head.hash.encode("ascii")
+
+
+def _ends_with(path: Path, head: Head, turn: int) -> bool:
+    """Whether the bytes of a log still end, where they ended at ``head``, in the hash of its record."""
+    file = path if head.turn == turn else path.with_name(f"{path.name}.{head.turn + 1}")
+    ending = _hash_at_end(head)
+    try:
+        with file.open("rb") as lines:
+            lines.seek(max(head.size - len(ending), 0))
+            return lines.read(len(ending)) == ending
+    except OSError:
+        return False
+
+
 class HeadSync:
     """A thread that brings the store's head up to the file's, off the path of every call.
 
@@ -151,6 +198,7 @@ class HeadSync:
         self._wake = threading.Event()
         self._finish = threading.Event()
         self._complained = False
+        self._known = Head()  # the head that was put last, with the place where its line ends
 
     def begin(self) -> Head | None:
         """Return the store's head for a log whose own is not there, or leave a first one so that it is known to be."""
@@ -212,12 +260,29 @@ class HeadSync:
             # the one that wrote looks again.
             if head is None or (kept is not None and kept.seq >= head.seq):
                 return True
+            if kept is not None and not self._is_in_the_log(kept, head):
+                # The store's copy stays, so that `verify` names the record that was rewritten, for ever.
+                self._accuse(kept)
+                return True
             self._put(self._store, head)
+            self._known = head
         except Exception:  # noqa: BLE001 - a store fails in its own ways
             self._complain()
         else:
             self._complained = False
         return False
+
+    def _is_in_the_log(self, kept: Head, head: Head) -> bool:
+        known = self._known
+        same = (known.seq, known.hash) == (kept.seq, kept.hash)
+        return (same and _ends_with(self._path, known, head.turn)) or still_holds(self._path, kept)
+
+    def _accuse(self, kept: Head) -> None:
+        text = (
+            "the audit %s was rewritten: record %d is not the one that the store names (see guarded-tools audit verify)"
+        )
+        log.log(logging.DEBUG if self._complained else logging.ERROR, text, self._path, kept.seq)
+        self._complained = True
 
     def _put(self, store: HeadStore, head: Head) -> None:
         store.put(self._key, json.dumps({"seq": head.seq, "hash": head.hash}).encode())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from guarded_tools.errors import GuardError
-from guarded_tools.text.visible import one_line
+from guarded_tools.policy.engine import SCHEMA_RULE
+from guarded_tools.text.visible import lines, one_line
 from guarded_tools.values import MOST_TOLD, Charge, Full, Halted, Outcome
 
 _ADVICE: dict[str, str] = {
@@ -15,6 +16,8 @@ _ADVICE: dict[str, str] = {
     "unanswered": "Nobody approved it, so it did not run. Do not repeat it unless the user asks for it.",
     "failed_closed": "The guard refuses whatever it cannot check. Tell the user; do not repeat this call.",
 }
+
+_CORRECT = "The arguments do not fit the tool's schema: correct them and call the tool again."
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
@@ -56,11 +59,19 @@ def broken(error: Exception) -> str:
 
 
 def text(tool: str, rule: str, outcome: Outcome, reason: str, retry_after: float | None) -> str:
-    """Put a refusal into words: DENIED, the rule, the reason, and what to do next."""
+    """Put a refusal into words: DENIED, the rule, the reason, and what to do next.
+
+    It is one line in which nothing acts, whatever names a model or a server made up; only a human's own words keep
+    their line breaks.
+    """
     advice = _ADVICE.get(outcome, _ADVICE["denied"])
+    if outcome == "denied" and rule == SCHEMA_RULE and "cannot be" not in reason:  # what cannot be checked, stays so
+        advice = _CORRECT
+    shown = lines if outcome == "rejected" else one_line
     if retry_after is not None:
         advice = f"Retry after {seconds(retry_after)} seconds."
-    return f"DENIED: {one_line(tool)} did not run. Rule: {rule}. Reason: {reason or 'the policy says so'}. {advice}"
+    why = shown(reason) or "the policy says so"
+    return f"DENIED: {one_line(tool)} did not run. Rule: {one_line(rule)}. Reason: {why}. {advice}"
 
 
 def window(length: int) -> str:

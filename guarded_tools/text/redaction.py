@@ -50,6 +50,20 @@ _ON = r"""@[^\s/?#@"<>]{0,256}"""
 _IN_ADDRESS = re.compile(rf"""(?P<keep>://[^\s/?#@:]{{0,256}}:)(?:[^\s/?#@]{{1,1024}}|(?={_ON}@))(?:{_ON})*(?=@)""")
 
 
+# A token in a user's place. A name is short or has no digit; who else is meant stands behind the @, and stays.
+_USER = re.compile(r"(?P<keep>://)(?=[A-Za-z_.~%+=-]*+[0-9])[A-Za-z0-9_.~%+=-]{20,1024}(?=(?::x-oauth-basic)?@)")
+_PWD = re.compile(
+    r"""(?P<keep>(?<![A-Za-z])pwd\s{0,3}[=:]\s{0,3}["']?)(?![\s"'/~$])[^\s"';,&)}\]]{3,1024}""", re.IGNORECASE
+)
+_OPTION = re.compile(
+    rf"""(?P<keep>(?<!\S)--(?:[a-z0-9]{{1,20}}-){{0,3}}{_NAMES}[ \t]{{1,3}})(?!-)"""
+    r"""(?:"[^"]{1,1024}"?|'[^']{1,1024}'?|[^\s"';,&)}\]]{3,1024})""",
+    re.IGNORECASE,
+)
+_CURL = re.compile(
+    r"""(?P<keep>(?<!\S)(?:-u|--(?:proxy-)?user)[ =]{1,3}["']?[^\s:"'/]{1,256}:)(?![0-9]+(?!\S))[^\s"']{3,1024}"""
+)
+
 # Whether a dot follows is looked up once a run of letters, not anew from each place in it where a token might begin.
 _JWT = re.compile(
     rf"(?<!{_WORD})(?={_WORD}{{11,}}+\.{_WORD}{{8}})(?P<keep>{_WORD}*?(?<![A-Za-z0-9])eyJ)"
@@ -83,6 +97,36 @@ _SHAPES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         (("npm_",), _prefixed("npm_", r"[A-Za-z0-9]{20,}")),
         (("pypi-",), _prefixed("pypi-", rf"{_WORD}{{16,}}")),
         (("sg.",), _prefixed(r"SG\.", rf"{_WORD}{{16,}}\.{_WORD}{{16,}}")),
+        (("tvly-",), _prefixed("tvly-", rf"{_WORD}{{16,}}")),
+        (("nvapi-",), _prefixed("nvapi-", rf"{_WORD}{{20,}}")),
+        (("r8_",), _prefixed("r8_", r"[A-Za-z0-9]{30,}")),
+        (("hvs.", "hvb.", "hvr."), _prefixed(r"hv[sbr]\.", rf"{_WORD}{{20,}}")),
+        (("dckr_",), _prefixed("dckr_(?:pat|oat)_", rf"{_WORD}{{16,}}")),
+        # Twilio's key and account: 32 hexadecimal digits behind two letters, and no word is like that.
+        (("sk", "ac"), _prefixed("(?:SK|AC)", r"(?=[0-9a-f]*[0-9])[0-9a-f]{32}(?![0-9A-Za-z])")),
+        (("atatt", "atctt"), _prefixed("AT[AC]TT3", r"[\w=\-]{20,}")),
+        (("sbp_",), _prefixed("sbp_", r"[a-f0-9]{30,}")),
+        (("sb_secret_",), _prefixed("sb_secret_", rf"{_WORD}{{16,}}")),
+        (("glsa_", "glc_"), _prefixed("gl(?:sa|c)_", r"[\w=+/]{20,}")),
+        (("sntry",), _prefixed("sntry[su]_", r"[\w=+/\-]{20,}")),
+        (("re_",), _prefixed("re_", r"(?=\w*[0-9])(?=\w*[A-Z])[A-Za-z0-9]{6,12}_[A-Za-z0-9]{16,}")),
+        (("fw_",), _prefixed("fw_", r"(?=\w*[0-9])[A-Za-z0-9]{20,}")),
+        (("gl",), _prefixed("gl(?:rt|dt|ptt|ft|imt|agent|soat|cbt|oas|ffct)-", rf"{_WORD}{{16,}}")),
+        (("secret_",), _prefixed("secret_", r"(?=\w*[0-9])[A-Za-z0-9]{40,}")),
+        (("figd_",), _prefixed("figd_", rf"{_WORD}{{20,}}")),
+        (("pat",), _prefixed("pat", r"[A-Za-z0-9]{14}\.[a-f0-9]{32,}")),
+        (("1//0",), _prefixed("1//0", rf"{_WORD}{{20,}}")),
+        (
+            ("age-secret-key-",),
+            (re.compile(r"(?P<keep>AGE-SECRET-KEY-(?:PQ-)?1)[A-Z0-9]{20,}", re.IGNORECASE), rf"\g<keep>{MASK}"),
+        ),
+        (
+            ("accountkey=", "sharedaccesskey="),
+            (
+                re.compile(r"(?P<keep>(?:account|sharedaccess)key=)[A-Za-z0-9+/]{20,}={0,2}", re.IGNORECASE),
+                rf"\g<keep>{MASK}",
+            ),
+        ),
         (("lsv2_",), _prefixed("lsv2_(?:pt|sk)_", r"\w{16,}")),
         (("gsk_",), _prefixed("gsk_", r"[A-Za-z0-9]{16,}")),
         (("xai-",), _prefixed("xai-", rf"{_WORD}{{16,}}")),
@@ -97,7 +141,10 @@ _SHAPES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         (
             ("-----begin",),
             (
-                re.compile(r"-----BEGIN ([A-Z ]{0,40}PRIVATE KEY)-----(?:(?!-----END)[\s\S])*(?:-----END \1-----)?"),
+                re.compile(
+                    r"-----BEGIN ([A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----"
+                    r"(?:(?!-----END)[\s\S])*(?:-----END \1-----)?"
+                ),
                 f"-----BEGIN PRIVATE KEY-----{MASK}",
             ),
         ),
@@ -109,6 +156,10 @@ _SHAPES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
             ),
         ),
         (("://",), (_IN_ADDRESS, rf"\g<keep>{MASK}")),
+        (("://",), (_USER, rf"\g<keep>{MASK}")),
+        (("pwd",), (_PWD, rf"\g<keep>{MASK}")),
+        (("--",), (_OPTION, rf"\g<keep>{MASK}")),
+        (("-u ", "--user"), (_CURL, rf"\g<keep>{MASK}")),
         (("authorization",), (_AUTHORIZATION, rf"\g<keep>{MASK}")),
         (("cookie",), (_COOKIE, rf"\g<keep>{MASK}")),
         (("key", "token", "secret", "pass", "credential", "sig"), (_ASSIGNED, rf"\g<keep>{MASK}")),
