@@ -7,7 +7,6 @@ import contextlib
 import functools
 import json
 import subprocess
-import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +36,7 @@ from guarded_tools.guard import Guard
 from guarded_tools.policy import Policy
 from guarded_tools.servers import guarded_tools
 from guarded_tools.stores.memory import MemoryStore
+from tests.faulty_sandbox import COMMAND
 
 T = {"templateId": "none"}
 PDF = {"templateId": "none", "variableSets": [{}]}
@@ -58,7 +58,6 @@ CASES: list[tuple[str, dict[str, Any], str, str, bool]] = [
     ("pictify_get_experiment_quota", {}, "die-after", "unknown", False),
 ]
 FAULTS = [f"--fault={tool}={fault}" for tool, _, fault, *_ in CASES if fault]
-SANDBOX = (sys.executable, "-m", "guarded_tools.pictify.sandbox")
 LIMIT = {"counter": "calls", "window": "hour", "max": 5, "scope": "session"}
 POLICY = {
     "version": "1",
@@ -98,7 +97,7 @@ def log(tmp_path: Path) -> Log:
 
 @pytest.fixture
 def command(log: Log) -> tuple[str, ...]:
-    return (*SANDBOX, "--log", str(log.path), *FAULTS)
+    return (*COMMAND, "--log", str(log.path), *FAULTS)
 
 
 @pytest.fixture
@@ -202,7 +201,7 @@ async def test_an_answer_that_is_none_is_no_mistake_in_the_arguments(
 
 
 async def test_a_cancelled_call_is_kept_and_reaches_the_server(log: Log, tmp_path: Path, events: list[Any]) -> None:
-    command = [*SANDBOX, "--log", str(log.path), "--fault=pictify_create_image=hang"]
+    command = [*COMMAND, "--log", str(log.path), "--fault=pictify_create_image=hang"]
     async with guarded_tools(
         {"pictify": {"command": command[0], "args": command[1:]}},
         policy=Policy.model_validate(POLICY),

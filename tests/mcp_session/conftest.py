@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from guarded_tools.mcp_session import HttpServer, StdioServer
+from tests.faulty_sandbox import COMMAND
 
-SANDBOX = ["-m", "guarded_tools.pictify.sandbox"]
 ODD = str(Path(__file__).with_name("odd_server.py"))
 
 
@@ -69,7 +69,7 @@ class Sandbox:
         self.process = None
         self.port = 0
         if road == "stdio":
-            self.server = StdioServer(sys.executable, [*SANDBOX, *self.options])
+            self.server = StdioServer(sys.executable, [COMMAND[1], *self.options])
         else:
             self.start()
             self.server = HttpServer(self.url)
@@ -77,7 +77,7 @@ class Sandbox:
     def start(self):
         json_answers = ["--json"] if self.road == "http-json" else []
         self.process = subprocess.Popen(
-            [sys.executable, *SANDBOX, "--http", str(self.port), *json_answers, *self.options],
+            [*COMMAND, "--http", str(self.port), *json_answers, *self.options],
             stdout=subprocess.PIPE,
             text=True,
         )

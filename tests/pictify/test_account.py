@@ -2,6 +2,8 @@
 
 import pytest
 
+from guarded_tools.pictify.sandbox.answers import Refused
+
 STATUSES = ["draft", "running", "paused", "completed"]
 
 
@@ -81,9 +83,16 @@ def test_of_a_running_experiments_goal_only_the_destination_can_change(customer)
 
 @pytest.mark.parametrize(
     ("slug", "status"),
-    [("ab", 400), ("a" * 61, 400), ("Hero", 400), ("he ro", 400), ("héro", 400), ("hero\n", 400), ("", 400)]
-    + [(name, 400) for name in ("events", "api", "admin", "health", "status", "pixel", "track", "sdk")]
-    + [("taken", 409)],
+    [
+        ("ab", 400),
+        ("a" * 61, 400),
+        ("Hero", 400),
+        ("he ro", 400),
+        ("héro", 400),
+        ("hero\n", 400),
+        ("", 400),
+        ("taken", 409),
+    ],
 )
 def test_slugs_that_are_refused(customer, slug, status):
     customer.experiment(slug="taken")
@@ -91,6 +100,17 @@ def test_slugs_that_are_refused(customer, slug, status):
         customer.experiment(slug=slug)
     uid = customer.experiment(slug="mine")
     assert customer.refused("update_experiment", experimentId=uid, slug=slug) == status
+
+
+@pytest.mark.parametrize("slug", ["events", "api", "admin", "health", "status", "pixel", "track", "sdk"])
+def test_a_reserved_slug_is_refused_by_the_server_itself_and_upstream_when_it_is_changed_to(customer, slug):
+    before = customer.everything()
+    with pytest.raises(Refused) as refused:
+        customer.experiment(slug=slug)
+    assert str(refused.value) == f"Error: The slug {slug} is reserved."
+    assert customer.everything() == before
+    uid = customer.experiment(slug="mine")
+    assert customer.refused("update_experiment", experimentId=uid, slug=slug) == 400
 
 
 @pytest.mark.parametrize("slug", ["abc", "a" * 60, "0-9", "---", "events2"])
@@ -109,8 +129,11 @@ def test_a_slug_is_free_again_when_its_experiment_is_deleted_or_renamed(customer
 @pytest.mark.parametrize("weights", [(5000, 4999), (10000, 1), (5000, 5000.5), (0, 0)])
 def test_weights_make_exactly_ten_thousand(customer, weights):
     variants = [{"id": str(n), "weight": weight} for n, weight in enumerate(weights)]
-    with pytest.raises(Exception, match="have to make 10000"):
+    with pytest.raises(Refused, match=r"^Error: The weights .* have to make 10000"):
         customer.experiment(variants=variants)
+    # Before it asks upstream, so before anybody could say that there is no such experiment.
+    with pytest.raises(Refused, match=r"^Error: The weights"):
+        customer("update_experiment", experimentId="nope", variants=variants)
 
 
 def test_variants_differ_and_their_templates_exist(customer):

@@ -11,6 +11,7 @@ import pytest
 from guarded_tools import ConnectionFailed, Verdict, pictify_tools
 from guarded_tools.errors import PolicyError
 from guarded_tools.pictify import connection
+from tests.faulty_sandbox import COMMAND
 
 KEY = "pk_live_0123456789"
 VARIANTS = [{"id": "a", "weight": 5000}, {"id": "b", "weight": 5000}]
@@ -124,8 +125,8 @@ def test_what_upstream_refuses_is_told_as_it_was_said_and_gives_the_charge_back(
 
 def test_a_lost_connection_is_told_to_the_model_and_costs_one_call(options, tmp_path, seen):
     log = tmp_path / "log"
-    sandbox = ["--log", str(log), "--fault", "pictify_create_image=die-after"]
-    with pictify_tools(sandbox=sandbox, **options, approver=approve) as tools:
+    command = [*COMMAND, "--log", str(log), "--fault", "pictify_create_image=die-after"]
+    with pictify_tools(command=command, api_key=KEY, **options, approver=approve) as tools:
         by_name = named(tools)
         message = by_name["create_image"].invoke(call("x", {"html": "x"}))
         assert message.status == "error"

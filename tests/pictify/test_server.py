@@ -12,7 +12,9 @@ import pytest
 
 from guarded_tools.mcp_session import HeldSession, HttpServer, StdioServer
 from guarded_tools.pictify.catalogue import catalogue
-from guarded_tools.pictify.sandbox.server import invalid, parse_faults, validators
+from guarded_tools.pictify.sandbox.server import invalid, validators
+from tests.faulty_sandbox import COMMAND as FAULTY
+from tests.faulty_sandbox import parse_faults
 
 COMMAND = ["-m", "guarded_tools.pictify.sandbox"]
 HELLO = {
@@ -54,7 +56,7 @@ def test_it_words_its_answers_as_the_real_server_does(reach, tmp_path, seen):
         assert said(read).startswith("{\n  ")
         written = call("pictify_create_image", {"html": "<p>"})
         assert said(written) == "Image created.\nID: img_000002\nURL: https://media.sandbox.invalid/img_000002.png"
-        for args in ({}, {"imageId": 1}, {"imageId": "x", "more": 1}):
+        for args in ({}, {"imageId": 1}, {"imageId": ["x"]}):
             wrong = call("pictify_get_image", args)
             assert wrong.isError
             prefix = "MCP error -32602: Input validation error: Invalid arguments for tool pictify_get_image: "
@@ -102,6 +104,29 @@ def validated():
     return lambda tool, args: invalid(validators().get(tool), tool, args)
 
 
+def test_what_the_real_server_does_not_know_it_drops_at_every_depth(reach):
+    variants = [{"id": "a", "weight": 5000, "odd": 1}, {"id": "b", "weight": 5000}]
+    args = {
+        "name": "Hero",
+        "type": "ab_test",
+        "slug": "hero",
+        "variants": variants,
+        "more": 1,
+        "goalConfig": {"type": "impressions_only", "x": 1},
+    }
+    with HeldSession(reach()) as session:
+        made = session.call_tool_sync("pictify_create_experiment", args)
+        assert not made.isError, said(made)
+        row = json.loads(said(session.call_tool_sync("pictify_get_experiment", {"experimentId": "exp_000001"})))
+        assert "more" not in row
+        assert row["variants"] == [{"id": "a", "weight": 5000}, {"id": "b", "weight": 5000}]
+        assert row["goalConfig"] == {"type": "impressions_only"}
+        drawn = session.call_tool_sync(
+            "pictify_render_template", {"templateId": "tpl_000001", "variables": {"a": {"b": 1}}}
+        )
+        assert not drawn.isError
+
+
 def test_injected_refusals(tmp_path, seen):
     log = tmp_path / "log"
     expected = {
@@ -112,7 +137,7 @@ def test_injected_refusals(tmp_path, seen):
         "list_templates": ("5xx", "Error (503): Injected fault"),
     }
     faults = [word for tool, (fault, _) in expected.items() for word in ("--fault", f"pictify_{tool}={fault}")]
-    with HeldSession(stdio(*faults, "--log", str(log))) as session:
+    with HeldSession(StdioServer(FAULTY[0], [*FAULTY[1:], *faults, "--log", str(log)])) as session:
         for tool, (_, text) in expected.items():
             args = {"get_image": {"imageId": "img_000001"}, "get_gif": {"gifId": "x"}}.get(tool, {})
             result = session.call_tool_sync(f"pictify_{tool}", args)
@@ -139,8 +164,7 @@ def test_a_fault_that_is_none(spec):
 
 
 def test_options_that_are_wrong_end_the_server_before_it_serves():
-    command = [sys.executable, *COMMAND, "--fault", "nothing=429"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run([*FAULTY, "--fault", "nothing=429"], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert "--fault nothing=429: there is no tool 'nothing'" in done.stderr
 

@@ -6,33 +6,49 @@ import argparse
 import asyncio
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from guarded_tools.pictify.sandbox.server import FAULTS, Options, listen, parse_faults, serve_http, serve_stdio
+from guarded_tools.pictify.sandbox.server import Options, build, listen, serve_http, serve_stdio
+
+if TYPE_CHECKING:
+    from mcp.server.lowlevel import Server
 
 
 def main() -> None:
     """Serve until stdin ends (stdio) or until interrupted (HTTP)."""
+    given = options().parse_args()
+    try:
+        server = build(Options(given.log, given.key))
+    except OSError as error:
+        options().error(str(error))
+    serve(server, given)
+
+
+def options() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m guarded_tools.pictify.sandbox",
         description="A local MCP server that behaves as Pictify's does: no key, no network, nothing is kept.",
     )
     parser.add_argument("--http", type=int, metavar="PORT", help="serve http://127.0.0.1:PORT/mcp; 0 picks a free port")
-    test = parser.add_argument_group("test equipment")
+    test = parser.add_argument_group("for tests")
     test.add_argument("--json", action="store_true", help="answer HTTP with JSON instead of an event stream")
     test.add_argument("--log", type=Path, metavar="FILE", help="append a JSON line for each call that arrives and ends")
     test.add_argument("--key", metavar="KEY", help="the only API key that is accepted (none is needed otherwise)")
-    test.add_argument("--fault", action="append", default=[], metavar="TOOL=FAULT", help="; ".join(FAULTS))
-    given = parser.parse_args()
+    return parser
+
+
+def serve(server: Server[Any, Any], given: argparse.Namespace) -> None:
+    """Serve as the options say. A port that cannot be had ends the program with a word about it."""
     try:
-        options = Options(given.log, parse_faults(given.fault), given.key)
         listener = None if given.http is None else listen(given.http)
-    except (ValueError, OSError, OverflowError) as error:
-        parser.error(str(error))
+    except (OSError, OverflowError) as error:
+        options().error(str(error))
     with suppress(KeyboardInterrupt):
         if listener is None:
-            asyncio.run(serve_stdio(options))
+            asyncio.run(serve_stdio(server))
         else:
-            asyncio.run(serve_http(options, listener, json_response=given.json))
+            asyncio.run(serve_http(server, listener, json_response=given.json))
 
 
 if __name__ == "__main__":

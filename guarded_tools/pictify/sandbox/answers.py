@@ -13,6 +13,8 @@ Row: TypeAlias = dict[str, Any]
 class Refused(Exception):  # noqa: N818 - it is an answer, not a failure of the sandbox
     """An upstream error. ``str()`` of it is what the MCP server makes of it."""
 
+    status: int | None
+
     _HINTS = {  # noqa: RUF012 - never written to
         401: "The API key was not accepted. Check PICTIFY_API_KEY.",
         402: "The plan's quota is used up. Wait for the next period or change the plan.",
@@ -25,6 +27,14 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a failure of the 
             lines.append(f"Rate limited. Retry after {retry_after} seconds.")
         super().__init__("\n".join(line for line in lines if line))
         self.status = status
+
+
+class RefusedHere(Refused):
+    """What the MCP server itself refuses, before it asks upstream: there is no status."""
+
+    def __init__(self, detail: str) -> None:
+        Exception.__init__(self, f"Error: {detail}")
+        self.status = None
 
 
 def as_json(value: object) -> str:

@@ -9,7 +9,7 @@ import re
 from collections import deque
 from collections.abc import Callable
 
-from guarded_tools.pictify.sandbox.answers import Args, Refused, Row, as_json, page_of
+from guarded_tools.pictify.sandbox.answers import Args, Refused, RefusedHere, Row, as_json, page_of
 from guarded_tools.pictify.sandbox.state import AccountState
 
 EXPERIMENTS_IN_PLAN = 100
@@ -65,6 +65,9 @@ class Experiments:
         return as_json({"experiments": len(self._rows), "limit": EXPERIMENTS_IN_PLAN, **self._account.quota()})
 
     def _create(self, args: Args) -> str:
+        if args["slug"] in RESERVED_SLUGS:
+            raise RefusedHere(f"The slug {args['slug']} is reserved.")
+        _check_weights(args)
         if len(self._rows) >= EXPERIMENTS_IN_PLAN:
             raise Refused(402, "Quota exceeded", f"The plan allows {EXPERIMENTS_IN_PLAN} experiments.")
         self._check_slug(args["slug"])
@@ -80,6 +83,7 @@ class Experiments:
         return f"Experiment created as a draft.\nID: {row['id']}\nSlug: {row['slug']}\nStatus: draft"
 
     def _update(self, args: Args) -> str:
+        _check_weights(args)
         row = self._get(args)
         changes = {key: value for key, value in args.items() if key != "experimentId"}
         allowed = CHANGEABLE.get(row["status"])
@@ -171,9 +175,6 @@ class Experiments:
         variants = row["variants"]
         if len(set(_variant_ids(row))) != len(variants):
             raise Refused(400, "Bad Request", "The ids of the variants are not unique.")
-        total = sum(variant["weight"] for variant in variants)
-        if total != FULL_WEIGHT:
-            raise Refused(400, "Bad Request", f"The weights add up to {total}; they have to make {FULL_WEIGHT}.")
         self._check_templates(row, status=404)
 
     def _check_templates(self, row: Args, status: int = 409) -> None:
@@ -181,6 +182,13 @@ class Experiments:
             if uid is not None and uid not in self._account.templates:
                 title = "Not Found" if status == 404 else "Conflict"  # noqa: PLR2004 - an HTTP status
                 raise Refused(status, title, f"There is no template {uid}.")
+
+
+def _check_weights(args: Args) -> None:
+    variants = args.get("variants")
+    total = FULL_WEIGHT if variants is None else sum(variant["weight"] for variant in variants)
+    if total != FULL_WEIGHT:
+        raise RefusedHere(f"The weights add up to {total}; they have to make {FULL_WEIGHT}.")
 
 
 def _variant_ids(row: Args) -> list[str]:

@@ -1,6 +1,6 @@
 """The sandbox as an MCP server: the catalogue's 31 tools over stdio or streamable HTTP, on an account in memory.
 
-Test equipment, off unless asked for: a log of what arrived, and faults that a tool's calls run into.
+Off unless asked for: a log of what arrived, and a key without which nobody is answered.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, TypeAlias
 
 import jsonschema_rs
 from mcp import types
@@ -20,17 +20,10 @@ from mcp.server.lowlevel import Server
 
 from guarded_tools.pictify.catalogue import SERVER, catalogue
 from guarded_tools.pictify.sandbox.account import Account
-from guarded_tools.pictify.sandbox.answers import Refused
+from guarded_tools.pictify.sandbox.answers import Args, Refused
 
-FAULTS = (
-    "4xx, 429, 5xx or a status: that upstream error",
-    "hang: never acts, never answers",
-    "hang-after: acts, never answers",
-    "slow:SECONDS: waits, then acts",
-    "die-before: the process dies before it acts",
-    "die-after: the process dies after it acted",
-    "malformed: acts, then answers what is no tool result",
-)
+Act: TypeAlias = Callable[[str, Args], Awaitable[str]]
+"""What a call comes to: the text for a tool and its arguments, or :class:`Refused`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +32,10 @@ class Options:
 
     ``log`` is a file that gets one JSON line for each step of each call: ``{"seq", "tool", "state"}``, where state is
     ``arrived`` and then ``completed`` (it acted), ``invalid``, ``refused`` or ``cancelled``; a call that died has no
-    second line. ``faults`` maps a tool's name to one of :data:`FAULTS`. ``key`` is the only API key that is accepted;
-    without it none is needed.
+    second line. ``key`` is the only API key that is accepted; without it none is needed.
     """
 
     log: Path | None = None
-    faults: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
 
 
@@ -67,9 +58,9 @@ class Journal:
             self._file.write(json.dumps({"seq": seq, "tool": tool, "state": state}).encode() + b"\n")
 
 
-def build(options: Options, account: Account | None = None) -> Server[Any, Any]:
-    """Make the MCP server. Nothing is served yet."""
-    account = account or Account()
+def build(options: Options, act: Act | None = None) -> Server[Any, Any]:
+    """Make the MCP server; nothing is served yet. ``act`` answers the calls, in the place of a new account."""
+    act = act or acting(Account())
     journal = Journal(options.log)
     server: Server[Any, Any] = Server(SERVER, version="1.2.0")
     tools = [
@@ -82,18 +73,17 @@ def build(options: Options, account: Account | None = None) -> Server[Any, Any]:
     async def list_tools() -> list[types.Tool]:
         return tools
 
-    async def call(tool: str, args: Mapping[str, Any]) -> types.CallToolResult:
+    async def call(tool: str, args: Args) -> types.CallToolResult:
         seq = journal.arrived(tool)
+        args = pruned(catalogue()[tool].schema or {}, args) if tool in checks else args
         wrong = invalid(checks.get(tool), tool, args)
         if wrong:
             journal.note(seq, tool, "invalid")
             return _error(wrong)
-        fault = options.faults.get(tool, "")
         try:
             if not _accepts(options.key, server):
                 raise Refused(401, "Unauthorized")  # noqa: TRY301 - answered like every other refusal
-            await _before(fault)
-            text = account.answer(tool, with_defaults(catalogue()[tool].schema or {}, args))
+            text = await act(tool, with_defaults(catalogue()[tool].schema or {}, args))
             journal.note(seq, tool, "completed")
         except Refused as refusal:
             journal.note(seq, tool, "refused")
@@ -101,9 +91,6 @@ def build(options: Options, account: Account | None = None) -> Server[Any, Any]:
         except asyncio.CancelledError:
             journal.note(seq, tool, "cancelled")
             raise
-        await _after(fault)
-        if fault == "malformed":
-            return types.CallToolResult.model_construct(content="this is no list of content blocks", isError=False)
         return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
 
     # The server's own argument check words its errors differently from the real one, hence not `validate_input`.
@@ -111,11 +98,19 @@ def build(options: Options, account: Account | None = None) -> Server[Any, Any]:
     return server
 
 
-async def serve_stdio(options: Options) -> None:
+def acting(account: Account) -> Act:
+    """Answer calls from an account."""
+
+    async def act(tool: str, args: Args) -> str:
+        return account.answer(tool, args)
+
+    return act
+
+
+async def serve_stdio(server: Server[Any, Any]) -> None:
     """Serve until stdin ends."""
     from mcp.server.stdio import stdio_server
 
-    server = build(options)
     async with stdio_server() as (reader, writer):
         await server.run(reader, writer, server.create_initialization_options())
 
@@ -129,7 +124,7 @@ def listen(port: int) -> socket.socket:
     return socket.create_server(("127.0.0.1", port))
 
 
-async def serve_http(options: Options, listener: socket.socket, *, json_response: bool = False) -> None:
+async def serve_http(server: Server[Any, Any], listener: socket.socket, *, json_response: bool = False) -> None:
     """Serve ``/mcp`` on ``listener`` until interrupted; the address is the first line on stdout.
 
     A browser page of another origin is turned away.
@@ -141,7 +136,7 @@ async def serve_http(options: Options, listener: socket.socket, *, json_response
     port = listener.getsockname()[1]
     hosts = [f"127.0.0.1:{port}", f"localhost:{port}"]
     manager = StreamableHTTPSessionManager(
-        build(options),
+        server,
         json_response=json_response,
         security_settings=TransportSecuritySettings(
             allowed_hosts=hosts, allowed_origins=[f"http://{host}" for host in hosts]
@@ -159,54 +154,6 @@ async def serve_http(options: Options, listener: socket.socket, *, json_response
     print(f"http://127.0.0.1:{port}/mcp", flush=True)  # noqa: T201 - how a parent process learns the port
     async with manager.run():
         await uvicorn.Server(config).serve(sockets=[listener])
-
-
-def parse_faults(specs: list[str]) -> dict[str, str]:
-    """Read ``TOOL=FAULT`` options.
-
-    Raises:
-        ValueError: a tool that is not Pictify's, or a fault that is none of :data:`FAULTS`.
-    """
-    faults = {}
-    for spec in specs:
-        tool, _, fault = spec.partition("=")
-        if tool not in catalogue():
-            raise ValueError(f"--fault {spec}: there is no tool {tool!r}")
-        kind, _, seconds = fault.partition(":")
-        known = kind in {"hang", "hang-after", "die-before", "die-after", "malformed"} or _status(kind) is not None
-        if not known and not (kind == "slow" and seconds.replace(".", "", 1).isdigit()):
-            raise ValueError(f"--fault {spec}: a fault is one of: {'; '.join(FAULTS)}")
-        faults[tool] = fault
-    return faults
-
-
-def _status(fault: str) -> int | None:
-    status = {"4xx": "400", "5xx": "503"}.get(fault, fault)
-    return int(status) if status.isdigit() and 400 <= int(status) <= 599 else None  # noqa: PLR2004 - HTTP errors
-
-
-async def _before(fault: str) -> None:
-    status = _status(fault)
-    if status is not None:
-        retry_after = 7 if status == 429 else None  # noqa: PLR2004 - an HTTP status
-        raise Refused(status, "Too Many Requests" if retry_after else "Injected fault", retry_after=retry_after)
-    if fault == "hang":
-        await asyncio.Event().wait()
-    if fault.startswith("slow:"):
-        await asyncio.sleep(float(fault.removeprefix("slow:")))
-    if fault == "die-before":
-        _die()
-
-
-async def _after(fault: str) -> None:
-    if fault == "hang-after":
-        await asyncio.Event().wait()
-    if fault == "die-after":
-        _die()
-
-
-def _die() -> NoReturn:
-    os._exit(70)
 
 
 def _accepts(key: str | None, server: Server[Any, Any]) -> bool:
@@ -234,6 +181,17 @@ def invalid(validator: jsonschema_rs.Draft7Validator | None, tool: str, args: Ma
     listed = json.dumps(issues, indent=2)
     text = f"MCP error -32602: Input validation error: Invalid arguments for tool {tool}: {listed}"
     return text if issues else ""
+
+
+def pruned(schema: Mapping[str, Any], value: Any) -> Any:
+    """Leave out the keys that a schema forbids: the real server drops what it does not know, at every depth."""
+    if isinstance(value, list):
+        return [pruned(schema.get("items", {}), each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    known = schema.get("properties", {})
+    closed = schema.get("additionalProperties") is False
+    return {key: pruned(known.get(key, {}), each) for key, each in value.items() if key in known or not closed}
 
 
 def with_defaults(schema: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:
