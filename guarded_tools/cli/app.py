@@ -21,7 +21,7 @@ COMMANDS = {
     "validate": "guarded_tools.cli.policy:validate",
     "explain": "guarded_tools.cli.policy:explain",
     "schema": "guarded_tools.cli.policy:schema",
-    "preset": "guarded_tools.cli.preset:preset",
+    "preset": "guarded_tools.cli.policy:preset",
     "scan": "guarded_tools.cli.author:scan",
     "test": "guarded_tools.cli.author:run_tests",
     "lock": "guarded_tools.cli.author:lock",

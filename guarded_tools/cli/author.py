@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from guarded_tools.cli.server_tools import Command, Env, Sandbox, ServerName, Token, Url, ask_server
+from guarded_tools.cli.server_tools import Command, Env, Sandbox, ServerName, Token, Tools, Url, one_source, read_tools
 from guarded_tools.errors import GuardError, PolicyError
 
 if TYPE_CHECKING:
     from guarded_tools.authoring.policy_tests import Failure, Result
+    from guarded_tools.cli.server_tools import ServerTools, Source
     from guarded_tools.tools.lock import Drift
     from guarded_tools.values import ToolCall
 
@@ -24,6 +25,7 @@ LOCK_FILE = Path("guarded-tools.lock")
 def scan(
     command: Command = None,
     *,
+    tools: Tools = None,
     sandbox: Sandbox = False,
     url: Url = None,
     server: ServerName = None,
@@ -41,7 +43,7 @@ def scan(
     from guarded_tools.authoring.scan import draft, draft_yaml, rate
     from guarded_tools.tools.risk import RANK
 
-    offer = ask_server(command, sandbox=sandbox, url=url, server=server, env=env, token_env=token_env)
+    offer = _offer(one_source(tools, command, sandbox=sandbox, url=url), server, env, token_env)
     rated = [rate(info, annotations, offer.known(info.name)) for info, annotations in offer.tools]
     if form is None:
         form = "json" if output is not None and output.suffix == ".json" else "yaml"
@@ -59,6 +61,7 @@ def scan(
 def lock(
     command: Command = None,
     *,
+    tools: Tools = None,
     sandbox: Sandbox = False,
     url: Url = None,
     server: ServerName = None,
@@ -74,7 +77,7 @@ def lock(
     from guarded_tools.tools.lock import Lock
 
     pinned = Lock.from_file(file) if check or file.exists() else None
-    offer = ask_server(command, sandbox=sandbox, url=url, server=server, env=env, token_env=token_env)
+    offer = _offer(one_source(tools, command, sandbox=sandbox, url=url), server, env, token_env)
     drifts = pinned.compare(offer.server, offer.infos) if pinned is not None else []
     if not check:
         fresh = Lock.of(offer.infos)
@@ -127,6 +130,13 @@ def run_tests(
             _say_result(path, result)
         typer.echo(f"{len(results) - failed} of {len(results)} cases passed")
     raise typer.Exit(1 if failed else 0)
+
+
+def _offer(source: Source, server: str | None, env: list[str] | None, token_env: str | None) -> ServerTools:
+    offer = read_tools(source, server=server, env=env, token_env=token_env)
+    if not offer.server:
+        raise GuardError(f"{source.where} pins several servers: say which with --server NAME")
+    return offer
 
 
 def _preset_cases(policy: str) -> Path:

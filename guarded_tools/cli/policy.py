@@ -1,11 +1,8 @@
-"""``validate`` and ``explain``: what is wrong with a policy, and what it would say of a call."""
+"""``validate``, ``explain``, ``schema``, ``preset``: what is wrong with a policy, and what it would say of a call."""
 
 from __future__ import annotations
 
 import json
-import re
-import shlex
-import shutil
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,35 +12,27 @@ import typer
 
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
 from guarded_tools.cli.options import State, Url
+from guarded_tools.cli.server_tools import ToolsToCheck, parse_source, read_tools
 from guarded_tools.errors import GuardError, PolicyError, Problem
+from guarded_tools.policy.presets import PRESETS, cases_of, preset_text
 from guarded_tools.text.visible import one_line
 
 if TYPE_CHECKING:
     from guarded_tools.policy import Policy
     from guarded_tools.values import ToolInfo
 
-Server = Annotated[
-    str | None,
-    typer.Option(
-        "--server",
-        metavar="TOOLS",
-        help="Check against the tools of a server: pictify, a lock, a file with the answer to tools/list, "
-        "an address, or the command that starts it.",
-        show_default=False,
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def validate(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Policy files, or presets' names.")],
     *,
-    server: Server = None,
+    server: ToolsToCheck = None,
     as_json: AsJson = False,
 ) -> None:
     """Report every problem of policy files at once, each with its place and what to write instead.
 
-    Tools are looked up where --server says which there are, and for Pictify's, which are known, without.
+    Tools are looked up where --tools says which there are, and for Pictify's, which are known, without.
     """
     given = None if server is None else _tools_of(server)
     told: list[dict[str, Any]] = []
@@ -73,7 +62,7 @@ def explain(
     args: Annotated[str, typer.Option("--args", help="The arguments as a JSON object.")] = "{}",
     session: Annotated[str, typer.Option("--session", help="The session that calls.")] = "default",
     grant: Annotated[str | None, typer.Option("--grant", help="The identity it acts for.", show_default=False)] = None,
-    server: Server = None,
+    server: ToolsToCheck = None,
     store: Url = None,
     state: State = None,
     as_json: AsJson = False,
@@ -117,7 +106,7 @@ def _read(file: str) -> tuple[Policy | None, tuple[Problem, ...], bool]:
 
 
 def _known(server: object, given: list[ToolInfo] | None) -> list[ToolInfo] | None:
-    """The tools to check a policy against: those of ``--server``, else those that are known of the policy's own."""
+    """The tools to check a policy against: those of ``--tools``, else those that are known of the policy's own."""
     from guarded_tools.pictify.catalogue import SERVER
 
     return _tools_of(SERVER) if given is None and server == SERVER else given
@@ -168,45 +157,14 @@ def _arguments(text: str) -> dict[str, Any]:
     return args
 
 
-def _tools_of(server: str) -> list[ToolInfo]:
-    """The tools of whatever ``--server`` names."""
-    from guarded_tools.pictify.catalogue import SERVER, catalogue
-
-    if server == SERVER:
-        return list(catalogue().values())
-    url = server if server.startswith(("http://", "https://")) else None
-    file = Path(server)
-    # A command may end with the name of a file, too.
-    if url is None and file.suffix in {".json", ".lock"} and (file.exists() or not re.search(r"\s", server)):
-        return _tools_in(file)
-    try:
-        command = shlex.split(server)
-    except ValueError as error:
-        raise GuardError(f"--server {server!r} is no command: {error}") from None
-    if url is None and (not command or shutil.which(command[0]) is None):
-        raise GuardError(f"--server {server!r} is no server's name, lock, file of tools, address or command")
-    from guarded_tools.cli.server_tools import ask_server
-
-    asked = None if url else command
-    return ask_server(asked, sandbox=False, url=url, server=None, env=None, token_env=None).infos
+def _tools_of(source: str) -> list[ToolInfo]:
+    return read_tools(parse_source(source)).infos
 
 
-def _tools_in(path: Path) -> list[ToolInfo]:
-    from guarded_tools.tools.lock import Lock
-    from guarded_tools.values import ToolInfo
-
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise GuardError(f"{path} cannot be read as JSON: {error}") from None
-    if isinstance(data, dict) and "servers" in data:
-        servers = Lock.from_file(path).servers
-        return [ToolInfo(name, schema=pinned.schema) for tools in servers.values() for name, pinned in tools.items()]
-    tools = data.get("tools", data) if isinstance(data, dict) else data
-    listed = type(tools) is list and all(
-        type(tool) is dict and type(tool.get("name")) is str and isinstance(tool.get("inputSchema"), dict | None)
-        for tool in tools
-    )
-    if not listed:
-        raise GuardError(f"{path} is not a lock, nor a list of tools with their names")
-    return [ToolInfo(tool["name"], schema=tool.get("inputSchema")) for tool in tools]
+def preset(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.", show_default=False)],
+    *,
+    cases: Annotated[bool, typer.Option("--cases", help="Print its tests instead, for `guarded-tools test`.")] = False,
+) -> None:
+    """Print one of Pictify's preset policies, to be changed and used as a file of your own."""
+    typer.echo(cases_of(name).read_text(encoding="utf-8") if cases else preset_text(name), nl=False)

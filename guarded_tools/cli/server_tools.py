@@ -1,15 +1,24 @@
-"""Which server a command is about, and what that server offers right now."""
+"""Which server a command is about, and what that server offers.
+
+One way to say it: ``--tools TOOLS``, where TOOLS is ``pictify`` (what our catalogue knows, nothing is started),
+``sandbox``, an address, a lock or a file with an answer to ``tools/list``, or the command that starts the server. The
+older spellings are short for it: ``--server TOOLS`` of ``validate`` and ``explain``, and of ``scan`` and ``lock``
+``--sandbox``, ``--url ADDRESS`` and ``-- COMMAND``. Whatever is said becomes one :class:`Source`.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
+import shlex
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import typer
@@ -23,6 +32,14 @@ if TYPE_CHECKING:
 
     from guarded_tools.mcp_session import HttpServer, StdioServer
 
+_SAID = (
+    "Whose tools: pictify, sandbox, a lock, a file with the answer to tools/list, an address, or the command that "
+    "starts the server."
+)
+Tools = Annotated[str | None, typer.Option("--tools", metavar="TOOLS", help=_SAID, show_default=False)]
+ToolsToCheck = Annotated[
+    str | None, typer.Option("--tools", "--server", metavar="TOOLS", help=_SAID, show_default=False)
+]
 Command = Annotated[
     list[str] | None, typer.Argument(help="What starts the server over stdio. Put -- before it.", show_default=False)
 ]
@@ -39,8 +56,16 @@ Token = Annotated[
 ]
 
 
+class Source(NamedTuple):
+    """Where tools are listed. ``where`` is an address or a path, ``command`` what starts a server."""
+
+    kind: Literal["catalogue", "sandbox", "address", "file", "command"]
+    where: str = ""
+    command: tuple[str, ...] = ()
+
+
 class ServerTools(NamedTuple):
-    """What a server offers: its tools, each with the server's own annotations."""
+    """What a server offers: its tools, each with its own annotations. ``server`` is empty where nobody knows."""
 
     server: str
     tools: tuple[tuple[ToolInfo, Mapping[str, Any]], ...]
@@ -56,39 +81,78 @@ class ServerTools(NamedTuple):
         return risk_of if self.server == SERVER else lambda _: None
 
 
-def ask_server(
-    command: Sequence[str] | None,
-    *,
-    sandbox: bool,
-    url: str | None,
-    server: str | None,
-    env: Sequence[str] | None,
-    token_env: str | None,
+def parse_source(text: str) -> Source:
+    """Read what ``--tools`` names.
+
+    Raises:
+        GuardError: it is none of the things that it may be.
+    """
+    if text in {SERVER, "sandbox"}:
+        return Source("catalogue" if text == SERVER else "sandbox")
+    if text.startswith(("http://", "https://")):
+        return Source("address", text)
+    # A command may end with the name of a file, too.
+    if Path(text).suffix in {".json", ".lock"} and (Path(text).exists() or not re.search(r"\s", text)):
+        return Source("file", text)
+    try:
+        command = shlex.split(text)
+    except ValueError as error:
+        raise GuardError(f"--server {text!r} is no command: {error}") from None
+    if not command or shutil.which(command[0]) is None:
+        raise GuardError(f"--server {text!r} is no server's name, lock, file of tools, address or command")
+    return Source("command", command=tuple(command))
+
+
+def one_source(tools: str | None, command: Sequence[str] | None, *, sandbox: bool, url: str | None) -> Source:
+    """Read which server is meant, in whichever spelling.
+
+    Raises:
+        GuardError: none is named, or more than one.
+    """
+    named = [
+        *([parse_source(tools)] if tools is not None else []),
+        *([Source("sandbox")] if sandbox else []),
+        *([Source("address", url)] if url is not None else []),
+        *([Source("command", command=tuple(command))] if command else []),
+    ]
+    if len(named) != 1:
+        raise GuardError("name one server: --tools TOOLS, --sandbox, --url ADDRESS, or -- COMMAND")
+    return named[0]
+
+
+def read_tools(
+    source: Source, *, server: str | None = None, env: Sequence[str] | None = None, token_env: str | None = None
 ) -> ServerTools:
-    """Start or reach a server and list its tools.
+    """List the tools of a source; a server is started or reached for it. ``server`` is what it is to be called.
 
     Raises:
         ConnectionFailed: it did not start or did not answer.
-        GuardError: it is not clear which server is meant, or the server lists two tools of one name.
+        GuardError: a file is no list of tools, an option says nothing of this source, or the server lists two tools of
+            one name.
     """
+    if env and source.kind != "command":
+        raise GuardError("--env hands a variable to a command: it says nothing of --sandbox or --url")
+    if token_env and source.kind != "address":
+        raise GuardError("--token-env is sent to an address: name one with --url")
+    if source.kind == "catalogue":
+        return ServerTools(server or SERVER, tuple((info, {}) for info in catalogue().values()))
+    if source.kind == "file":
+        return _in_file(Path(source.where), server)
+    return _ask(source, server, env or (), token_env)
+
+
+def _ask(source: Source, server: str | None, env: Sequence[str], token_env: str | None) -> ServerTools:
     from guarded_tools.mcp_session import HeldSession, HttpServer, StdioServer
 
-    if sum((bool(command), sandbox, url is not None)) != 1:
-        raise GuardError("name one server: --sandbox, --url ADDRESS, or -- COMMAND")
-    if env and not command:
-        raise GuardError("--env hands a variable to a command: it says nothing of --sandbox or --url")
-    if token_env and url is None:
-        raise GuardError("--token-env is sent to an address: name one with --url")
     road: StdioServer | HttpServer
-    if url is not None:
+    if source.kind == "address":
         headers = {"Authorization": f"Bearer {_from_env(token_env)}"} if token_env else {}
-        road, told = HttpServer(url, headers=headers), urlsplit(url).hostname or ""
-    elif sandbox:
-        road, told = StdioServer(sys.executable, ("-m", "guarded_tools.pictify.sandbox")), "pictify"
+        road, told = HttpServer(source.where, headers=headers), urlsplit(source.where).hostname or ""
+    elif source.kind == "sandbox":
+        road, told = StdioServer(sys.executable, ("-m", "guarded_tools.pictify.sandbox")), SERVER
     else:
-        assert command
-        given = {name: _from_env(name) for name in env or ()}
-        road, told = StdioServer(command[0], tuple(command[1:]), env=given), _told_by(command)
+        given = {name: _from_env(name) for name in env}
+        road, told = StdioServer(source.command[0], source.command[1:], env=given), _told_by(source.command)
     # It logs every line that is no message, with a traceback; the error that ends the command says enough.
     logging.getLogger("mcp").addHandler(logging.NullHandler())
     with HeldSession(road, name=server or told) as session:
@@ -100,6 +164,37 @@ def ask_server(
             f"{name} lists {len(twice)} tools under a name that it uses twice: no policy could tell them apart"
         )
     return ServerTools(name, tuple((_info(name, tool), _annotations(tool)) for tool in tools))
+
+
+def _in_file(path: Path, server: str | None) -> ServerTools:
+    """The tools in a lock, of all its servers unless one is named, or in an answer to ``tools/list``."""
+    from guarded_tools.tools.lock import Lock
+
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise GuardError(f"{path} cannot be read as JSON: {error}") from None
+    if isinstance(data, dict) and "servers" in data:
+        servers = Lock.from_file(path).servers
+        picked = {server: servers[server]} if server in servers else servers
+        pinned = [(owner, name, pin) for owner, pins in picked.items() for name, pin in pins.items()]
+        infos = [ToolInfo(name, owner, pin.description, pin.schema) for owner, name, pin in pinned]
+        return ServerTools(server or (next(iter(picked)) if len(picked) == 1 else ""), tuple((i, {}) for i in infos))
+    tools = data.get("tools", data) if isinstance(data, dict) else data
+    listed = type(tools) is list and all(
+        type(tool) is dict and type(tool.get("name")) is str and isinstance(tool.get("inputSchema"), dict | None)
+        for tool in tools
+    )
+    if not listed:
+        raise GuardError(f"{path} is not a lock, nor a list of tools with their names")
+    name = server or path.stem
+    return ServerTools(
+        name,
+        tuple(
+            (ToolInfo(tool["name"], name, str(tool.get("description") or ""), tool.get("inputSchema")), {})
+            for tool in tools
+        ),
+    )
 
 
 def _told_by(command: Sequence[str]) -> str:

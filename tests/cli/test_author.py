@@ -53,9 +53,48 @@ def test_a_server_gets_the_name_it_is_given(cli):
     assert ran.json["tools"]["pictify_render_template"]["risk"] == "write"
 
 
+def test_one_way_to_name_a_server_and_the_older_spellings_are_the_same(cli, tmp_path):
+    drafts = [
+        cli("scan", "--format", "json", *said)
+        for said in (
+            ("--tools", "sandbox"),
+            ("--sandbox",),
+            ("--tools", f"{sys.executable} -m guarded_tools.pictify.sandbox"),
+            ("--tools", "pictify"),
+        )
+    ]
+    assert all(draft.code == 0 and draft.json == drafts[0].json for draft in drafts), drafts
+    assert cli("lock", "--tools", "pictify").code == 0
+    assert cli("lock", "--tools", "guarded-tools.lock", "--check").code == 0
+    assert cli("scan", "--tools", "guarded-tools.lock", "--format", "json").json == drafts[0].json
+    (tmp_path / "policy.json").write_text(drafts[0].out)
+    for option in ("--tools", "--server"):
+        for tools in ("pictify", "sandbox", "guarded-tools.lock"):
+            assert cli("validate", option, tools, "policy.json").code == 0
+        ran = cli("explain", "policy.json", "pictify_get_image", option, "guarded-tools.lock", "--json")
+        assert ran.json["decision"]["rule"] == "/schema"
+
+
+def test_a_lock_of_several_servers_is_asked_which(cli):
+    cli("lock", "--tools", "pictify")
+    cli("lock", "--tools", "pictify", "--server", "other")
+    ran = cli("scan", "--tools", "guarded-tools.lock")
+    assert ran.code == 2
+    assert "say which with --server" in ran.err
+    assert cli("scan", "--tools", "guarded-tools.lock", "--server", "other").code == 0
+
+
 @pytest.mark.parametrize(
     "argv",
-    [(), ("--sandbox", "--url", "http://127.0.0.1:1/mcp"), ("--sandbox", "--", "x"), ("--", "no-such-command-here")],
+    [
+        ("--tools", "sandbox", "--sandbox"),
+        ("--tools", "nobody"),
+        ("--tools", "none.json"),
+        (),
+        ("--sandbox", "--url", "http://127.0.0.1:1/mcp"),
+        ("--sandbox", "--", "x"),
+        ("--", "no-such-command-here"),
+    ],
 )
 @pytest.mark.parametrize("command", ["scan", "lock"])
 def test_a_server_that_is_not_there_or_not_one_is_an_error(cli, command, argv):
