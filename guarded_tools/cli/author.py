@@ -15,7 +15,7 @@ from guarded_tools.errors import GuardError, PolicyError
 
 if TYPE_CHECKING:
     from guarded_tools.authoring.policy_tests import Failure, Result
-    from guarded_tools.cli.server_tools import ServerTools, Source
+    from guarded_tools.cli.server_tools import ServerTools, ToolSource
     from guarded_tools.tools.lock import Drift
     from guarded_tools.values import ToolCall
 
@@ -132,7 +132,7 @@ def run_tests(
     raise typer.Exit(1 if failed else 0)
 
 
-def _offer(source: Source, server: str | None, env: list[str] | None, token_env: str | None) -> ServerTools:
+def _offer(source: ToolSource, server: str | None, env: list[str] | None, token_env: str | None) -> ServerTools:
     offer = read_tools(source, server=server, env=env, token_env=token_env)
     if not offer.server:
         raise GuardError(f"{source.where} pins several servers: say which with --server NAME")

@@ -3,7 +3,7 @@
 One way to say it: ``--tools TOOLS``, where TOOLS is ``pictify`` (what our catalogue knows, nothing is started),
 ``sandbox``, an address, a lock or a file with an answer to ``tools/list``, or the command that starts the server. The
 older spellings are short for it: ``--server TOOLS`` of ``validate`` and ``explain``, and of ``scan`` and ``lock``
-``--sandbox``, ``--url ADDRESS`` and ``-- COMMAND``. Whatever is said becomes one :class:`Source`.
+``--sandbox``, ``--url ADDRESS`` and ``-- COMMAND``. Whatever is said becomes one :class:`ToolSource`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Token = Annotated[
 ]
 
 
-class Source(NamedTuple):
+class ToolSource(NamedTuple):
     """Where tools are listed. ``where`` is an address or a path, ``command`` what starts a server."""
 
     kind: Literal["catalogue", "sandbox", "address", "file", "command"]
@@ -81,29 +81,29 @@ class ServerTools(NamedTuple):
         return risk_of if self.server == SERVER else lambda _: None
 
 
-def parse_source(text: str) -> Source:
+def parse_source(text: str) -> ToolSource:
     """Read what ``--tools`` names.
 
     Raises:
         GuardError: it is none of the things that it may be.
     """
     if text in {SERVER, "sandbox"}:
-        return Source("catalogue" if text == SERVER else "sandbox")
+        return ToolSource("catalogue" if text == SERVER else "sandbox")
     if text.startswith(("http://", "https://")):
-        return Source("address", text)
+        return ToolSource("address", text)
     # A command may end with the name of a file, too.
     if Path(text).suffix in {".json", ".lock"} and (Path(text).exists() or not re.search(r"\s", text)):
-        return Source("file", text)
+        return ToolSource("file", text)
     try:
         command = shlex.split(text)
     except ValueError as error:
         raise GuardError(f"--server {text!r} is no command: {error}") from None
     if not command or shutil.which(command[0]) is None:
         raise GuardError(f"--server {text!r} is no server's name, lock, file of tools, address or command")
-    return Source("command", command=tuple(command))
+    return ToolSource("command", command=tuple(command))
 
 
-def one_source(tools: str | None, command: Sequence[str] | None, *, sandbox: bool, url: str | None) -> Source:
+def one_source(tools: str | None, command: Sequence[str] | None, *, sandbox: bool, url: str | None) -> ToolSource:
     """Read which server is meant, in whichever spelling.
 
     Raises:
@@ -111,9 +111,9 @@ def one_source(tools: str | None, command: Sequence[str] | None, *, sandbox: boo
     """
     named = [
         *([parse_source(tools)] if tools is not None else []),
-        *([Source("sandbox")] if sandbox else []),
-        *([Source("address", url)] if url is not None else []),
-        *([Source("command", command=tuple(command))] if command else []),
+        *([ToolSource("sandbox")] if sandbox else []),
+        *([ToolSource("address", url)] if url is not None else []),
+        *([ToolSource("command", command=tuple(command))] if command else []),
     ]
     if len(named) != 1:
         raise GuardError("name one server: --tools TOOLS, --sandbox, --url ADDRESS, or -- COMMAND")
@@ -121,7 +121,7 @@ def one_source(tools: str | None, command: Sequence[str] | None, *, sandbox: boo
 
 
 def read_tools(
-    source: Source, *, server: str | None = None, env: Sequence[str] | None = None, token_env: str | None = None
+    source: ToolSource, *, server: str | None = None, env: Sequence[str] | None = None, token_env: str | None = None
 ) -> ServerTools:
     """List the tools of a source; a server is started or reached for it. ``server`` is what it is to be called.
 
@@ -141,7 +141,7 @@ def read_tools(
     return _ask(source, server, env or (), token_env)
 
 
-def _ask(source: Source, server: str | None, env: Sequence[str], token_env: str | None) -> ServerTools:
+def _ask(source: ToolSource, server: str | None, env: Sequence[str], token_env: str | None) -> ServerTools:
     from guarded_tools.mcp_session import HeldSession, HttpServer, StdioServer
 
     road: StdioServer | HttpServer
@@ -176,7 +176,7 @@ def _in_file(path: Path, server: str | None) -> ServerTools:
         raise GuardError(f"{path} cannot be read as JSON: {error}") from None
     if isinstance(data, dict) and "servers" in data:
         servers = Lock.from_file(path).servers
-        picked = {server: servers[server]} if server in servers else servers
+        picked = {server: servers[server]} if server is not None and server in servers else servers
         pinned = [(owner, name, pin) for owner, pins in picked.items() for name, pin in pins.items()]
         infos = [ToolInfo(name, owner, pin.description, pin.schema) for owner, name, pin in pinned]
         return ServerTools(server or (next(iter(picked)) if len(picked) == 1 else ""), tuple((i, {}) for i in infos))

@@ -73,6 +73,12 @@ def test_what_each_preset_says_of_each_tool(preset, decided, tool, risk):
         assert [charge.scope for charge in per_minute] == ["session:s"]
 
 
+def test_no_preset_takes_a_servers_word_for_a_refund(preset):
+    # The server repeats a 5xx by itself: what a 404 or 409 says of the second try proves nothing of the first.
+    _, policy = preset
+    assert {tool.refunds for tool in policy.tools.values()} == {"certain"}
+
+
 def test_ceilings_over_all_calls_count_attempts(preset, decided):
     _, policy = preset
     ceilings = [

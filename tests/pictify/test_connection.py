@@ -123,6 +123,17 @@ def test_what_upstream_refuses_is_told_as_it_was_said_and_gives_the_charge_back(
         assert not [used for used in tools.guard.usage("s") if "start_experiment" in used.counter and used.used]
 
 
+def test_an_answer_that_may_be_that_of_a_second_try_gives_nothing_back(options, tmp_path, seen):
+    # The real server repeats a 5xx that took effect; then its upstream says 409.
+    log = tmp_path / "log"
+    command = [*COMMAND, "--log", str(log), "--fault", "pictify_create_experiment=409"]
+    with pictify_tools(command=command, api_key=KEY, **options, approver=approve, clock=lambda: 1.7e9) as tools:
+        create = named(tools)["create_experiment"]
+        answers = [text(create.invoke(call("x", EXPERIMENT | {"slug": f"slug-{n}"}, n))) for n in range(35)]
+    assert [answer.startswith("Error (409)") for answer in answers] == [True] * 30 + [False] * 5
+    assert seen(log)["create_experiment", "arrived"] == 30
+
+
 def test_a_lost_connection_is_told_to_the_model_and_costs_one_call(options, tmp_path, seen):
     log = tmp_path / "log"
     command = [*COMMAND, "--log", str(log), "--fault", "pictify_create_image=die-after"]
