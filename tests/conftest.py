@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
+from blockbuster import BlockBuster
 
 from guarded_tools.cli.app import main
 
@@ -64,3 +65,20 @@ def http_sandbox():
             process.stdout.close()
 
     return http_sandbox
+
+
+@pytest.fixture(scope="session")
+def block_buster():
+    """What LangGraph's server runs graphs under: blocking calls on an event loop's thread are errors."""
+    return BlockBuster("guarded_tools")
+
+
+@pytest.fixture
+def no_blocking_in_event_loops(request, block_buster):
+    """Nothing of this package blocks an event loop, but where a test is marked ``may_block``, and says why."""
+    if request.node.get_closest_marker("may_block"):
+        yield
+        return
+    block_buster.activate()
+    yield
+    block_buster.deactivate()

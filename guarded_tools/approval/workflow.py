@@ -85,7 +85,7 @@ def resume(
     shown = dataclasses.replace(request, expires_at=record["expires"]) if known else request
     said: object
     try:
-        said = yield Await(call_in_place, acall_in_place, (approver, shown))
+        said = yield Await(call_in_place, acall_in_place, (approver, shown), foreign=True)
     except Exception as error:
         if not is_suspension(error):
             said = error
@@ -211,7 +211,7 @@ def _wait(request: ApprovalRequest, approver: Approver, clock: Clock | None) -> 
     shown = dataclasses.replace(request, args=json.loads(text))
     said: object
     try:
-        said = yield Await(call, acall, (approver, shown))
+        said = yield Await(call, acall, (approver, shown), foreign=True)
         if canonical(shown.args) != text:
             return refusal("changed", "the arguments were changed while a human looked at them", _now(clock) - asked)
     except Exception as error:
@@ -227,7 +227,7 @@ def _suspend(
     """Ask an approver that leaves the call. It must not come back with an answer: nobody was asked yet."""
     yield from _put(store, key, record)
     try:
-        yield Await(call_in_place, acall_in_place, (approver, request))
+        yield Await(call_in_place, acall_in_place, (approver, request), foreign=True)
     except Exception as error:
         if is_suspension(error):
             raise

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
@@ -18,6 +18,7 @@ from guarded_tools.audit.head import WIDTH, Head, HeadStore, HeadSync, adopt, he
 from guarded_tools.audit.record import chain, encode
 from guarded_tools.audit.rotation import flush, lock, open_own, rotated, same_file, write_all
 from guarded_tools.errors import AuditError
+from guarded_tools.flow import together
 from guarded_tools.values import AuditEvent
 
 Fsync: TypeAlias = Literal["never", "second", "always"]
@@ -95,6 +96,7 @@ class AuditLog:
         weakref.finalize(self, sync.finish).atexit = False
         return sync
 
+    @together("write_together")
     def write(self, event: AuditEvent) -> None:
         """Append one event. When this returns the line is in the file, and in order.
 
@@ -102,21 +104,54 @@ class AuditLog:
             AuditError: it could not be written; nothing of it is in the file.
         """
         try:
-            body = encode(event)
-            with self._lock:
-                try:
-                    self._enter()
-                    self._append(body)
-                finally:
-                    if self._head >= 0:
-                        fcntl.flock(self._head, fcntl.LOCK_UN)
-                if self._sync is not None:
-                    self._sync.touched()
+            self._write([encode(event)])
+        except (OSError, TypeError, ValueError) as error:
+            raise self._failed(error) from error
+
+    def write_together(self, calls: Sequence[tuple[AuditEvent]]) -> list[AuditError | None]:
+        """Append the events of many callers, in one write where one file holds them; says for each whether it failed.
+
+        The lines are chained one by one, as :meth:`write` would have done. Where the file takes no more, none of those
+        that were to come after is in it.
+        """
+        answers: list[AuditError | None] = [None] * len(calls)
+        bodies: list[str] = []
+        places: list[int] = []
+        for place, (event,) in enumerate(calls):
+            try:
+                bodies.append(encode(event))
+                places.append(place)
+            except (TypeError, ValueError) as error:
+                answers[place] = self._failed(error)
+        written: list[None] = []
+        try:
+            self._write(bodies, written)
         except OSError as error:
+            for place in places[len(written) :]:
+                answers[place] = self._failed(error)
+        return answers
+
+    def _write(self, bodies: Sequence[str], written: list[None] | None = None) -> None:
+        """Append lines under the lock of all writers. What is in the file for good adds as much to ``written``."""
+        with self._lock:
+            try:
+                self._enter()
+                while bodies:
+                    count = self._append(bodies)
+                    bodies = bodies[count:]
+                    if written is not None:
+                        written += [None] * count
+            finally:
+                if self._head >= 0:
+                    fcntl.flock(self._head, fcntl.LOCK_UN)
+            if self._sync is not None:
+                self._sync.touched()
+
+    def _failed(self, error: Exception) -> AuditError:
+        if isinstance(error, OSError):
             reason = error.strerror or str(error)
-            raise AuditError(f"the audit {self.path} cannot be written ({reason}); the call is refused") from error
-        except (TypeError, ValueError) as error:
-            raise AuditError(f"this event cannot be put into a line of the audit: {error}") from error
+            return AuditError(f"the audit {self.path} cannot be written ({reason}); the call is refused")
+        return AuditError(f"this event cannot be put into a line of the audit: {error}")
 
     def close(self) -> None:
         """Let go of the files, the store's head brought up to date. The log may be used again afterwards.
@@ -157,21 +192,28 @@ class AuditLog:
 
         return to_html(self.path)
 
-    def _append(self, body: str) -> None:
+    def _append(self, bodies: Sequence[str]) -> int:
+        """Append as many lines as go into one file, at least one, in one piece; returns how many."""
         head, size, torn = self._locate_end()
-        line, own = chain(body, head.seq + 1, self._clock(), head.hash)
-        if size and size + len(line) > self.max_bytes:
-            head, size, torn = self._rotate(head), 0, False
-        if torn:
-            line = b"\n" + line
+        lines = b"\n" if torn else b""
+        seq, last = head.seq, head.hash
+        for body in bodies:
+            line, own = chain(body, seq + 1, self._clock(), last)
+            if (size or lines) and size + len(lines) + len(line) > self.max_bytes:
+                if seq > head.seq:
+                    break
+                head, size, lines = self._rotate(head), 0, b""
+            lines += line
+            seq, last = seq + 1, own
         try:
-            write_all(self._file, line)
+            write_all(self._file, lines)
             if self.fsync == "always":
                 os.fsync(self._file)
-            self._note(Head(head.seq + 1, own, size + len(line), head.turn))
+            self._note(Head(seq, last, size + len(lines), head.turn))
         except OSError:
             os.ftruncate(self._file, size)
             raise
+        return seq - head.seq
 
     def _locate_end(self) -> tuple[Head, int, bool]:
         """Find the last line and the current file's size, and say whether that file ends within a line."""

@@ -15,8 +15,10 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar
 from guarded_tools.approvers.protocol import Approver, check_approver, deny_all
 from guarded_tools.audit import AuditLog, audit_path
 from guarded_tools.errors import PolicyError
-from guarded_tools.flow import arun, run
-from guarded_tools.pipeline.pipeline import Ended, OutcomeClassifier, Pipeline, Read
+from guarded_tools.flow import run
+from guarded_tools.flow.worker import Worker
+from guarded_tools.pipeline.body import Ended
+from guarded_tools.pipeline.pipeline import OutcomeClassifier, Pipeline, Read
 from guarded_tools.pipeline.recorder import Recorder
 from guarded_tools.pipeline.registry import Registry
 from guarded_tools.policy.policy import Policy, PolicySource
@@ -92,6 +94,9 @@ class Gate:
         self._session = session
         self._grant = grant
         self._clock = clock
+        # One thread for the store and for what goes with it: a call crosses over to it twice, not four times.
+        worker = getattr(self.store, "worker", None)
+        self._worker = worker if isinstance(worker, Worker) else Worker()
 
     @property
     def policy(self) -> Policy:
@@ -262,7 +267,7 @@ class Gate:
         fault: str = "",
     ) -> Ended:
         """As :meth:`attempt`, with an ``invoke`` that is awaited."""
-        return await arun(self._pipeline().execute(call, invoke, info, judge, read, fault=fault))
+        return await self._worker.drive(self._pipeline().execute(call, invoke, info, judge, read, fault=fault))
 
     def _pipeline(self) -> Pipeline:
         return Pipeline(self._registry, self.store, self.approver, self._recorder(), self._clock)

@@ -17,15 +17,17 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from guarded_tools.approval import workflow
 from guarded_tools.approval.suspension import is_suspension, will_run_again
 from guarded_tools.approvers.protocol import Approver, suspends
 from guarded_tools.errors import GuardError, ToolDenied
 from guarded_tools.flow import Await, Flow
+from guarded_tools.flow.job import Left
 from guarded_tools.pipeline import messages
+from guarded_tools.pipeline.body import Ended, arun_body, run_body
 from guarded_tools.pipeline.context import CallContext, freeze
 from guarded_tools.pipeline.recorder import Recorder, approval_of, event_from
 from guarded_tools.pipeline.registry import Registry
@@ -63,26 +65,6 @@ log = logging.getLogger("guarded_tools")
 _UNJUDGED = Decision("deny", "(guard)")
 # What a call would have come to, for the audit; "suspended": a human would have been asked.
 _ON_TRIAL: Mapping[Effect, Outcome] = {"allow": "ok", "ask": "suspended", "deny": "denied"}
-
-
-class Ended(NamedTuple):
-    """What the body gave for ``call``, the one that ran, and what was made of that: the outcome it was settled with.
-
-    ``edited``: a human wrote the arguments. An exception travels as a value, so that even ``StopIteration`` comes out
-    as itself, and a denial that the body met elsewhere is not taken for one of this guard.
-    """
-
-    call: ToolCall
-    value: Any = None
-    error: BaseException | None = None
-    outcome: Outcome = "ok"
-    edited: bool = False
-
-    def unwrap(self) -> Any:
-        """Return the result, or raise what the body raised."""
-        if self.error is not None:
-            raise self.error
-        return self.value
 
 
 class Pipeline:
@@ -135,7 +117,7 @@ class Pipeline:
             reservation = yield from self._reserve(context)
             try:
                 admitted = event_from(context, "admitted")
-                self._recorder.write(admitted)
+                yield from self._recorder.recording(admitted)
             except Exception:
                 yield from self._give_back(reservation)
                 raise
@@ -156,7 +138,7 @@ class Pipeline:
     def _clear(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
         """Bring a call to where the policy lets it run, through a human where it asks for one."""
         answer = None
-        announce = Await(self._announce, self._aannounce, (context,))
+        announce = Await(self._recorder.record, None, (context, "asked"))
         if suspends(self._approver):
             answer = yield from workflow.resume(
                 self._request(context), announce=announce, **self._human(context.policy)
@@ -194,12 +176,6 @@ class Pipeline:
             context = context._replace(decision=context.decision._replace(rule=SCHEMA_RULE))
             raise self._recorder.refuse(context, "denied", str(error)) from None
 
-    def _announce(self, context: CallContext) -> None:
-        self._recorder.record(context, "asked")
-
-    async def _aannounce(self, context: CallContext) -> None:
-        self._recorder.record(context, "asked")
-
     def _stop_if_denied(self, context: CallContext) -> None:
         if context.decision.effect == "deny":
             raise self._recorder.refuse(context, "denied", context.decision.message)
@@ -208,7 +184,7 @@ class Pipeline:
         """Say how full the limits are that a call would count against."""
         found: dict[tuple[str, str], Usage] = {}
         for scope in dict.fromkeys(charge.scope for charge in charges):
-            for usage in (yield Await(self._store.usage, _in_thread(self._store.usage), (scope, self._now()))):
+            for usage in (yield Await(self._store.usage, None, (scope, self._now()))):
                 found[usage.scope, usage.counter] = usage
         nothing = ((c, Usage(c.scope, c.counter, 0, c.max, c.window, 0.0)) for c in charges)
         return tuple(found.get((charge.scope, charge.counter), unused) for charge, unused in nothing)
@@ -298,24 +274,24 @@ class Pipeline:
         invoke: Callable[[dict[str, Any]], Any],
         judge: OutcomeClassifier,
     ) -> Flow[Ended]:
-        began = time.perf_counter()
+        began, never_began = time.perf_counter(), False
         edited = context.answer is not None and context.answer.verdict.kind == "edit"
         ended = Ended(context.call, edited=edited)
         try:
-            ended = ended._replace(value=(yield Await(invoke, invoke, (dict(context.call.args),))))
-        except BaseException as error:  # noqa: BLE001 - handed on as it is by whoever unwraps it
-            ended = ended._replace(error=error)
+            ended = yield Await(run_body, arun_body, (invoke, ended), foreign=True)
+        except asyncio.CancelledError as error:  # nobody waits any more: the body was not begun, or thrown away
+            ended, never_began = ended._replace(error=error), isinstance(error, Left)
         tool = time.perf_counter() - began
         suspended = ended.error is not None and will_run_again(ended.error)
-        outcome: Outcome = "never_ran" if suspended else self._judge(context, ended, judge)
+        outcome: Outcome = "never_ran" if suspended or never_began else self._judge(context, ended, judge)
         refunded = 0
         try:
-            if suspended and context.answer is not None:
+            if (suspended or never_began) and context.answer is not None:
                 yield from workflow.reopen(context.answer, store=self._store)
             if outcome == "never_ran" and reservation.charges:
                 refunded = yield Await(self._store.refund, self._store.arefund, (reservation, self._now()))
             spent = time.perf_counter() - context.started - context.human - tool
-            self._recorder.write(
+            yield from self._recorder.recording(
                 admitted._replace(
                     kind="settled",
                     outcome=outcome,
@@ -358,10 +334,3 @@ class Pipeline:
         """Hand over what asking takes: who is asked, how often at most, and where that is kept."""
         limits = ApprovalLimits() if policy is None else policy.approvals
         return {"store": self._store, "approver": self._approver, "limits": limits, "clock": self._clock}
-
-
-def _in_thread(function: Callable[..., T]) -> Callable[..., Awaitable[T]]:
-    async def off_the_loop(*args: Any) -> T:
-        return await asyncio.to_thread(function, *args)
-
-    return off_the_loop

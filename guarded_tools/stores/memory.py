@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 
+from guarded_tools.stores.base import BlockingStore
 from guarded_tools.stores.clock import SECOND, Clock, ReadClock, at, system_clock
 from guarded_tools.stores.common import (
     busiest_first,
@@ -24,7 +25,7 @@ from guarded_tools.stores.window import Row
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 
-class MemoryStore:
+class MemoryStore(BlockingStore):
     """A store that is gone with its process. Exact across threads and tasks; a forked child counts for itself."""
 
     def __init__(self, *, clock: ReadClock = system_clock) -> None:
@@ -171,44 +172,6 @@ class MemoryStore:
 
     def _halted(self, charges: Sequence[Charge], scopes: Sequence[str]) -> Halted | None:
         return halt_of(self._halts, (*scopes, *(charge.scope for charge in charges))) if self._halts else None
-
-    # Nothing here waits for long enough to give the event loop a turn.
-
-    async def areserve(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Reservation | Full | Halted:
-        """:meth:`reserve`, for asyncio."""
-        return self.reserve(charges, now, scopes=scopes)
-
-    async def arefund(self, reservation: Reservation, now: float | None = None) -> int:
-        """:meth:`refund`, for asyncio."""
-        return self.refund(reservation, now)
-
-    async def apeek(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Full | Halted | None:
-        """:meth:`peek`, for asyncio."""
-        return self.peek(charges, now, scopes=scopes)
-
-    async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None:
-        """:meth:`put`, for asyncio."""
-        self.put(key, value, ttl)
-
-    async def aadd(self, key: str, value: bytes, ttl: float | None = None) -> bool:
-        """:meth:`add`, for asyncio."""
-        return self.add(key, value, ttl)
-
-    async def aget(self, key: str) -> bytes | None:
-        """:meth:`get`, for asyncio."""
-        return self.get(key)
-
-    async def atake(self, key: str) -> bytes | None:
-        """:meth:`take`, for asyncio."""
-        return self.take(key)
-
-    async def ascan(self, prefix: str) -> list[tuple[str, bytes]]:
-        """:meth:`scan`, for asyncio."""
-        return self.scan(prefix)
 
 
 # A child inherits a lock as it is, but not the thread that would release it.

@@ -97,6 +97,10 @@ class OneConnection(Cache):  # type: ignore[misc]
         """How diskcache writes its settings; its own would wait a minute for each of them."""
         return partial(_until, self._deadline, self._sql)
 
+    def statement(self, words: str) -> None:
+        """Execute words that steer the transaction that :meth:`transact` began."""
+        self._con.execute(words)
+
     def close(self) -> None:
         """Close the connection; a transaction that was begun is rolled back."""
         own, self._own = self._own, None

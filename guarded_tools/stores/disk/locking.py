@@ -1,13 +1,37 @@
-"""Taking turns at a database: between threads, tasks and processes, and around forks.
+"""Turns at the lock: how threads, tasks, processes and forks share one database.
 
-One lock lets one thread of this process at a time into SQLite, for one try. Whoever finds the database locked by
-another process lets go of that lock, pauses and tries again: with SQLite's own waiting, eight busy processes starve
-each other for over a second, and a task that waits would stop its event loop.
+**Invariant.** One thread of a process at a time is inside SQLite, for one try at one piece of work; it comes out with
+the work done and committed, or with nothing of it done. Between two tries nobody of this process holds anything.
+
+**A turn** is: take the process's lock, open the database if it is not, try the work, let go. A try ends in one of four
+ways:
+
+- *done*: the answer goes to the caller;
+- *busy*: another process writes, or the store was just replaced by a reset. The lock is let go of, and after a random
+  pause of a millisecond there is another try, until the timeout. With SQLite's own waiting, which holds the lock,
+  eight busy processes starve each other for over a second;
+- *failed*: :class:`~guarded_tools.errors.StoreError`. What had begun is rolled back by closing its connection, which is
+  the one way that also works where SQLite itself is confused;
+- *lost*: the database makes no sense. Everyone refuses from now on, until a reset.
+
+**Together.** :meth:`SerializedAccess.run_together` does one kind of work for many callers in one transaction, each
+behind a savepoint: beginning and committing cost more than the work. Only what was taken as asked is kept from there;
+whoever was refused, or failed, gets a turn alone, so that its answer and its error are exactly those of one that never
+met the others.
+
+**Tasks** do not come here: their lines walk in a thread that may block (:mod:`guarded_tools.flow.worker`). A timeout
+counts from when a line began to wait there.
+
+**Dropped stores.** A garbage collector runs anywhere: in the middle of opening another store on the same directory, or
+on an event loop's thread. So it only puts the database into a queue, and a thread of its own closes it.
+
+**Forks and exit.** SQLite does not survive a fork, and a child that tries takes over locks that it does not have. So
+nobody is inside, and all is closed, at the moment of a fork. The last one to leave a directory says there that all is
+in the database; so at exit all are closed, and nobody may open one again.
 """
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import random
@@ -15,12 +39,14 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, ParamSpec, TypeVar
 
 from diskcache import Timeout
 
 from guarded_tools.errors import StoreError
+from guarded_tools.flow.job import waiting_since
 from guarded_tools.stores.disk.database import Database, is_busy, is_damaged
 from guarded_tools.stores.disk.directory import Replaced
 
@@ -28,6 +54,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _PAUSE = (0.0002, 0.002)
+# Callers of one transaction: a millisecond or two of holding other processes up.
+_TOGETHER = 64
 
 
 class _Busy(Exception):  # noqa: N818 - a reason to try again, not an error
@@ -41,14 +69,11 @@ class SerializedAccess:
         self._database = database
         self._timeout = timeout
         self._lock = threading.Lock()
-        # Kept by those who wait for it: such a lock holds on to its loop, which would never be freed.
-        self._looking: weakref.WeakValueDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
-            weakref.WeakValueDictionary()
-        )
         self._over = False
         # Nobody can be inside when this is dropped; at exit somebody can, see below.
-        weakref.finalize(self, database.close).atexit = False
+        weakref.finalize(self, _dropped.put, database).atexit = False
         _alive.add(self)
+        _start_closing()
 
     def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do ``work`` in a turn of its own.
@@ -56,7 +81,7 @@ class SerializedAccess:
         Raises:
             StoreError: it could not be done, or no turn came within the timeout.
         """
-        deadline = time.monotonic() + self._timeout
+        deadline = waiting_since() + self._timeout
         while True:
             # Only `with` lets go whatever Ctrl-C interrupts. It knows no timeout, but nobody stays inside for long.
             with self._lock:
@@ -67,29 +92,47 @@ class SerializedAccess:
                     pass
             time.sleep(random.uniform(*_PAUSE))  # noqa: S311 - keeps waiters out of step, hides nothing
 
-    async def arun(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do ``work`` in a turn of its own, without ever waiting inside the event loop."""
-        deadline = time.monotonic() + self._timeout
-        if self._database.is_open and not self._lock.locked():
-            with self._lock:  # as above; who came first between these two lines is out again at once
+    def run_together(
+        self, work: Callable[..., R], calls: Sequence[tuple[Any, ...]], *, kept: type[R]
+    ) -> list[R | Exception]:
+        """Do ``work`` for many callers in few transactions; answers that are not ``kept`` come from a turn alone.
+
+        Returns an answer a call, or the error that it met.
+        """
+        answers: list[R | Exception | None] = []
+        for first in range(0, len(calls), _TOGETHER):
+            some = calls[first : first + _TOGETHER]
+            try:
+                answers += self.run(self._in_one, work, some, kept)
+            except StoreError as error:
+                answers += [error] * len(some)
+        return [
+            self._alone(work, call) if answer is None else answer for call, answer in zip(calls, answers, strict=True)
+        ]
+
+    def _in_one(self, work: Callable[..., R], calls: Sequence[tuple[Any, ...]], kept: type[R]) -> list[R | None]:
+        """Do ``work`` for each in one transaction; ``None`` where nothing of it was kept."""
+        cache = self._database.cache()
+        answers: list[R | None] = []
+        with cache.transact():
+            for call in calls:
+                cache.statement("SAVEPOINT one")
                 try:
-                    return self._try(None, work, *args, **kwargs)
-                except _Busy:
-                    pass
-        # One task of a loop looks for its turn. Two hundred that look keep the loop so busy that the thread whose turn
-        # it is gets no processor to end it: CPython hands its own lock over only to who waited for 5 ms in peace.
-        async with self._looking.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-            while True:
-                if not self._database.is_open:
-                    await asyncio.to_thread(self.run, _nothing)
-                if not self._lock.locked():
-                    with self._lock:
-                        try:
-                            return self._try(None, work, *args, **kwargs)
-                        except _Busy:
-                            pass
-                self._check(deadline)
-                await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311
+                    answer = work(*call)
+                except (StoreError, ValueError, TypeError, OverflowError, IndexError):
+                    answers.append(None)
+                else:
+                    answers.append(answer if isinstance(answer, kept) else None)
+                if answers[-1] is None:
+                    cache.statement("ROLLBACK TO one")
+                cache.statement("RELEASE one")
+        return answers
+
+    def _alone(self, work: Callable[..., R], call: tuple[Any, ...]) -> R | Exception:
+        try:
+            return self.run(work, *call)
+        except Exception as error:  # noqa: BLE001 - belongs to the one who called
+            return error
 
     def close(self) -> None:
         """Close the database; the next turn opens it again."""
@@ -100,15 +143,13 @@ class SerializedAccess:
         if time.monotonic() > deadline:
             raise StoreError(f"the counters in {self._database.path} stayed locked for {self._timeout:g} s")
 
-    def _try(self, deadline: float | None, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do ``work`` if nobody is in the way; without a deadline nothing that waits is done, opening included."""
+    def _try(self, deadline: float, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do ``work`` if nobody is in the way."""
         database = self._database
         if self._over:
             raise StoreError(f"the counters in {database.path} are closed: this program is ending")
-        if deadline is None and not database.is_open:
-            raise _Busy
         try:
-            if deadline is not None and not database.is_open:
+            if not database.is_open:
                 database.open(deadline)
             return work(*args, **kwargs)
         except StoreError:
@@ -139,13 +180,42 @@ class SerializedAccess:
         return StoreError(f"the counters in {database.path} cannot be used: {cause}")
 
 
-def _nothing() -> None:
-    pass
+_dropped: SimpleQueue[Database] = SimpleQueue()
+_closing = threading.Lock()
+_closer: list[threading.Thread] = []
+
+
+def _start_closing() -> None:
+    """Have a thread that closes what was dropped: one a process, from its first store on."""
+    if not _closer:
+        thread = threading.Thread(target=_close_dropped, name="guarded-tools-closing", daemon=True)
+        _closer.append(thread)
+        thread.start()
+
+
+def _close_dropped() -> None:
+    while True:
+        database = _dropped.get()
+        with _closing:
+            database.close()
+        del database
+
+
+def _close_all_dropped() -> None:
+    """Close what was dropped and is still open. The caller holds the lock of those who close."""
+    while True:
+        try:
+            _dropped.get_nowait().close()
+        except Empty:
+            return
 
 
 @atexit.register
 def _at_exit() -> None:
     # The last one to leave has to say that all is in the database, so nobody may open it again after that.
+    if _closing.acquire(timeout=1.0):
+        _close_all_dropped()
+        _closing.release()
     for access in list(_alive):
         if access._lock.acquire(timeout=1.0):  # noqa: SLF001
             access._over = True  # noqa: SLF001
@@ -161,6 +231,8 @@ _held: list[SerializedAccess] = []
 
 
 def _before_fork() -> None:
+    _closing.acquire()
+    _close_all_dropped()
     for access in list(_alive):
         access._lock.acquire()  # noqa: SLF001
         _held.append(access)
@@ -170,12 +242,17 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     while _held:
         _held.pop()._lock.release()  # noqa: SLF001
+    _closing.release()
 
 
 def _after_fork_in_child() -> None:
     while _held:
         # Threads that waited for the old lock are not in this process.
         _held.pop()._lock = threading.Lock()  # noqa: SLF001
+    _closer.clear()
+    _closing.release()
+    if _alive:
+        _start_closing()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,0 +1,46 @@
+"""A tool's body as the line sees it: one step, which ends with a value whatever it does."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from guarded_tools.values import Outcome, ToolCall
+
+
+class Ended(NamedTuple):
+    """What the body gave for ``call``, the one that ran, and what was made of that: the outcome it was settled with.
+
+    ``edited``: a human wrote the arguments. An exception travels as a value, so that even ``StopIteration`` comes out
+    as itself, and a denial that the body met elsewhere is not taken for one of this guard.
+    """
+
+    call: ToolCall
+    value: Any = None
+    error: BaseException | None = None
+    outcome: Outcome = "ok"
+    edited: bool = False
+
+    def unwrap(self) -> Any:
+        """Return the result, or raise what the body raised."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+def run_body(invoke: Callable[[dict[str, Any]], Any], ended: Ended) -> Ended:
+    """Run a body with the arguments of its call, and say what it gave or raised."""
+    try:
+        return ended._replace(value=invoke(dict(ended.call.args)))
+    except BaseException as error:  # noqa: BLE001 - handed on as it is by whoever unwraps it
+        return ended._replace(error=error)
+
+
+async def arun_body(invoke: Callable[[dict[str, Any]], Awaitable[Any]], ended: Ended) -> Ended:
+    """As :func:`run_body`, for a body that is awaited."""
+    try:
+        return ended._replace(value=await invoke(dict(ended.call.args)))
+    except GeneratorExit:  # the coroutine is thrown away, with whoever waits for it
+        raise
+    except BaseException as error:  # noqa: BLE001 - as above
+        return ended._replace(error=error)

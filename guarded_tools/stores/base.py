@@ -1,0 +1,211 @@
+"""What every store promises, and the asyncio half of those whose calls block."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, runtime_checkable
+
+from guarded_tools.flow import blocks
+from guarded_tools.flow.worker import Worker
+from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
+
+
+class StopButton(Protocol):
+    """What halts calls: on disk it works without the counters, in whatever state these are."""
+
+    def halt(self, scope: str, reason: str) -> None: ...  # noqa: D102
+    def resume(self, scope: str) -> bool: ...  # noqa: D102
+    def halts(self) -> list[Halted]: ...  # noqa: D102
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Counters that hold exactly across threads and processes, and a small keyed memory.
+
+    Those that a call needs have an ``a…`` twin for asyncio callers, which never blocks the event loop. Inherit from
+    :class:`BlockingStore` to get them all.
+    ``now`` is in seconds since the epoch and is handed in only where a clock was injected; otherwise the store uses
+    its own clock. All raise :class:`~guarded_tools.errors.StoreError` when the state cannot be relied on.
+    """
+
+    def reserve(
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Reservation | Full | Halted:
+        """Take all charges or none, in one transaction.
+
+        A halt of any scope in ``scopes``, of any charge's scope or of ``global`` is seen in that same transaction, also
+        where there are no charges. Of several charges that do not fit, the answer is the one that has to wait longest.
+        """
+        ...
+
+    def refund(self, reservation: Reservation, now: float | None = None) -> int:
+        """Give back the refundable charges of a reservation, each in the very slot it was taken from.
+
+        At most ``max`` refunds a counter and window. A slot that has aged out is left alone. Returns how many
+        charges were given back; a second refund of one reservation gives nothing.
+        """
+        ...
+
+    def peek(
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Full | Halted | None:
+        """Say what :meth:`reserve` would refuse, and change nothing."""
+        ...
+
+    def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
+        """List the counters of one scope, or of all, busiest scopes first."""
+        ...
+
+    def reset(self, scope: str | None = None) -> int:
+        """Forget the counters of one scope, or of all. Returns how many scopes were forgotten."""
+        ...
+
+    def prune(self, now: float | None = None) -> int:
+        """Forget scopes that hold nothing any more and values that have expired. Returns how many.
+
+        Never needed for a right answer, only for room; it takes short turns, so calls go on meanwhile.
+        """
+        ...
+
+    def halt(self, scope: str, reason: str) -> None:
+        """Press the stop button for ``session:<id>``, ``grant:<id>`` or ``global``.
+
+        No call of that scope is admitted from now on. It outlives restarts and :meth:`reset`. A scope that is halted
+        already keeps its time and gets the new reason.
+        """
+        ...
+
+    def resume(self, scope: str) -> bool:
+        """Release the stop button of ``scope``. Returns whether it was pressed."""
+        ...
+
+    def halts(self) -> list[Halted]:
+        """List what is halted, oldest first."""
+        ...
+
+    def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        """Keep ``value`` for ``ttl`` seconds, replacing what was there."""
+        ...
+
+    def add(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        """Keep ``value`` unless the key is held, atomically: of many adders exactly one is told ``True``."""
+        ...
+
+    def get(self, key: str) -> bytes | None:
+        """Read what :meth:`put` kept, or ``None``."""
+        ...
+
+    def take(self, key: str) -> bytes | None:
+        """Read and remove, atomically: of many takers exactly one gets the value."""
+        ...
+
+    def scan(self, prefix: str) -> Iterable[tuple[str, bytes]]:
+        """List the live entries whose key begins with ``prefix``."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections. The store may be used again afterwards."""
+        ...
+
+    async def areserve(  # noqa: D102
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Reservation | Full | Halted: ...
+    async def arefund(self, reservation: Reservation, now: float | None = None) -> int: ...  # noqa: D102
+    async def apeek(  # noqa: D102
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Full | Halted | None: ...
+    async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None: ...  # noqa: D102
+    async def aadd(self, key: str, value: bytes, ttl: float | None = None) -> bool: ...  # noqa: D102
+    async def aget(self, key: str) -> bytes | None: ...  # noqa: D102
+    async def atake(self, key: str) -> bytes | None: ...  # noqa: D102
+    async def ascan(self, prefix: str) -> Iterable[tuple[str, bytes]]: ...  # noqa: D102
+
+
+class BlockingStore:
+    """Gives a store whose calls block its asyncio half: each twin is its sync method, in the store's own thread.
+
+    A guard on such a store has its lines walk in that same thread (:mod:`guarded_tools.flow.worker`), and the
+    twins are for everybody else. One whose caller is cancelled is not begun if it had not, and brought to its end
+    otherwise.
+    """
+
+    # What the twins call; see Store.
+    reserve: Callable[..., Reservation | Full | Halted]
+    refund: Callable[..., int]
+    peek: Callable[..., Full | Halted | None]
+    put: Callable[..., None]
+    add: Callable[..., bool]
+    get: Callable[..., bytes | None]
+    take: Callable[..., bytes | None]
+    scan: Callable[..., Iterable[tuple[str, bytes]]]
+
+    _worker: Worker | None = None
+    _making = threading.Lock()
+
+    @property
+    def worker(self) -> Worker:
+        """The thread that calls this store for tasks; there is one from the first time it is asked for."""
+        if self._worker is None:
+            with self._making:
+                self._worker = self._worker or Worker("guarded-tools-store")
+        return self._worker
+
+    @blocks
+    async def areserve(
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Reservation | Full | Halted:
+        """:meth:`Store.reserve`, for asyncio; what was taken for a caller who was cancelled meanwhile is given back."""
+        taken: list[Reservation | Full | Halted] = []
+
+        def reserve() -> Reservation | Full | Halted:
+            taken.append(self.reserve(charges, now, scopes))
+            return taken[0]
+
+        def give_back() -> None:
+            for each in taken:
+                if isinstance(each, Reservation):
+                    self.refund(each, now)
+
+        try:
+            return await self.worker.call(reserve)
+        except BaseException:
+            self.worker.later(give_back)  # comes after it
+            raise
+
+    @blocks
+    async def arefund(self, reservation: Reservation, now: float | None = None) -> int:
+        """:meth:`Store.refund`, for asyncio."""
+        return await self.worker.call(self.refund, reservation, now)
+
+    @blocks
+    async def apeek(
+        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
+    ) -> Full | Halted | None:
+        """:meth:`Store.peek`, for asyncio."""
+        return await self.worker.call(self.peek, charges, now, scopes)
+
+    @blocks
+    async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        """:meth:`Store.put`, for asyncio."""
+        return await self.worker.call(self.put, key, value, ttl)
+
+    @blocks
+    async def aadd(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        """:meth:`Store.add`, for asyncio."""
+        return await self.worker.call(self.add, key, value, ttl)
+
+    @blocks
+    async def aget(self, key: str) -> bytes | None:
+        """:meth:`Store.get`, for asyncio."""
+        return await self.worker.call(self.get, key)
+
+    @blocks
+    async def atake(self, key: str) -> bytes | None:
+        """:meth:`Store.take`, for asyncio."""
+        return await self.worker.call(self.take, key)
+
+    @blocks
+    async def ascan(self, prefix: str) -> Iterable[tuple[str, bytes]]:
+        """:meth:`Store.scan`, for asyncio."""
+        return await self.worker.call(self.scan, prefix)
