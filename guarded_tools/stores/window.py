@@ -3,30 +3,44 @@
 A :class:`Row` holds every counter of one scope. A counter is a list of slots, oldest first; a slot is an amount and the
 time it frees at: one window after it was taken for a rolling limit, the next UTC boundary for an aligned one. Rolling
 limits round that time up to a 64th of the window: a counter stays small, and an amount is held at most 1.6 % too long.
+
+**The invariant**: whatever clocks, reloads and names do, what a counter holds is at least what was taken from it within
+its window. Where that cannot be told exactly, it holds longer:
+
+- *A step of the wall clock* moves every slot along (:meth:`Row.advance`), so that its age stays what it was.
+- *A boundary cannot move.* A slot of an aligned limit that was moved off its boundary frees at the next one: which of
+  two days its charge was in is not known any more, so it counts in the later. Steps of up to two seconds, such as a
+  leap second, leave it where it is.
+- *A counter that changes its window, alignment or server* is another counter. It begins with what the one before it
+  held: the same charges, each for as long as the new window says. What the old window had let go is not known, and
+  nothing is inherited from a counter that the same call charges beside it.
+- *A name nobody has* leaves a counter behind that holds nothing, for as long as it has to remember what was given back.
+  Past 128 counters the ones that hold nothing go when another comes.
+
+Words rather than objects, because a row is read and written with every call: ``array("q")`` costs a copy, not a parse.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import struct
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import SECOND, Clock
+from guarded_tools.stores.slots import STEADY, check_charge, counter_id, next_boundary, same_limit, when_it_frees
 from guarded_tools.values import Charge, Usage
-
-SLOTS = 64
 
 # Two clocks read one after the other agree this closely; less is not a step.
 _CLOCK_NOISE = 1_000
 # A reading that is older than the last one by no more than this came late: callers wait for locks.
 _LATE = 10 * SECOND
+# Counters of a row past which those that hold nothing go: an agent can make up names for ever.
+_MANY = 128
 
 # The words of a row: these, then one block a counter.
 _VERSION, _LENGTH, _LAST, _OFFSET, _BOOT, _MOVED, _LIVE_UNTIL, _HEAD = range(8)
@@ -34,19 +48,9 @@ _VERSION, _LENGTH, _LAST, _OFFSET, _BOOT, _MOVED, _LIVE_UNTIL, _HEAD = range(8)
 _ID, _SIZE, _MAX, _WINDOW, _USED, _BLOCK = range(6)
 _SLOT = 3
 
-# Of a window, in seconds: thirty years.
-LONGEST = 10**9
-# Sums of amounts stay below this, and so in a word.
-_MOST = 2**62
-
 _FORMAT = 1
 _CHECKSUM = 8
 _START = struct.Struct("<Qqq")
-
-
-def uncountable(charge: Charge) -> StoreError:
-    """Say that a charge is not one: NaN, say, would be below every limit."""
-    return StoreError(f"not an amount, a limit and a window that can be counted: {charge!r}")
 
 
 class Refusal(NamedTuple):
@@ -60,13 +64,6 @@ class Refusal(NamedTuple):
     def worth(self) -> float:
         """Orders refusals: the longest wait is the one worth telling."""
         return float("inf") if self.wait is None else self.wait
-
-
-@lru_cache(maxsize=8192)
-def counter_id(counter: str, window: int, align: str) -> int:
-    """Tell counters of one scope apart. A counter that changes its window is another counter."""
-    key = f"{counter}\0{window}\0{align}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little", signed=True)
 
 
 class Row:
@@ -150,6 +147,7 @@ class Row:
         for block in self._blocks():
             for slot in range(block + _BLOCK, block + words[block + _SIZE], _SLOT):
                 words[slot] += step
+                words[_LIVE_UNTIL] = max(words[_LIVE_UNTIL], self._frees(block, slot))
 
     def take(self, charges: Sequence[Charge], clock: Clock) -> tuple[Refusal | None, list[int]]:
         """Take what fits, and say which charge that does not fit waits longest.
@@ -161,20 +159,13 @@ class Row:
         worst: Refusal | None = None
         slots = []
         for charge in charges:
+            check_charge(charge)
             _, counter, amount, limit, window, _, _, align, _ = charge
-            if (
-                type(amount) is not int
-                or type(limit) is not int
-                or type(window) is not int
-                or amount < 0
-                or limit > _MOST
-                or not 0 < window <= LONGEST
-            ):
-                raise uncountable(charge)
             block = self._find(counter_id(counter, window, align))
             if block < 0:
-                block = self._add(charge)
-            if words[block + _SIZE] > _BLOCK and words[block + _BLOCK] <= now:
+                block = self._add(charge, charges, now)
+                words = self._words
+            if words[block + _SIZE] > _BLOCK:
                 self._expire(block, now)
             used = words[block + _USED]
             if used + amount > limit:
@@ -197,7 +188,7 @@ class Row:
         for charge, birth in zip(charges, slots, strict=True):
             block = self._find(counter_id(charge.counter, charge.window, charge.align))
             frees_at = birth + words[_MOVED]
-            if not charge.refundable or block < 0 or not charge.amount or frees_at <= now:
+            if not charge.refundable or block < 0 or not charge.amount:
                 continue
             self._expire(block, now)
             end = block + words[block + _SIZE]
@@ -217,18 +208,20 @@ class Row:
     def usage(self, scope: str, clock: Clock) -> list[Usage]:
         """List the counters as they stand."""
         now = self.advance(clock)
-        names: dict[str, str] = dict(json.loads(b"[" + self._names[1:] + b"]"))
+        names = self._counters()
         words = self._words
         listed = []
         for block in self._blocks():
             self._expire(block, now)
             held = [
-                words[slot] for slot in range(block + _BLOCK, block + words[block + _SIZE], _SLOT) if words[slot + 1]
+                self._frees(block, slot)
+                for slot in range(block + _BLOCK, block + words[block + _SIZE], _SLOT)
+                if words[slot + 1]
             ]
             listed.append(
                 Usage(
                     scope,
-                    names.get(str(words[block + _ID]), "?"),
+                    names.get(words[block + _ID], "?"),
                     words[block + _USED],
                     words[block + _MAX],
                     abs(words[block + _WINDOW]) // SECOND,
@@ -262,17 +255,81 @@ class Row:
             block += size
         return -1
 
-    def _add(self, charge: Charge) -> int:
+    def _add(self, charge: Charge, charges: Sequence[Charge], now: int) -> int:
+        """Begin a counter, and return its block. ``charges`` are all of the call, this one among them."""
+        charged = {counter_id(other.counter, other.window, other.align) for other in charges}
+        inherited: dict[int, int] = {}
+        if len(self._words) > _HEAD:
+            inherited = self._inherited(charge, charged, now)
+            if sum(1 for _ in self._blocks()) >= _MANY:
+                self._drop_empty(charged, now)
         words = self._words
         block = len(words)
         wanted = counter_id(charge.counter, charge.window, charge.align)
         window = charge.window * SECOND
-        words.extend((wanted, _BLOCK, charge.max, -window if charge.align == "utc" else window, 0))
+        size = _BLOCK + _SLOT * len(inherited)
+        words.extend((wanted, size, charge.max, -window if charge.align == "utc" else window, sum(inherited.values())))
+        for frees_at, amount in inherited.items():
+            words.extend((frees_at, amount, 0))
+            words[_LIVE_UNTIL] = max(words[_LIVE_UNTIL], frees_at)
         self._names += b"," + json.dumps([str(wanted), charge.counter]).encode()
         return block
 
+    def _inherited(self, charge: Charge, charged: set[int], now: int) -> dict[int, int]:
+        """Say what a new counter holds of the one that it takes the place of: when each amount frees."""
+        names, words = self._counters(), self._words
+        window = charge.window * SECOND
+        most: dict[int, int] = {}
+        best = (0, 0, False, "")
+        for block in self._blocks():
+            name = names.get(words[block + _ID], "")
+            if words[block + _ID] in charged or not same_limit(name, charge.counter):
+                continue
+            self._expire(block, now)
+            before = words[block + _WINDOW]
+            held: dict[int, int] = {}
+            for slot in range(block + _BLOCK, block + words[block + _SIZE], _SLOT):
+                # As late as it can have been: an aligned counter does not know.
+                taken = words[slot] - before if before > 0 else now
+                frees_at = when_it_frees(min(taken, now), -window if charge.align == "utc" else window)
+                if words[slot + 1] and frees_at > now:
+                    held[frees_at] = held.get(frees_at, 0) + words[slot + 1]
+            # Of several the fullest; what comes after that only makes the choice the same on every backend.
+            rank = (sum(held.values()), abs(before), before < 0, name)
+            if rank > best:
+                best, most = rank, held
+        return most
+
+    def _drop_empty(self, charged: set[int], now: int) -> None:
+        """Forget counters that hold nothing, and what was given back of them."""
+        words, names = self._words, self._counters()
+        kept, left = words[:_HEAD], []
+        block = _HEAD
+        while block < len(words):
+            self._expire(block, now)
+            end = block + words[block + _SIZE]
+            if words[block + _USED] or words[block + _ID] in charged:
+                kept.extend(words[block:end])
+                left.append(words[block + _ID])
+            block = end
+        self._words = kept
+        self._names = b"".join(b"," + json.dumps([str(one), names[one]]).encode() for one in left if one in names)
+
+    def _counters(self) -> dict[int, str]:
+        """Tell the counters' names by their ids."""
+        return {int(one): name for one, name in json.loads(b"[" + self._names[1:] + b"]")}
+
+    def _frees(self, block: int, slot: int) -> int:
+        """Say when a slot frees: when it says, or at the boundary after that if it was moved off one."""
+        window, frees_at = self._words[block + _WINDOW], self._words[slot]
+        return frees_at if window > 0 else next_boundary(frees_at, -window)
+
     def _expire(self, block: int, now: int) -> None:
         words = self._words
+        window = words[block + _WINDOW]
+        if window < 0:
+            # As _frees says it, for all slots at once.
+            now += STEADY - now % -window
         first = slot = block + _BLOCK
         end = block + words[block + _SIZE]
         while slot < end and words[slot] <= now:
@@ -290,17 +347,13 @@ class Row:
         for slot in range(block + _BLOCK, block + words[block + _SIZE], _SLOT):
             missing -= words[slot + 1]
             if missing <= 0:
-                return words[slot] - wall
+                return self._frees(block, slot) - wall
         raise StoreError("a counter row is damaged (its slots do not add up)")
 
     def _put(self, block: int, amount: int, now: int) -> int:
         words = self._words
         window = words[block + _WINDOW]
-        if window < 0:
-            frees_at = (now // -window + 1) * -window
-        else:
-            width = max(window // SLOTS, 1)
-            frees_at = -(-now // width) * width + window
+        frees_at = when_it_frees(now, window)
         words[block + _USED] += amount
         first = block + _BLOCK
         slot = block + words[block + _SIZE] - _SLOT

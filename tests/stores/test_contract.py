@@ -282,6 +282,96 @@ class TestRefund:
         assert isinstance(store.reserve([charge(max=3)], T - 3600), Full)
 
 
+class TestCalendar:
+    """An aligned limit never lets through more than its maximum in a window of the clock that is right in the end."""
+
+    DAY = 86_400
+    MIDNIGHT = T - T % 86_400
+
+    @pytest.mark.parametrize("ahead", [60, 3_600, 11 * 3_600, 12 * 3_600, 23 * 3_600, 86_400])
+    def test_a_clock_that_was_ahead_runs_no_day_twice(self, store, charge, ahead):
+        daily = charge(max=3, window=self.DAY, align="utc")
+        right = self.MIDNIGHT + 13 * 3_600
+        assert len(fill(store, daily, right + ahead)[0]) == 3
+        while right < self.MIDNIGHT + self.DAY:
+            full = store.reserve([daily], right)
+            assert isinstance(full, Full), (right - self.MIDNIGHT) / 3_600
+            assert (right + full.retry_after) % self.DAY == 0
+            right += 1_800
+        later = self.MIDNIGHT + self.DAY * (2 if ahead >= 11 * 3_600 else 1)
+        assert len(fill(store, daily, later)[0]) == 3
+
+    def test_a_leap_second_moves_no_boundary(self, store, charge):
+        daily = charge(max=3, window=self.DAY, align="utc")
+        taken, _ = fill(store, daily, self.MIDNIGHT + 100)
+        assert isinstance(store.reserve([daily], self.MIDNIGHT + 99), Full)
+        assert store.peek([daily], self.MIDNIGHT + self.DAY) is None
+        assert store.refund(taken[0], self.MIDNIGHT + 200) == 1
+
+
+class TestAnotherWindow:
+    """A limit whose window, alignment or server is changed goes on with what it held."""
+
+    @pytest.mark.parametrize(
+        "change", [{"window": 61}, {"window": 3_600}, {"align": "utc"}, {"counter": "/render/calls"}]
+    )
+    def test_it_goes_on_with_what_was_taken(self, store, charge, change):
+        fill(store, charge(max=5), T)
+        changed = charge(**{"max": 5, **change})
+        assert isinstance(store.peek([changed], T + 1), Full)
+        assert isinstance(store.reserve([changed], T + 1), Full)
+        more = store.reserve([changed._replace(max=6)], T + 1)
+        assert isinstance(more, Reservation)
+        assert isinstance(store.reserve([changed._replace(max=6)], T + 2), Full)
+        # What was inherited is not given back, what was taken anew is.
+        assert store.refund(more, T + 3) == 1
+        assert isinstance(store.reserve([changed._replace(max=6)], T + 3), Reservation)
+
+    def test_for_as_long_as_the_new_window_says(self, store, charge):
+        fill(store, charge(max=2, window=60), T)
+        longer = charge(max=2, window=6_400)
+        full = store.reserve([longer], T + 50)
+        assert 6_350 <= full.retry_after <= 6_450
+        assert isinstance(store.reserve([longer], T + 50 + full.retry_after), Reservation)
+
+    def test_and_a_shorter_one_lets_go_earlier(self, store, charge):
+        fill(store, charge(max=2, window=3_600), T)
+        shorter = charge(max=2, window=60)
+        assert isinstance(store.reserve([shorter], T + 30), Full)
+        assert isinstance(store.reserve([shorter], T + 70), Reservation)
+
+    def test_two_windows_of_one_name_in_one_call_count_apart(self, store, charge):
+        both = [charge(max=3, window=60), charge(max=5, window=3_600)]
+        assert [isinstance(store.reserve(both, T), Reservation) for _ in range(4)] == [True, True, True, False]
+        assert sorted(usage.used for usage in store.usage("session:s", T)) == [3, 3]
+
+    def test_other_names_tools_and_servers_begin_at_nothing(self, store, charge):
+        fill(store, charge("shop/pay/calls", max=2), T)
+        for other in ("shop/pay/other", "shop/refund/calls", "bank/pay/calls"):
+            assert isinstance(store.reserve([charge(other, max=2)], T), Reservation), other
+
+    def test_rows_that_an_older_version_wrote_are_read(self, store, charge):
+        """Nothing in the format changed: what it holds is inherited as well."""
+        fill(store, charge("/t/x", max=2), T)
+        assert isinstance(store.reserve([charge("srv/t/x", max=2)], T), Full)
+
+
+class TestMadeUpNames:
+    def test_names_that_nobody_has_leave_a_bounded_number_of_counters(self, store, charge):
+        fill(store, charge("real", max=2), T)
+        for n in range(400):
+            store.refund(store.reserve([charge(f"made-up-{n}"), charge("tries", max=1_000)], T), T)
+        listed = {usage.counter: usage.used for usage in store.usage("session:s", T)}
+        assert len(listed) < 200
+        assert listed["real"] == 2
+        assert isinstance(store.reserve([charge("real", max=2)], T), Full)
+
+    def test_what_is_held_is_never_dropped(self, store, charge):
+        for n in range(300):
+            store.reserve([charge(f"tool-{n}", max=1)], T)
+        assert sum(isinstance(store.reserve([charge(f"tool-{n}", max=1)], T), Full) for n in range(300)) == 300
+
+
 class TestUsage:
     def test_it_lists_limits_without_the_policy(self, store, charge):
         store.reserve([charge("a", max=10), charge("b", amount=2, max=5, window=3600)], T)

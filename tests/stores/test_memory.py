@@ -4,8 +4,11 @@ import os
 import signal
 import threading
 
+import pytest
+
+from guarded_tools.stores.clock import Clock
 from guarded_tools.stores.memory import MemoryStore
-from guarded_tools.values import Full
+from guarded_tools.values import Full, Reservation
 
 
 def test_a_child_that_is_forked_while_threads_count_can_count_itself(charge):
@@ -29,3 +32,21 @@ def test_a_child_that_is_forked_while_threads_count_can_count_itself(charge):
         over.set()
         for thread in threads:
             thread.join()
+
+
+@pytest.mark.parametrize("behind", [3, 3_600, 12 * 3_600, 86_400])
+def test_a_clock_that_was_behind_runs_no_day_twice(charge, behind):
+    """Time since boot tells that it was set right, not that hours passed."""
+    day, midnight = 86_400, 1_800_000_000 - 1_800_000_000 % 86_400
+    now = midnight + 3_600
+    shown = [now - behind]
+    store = MemoryStore(clock=lambda: Clock(shown[0] * 1_000_000, (shown[0] - now) * 1_000_000, 7))
+    daily = charge(max=3, window=day, align="utc")
+    while isinstance(store.reserve([daily]), Reservation):
+        pass
+    while now < midnight + day:
+        shown[0] = now
+        full = store.reserve([daily])
+        assert isinstance(full, Full), (now - midnight) / 3_600
+        assert (now + full.retry_after) % day == 0
+        now += 1_800

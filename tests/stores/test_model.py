@@ -42,14 +42,43 @@ class Model:
         return math.ceil(now / slot) * slot + window
 
     def used(self, charge, now):
-        return sum(amount for frees_at, amount, _ in self.counters.get(self._key(charge), []) if frees_at > now)
+        entries = self.counters.get(self._key(charge), [])
+        return sum(amount for frees_at, amount, _ in entries if self._when(charge, frees_at) > now)
+
+    @staticmethod
+    def _when(charge, frees_at):
+        """A slot that was moved off its boundary by more than two seconds frees at the next."""
+        window = charge.window * SECOND
+        return frees_at if charge.align != "utc" else math.ceil((frees_at - 2 * SECOND) / window) * window
+
+    def _begin(self, charge, charges, now):
+        """A counter that changes its window or alignment begins with what the fullest one before it holds."""
+        if self._key(charge) in self.counters:
+            return False
+        found = []
+        beside = {self._key(other) for other in charges}
+        for key, entries in self.counters.items():
+            before = charge._replace(window=key[2], align=key[3])
+            if key[:2] != self._key(charge)[:2] or key in beside:
+                continue
+            held = []
+            for frees_at, amount, _ in entries:
+                if self._when(before, frees_at) > now:
+                    taken = now if before.align == "utc" else min(frees_at - before.window * SECOND, now)
+                    held.append([self._frees_at(charge, taken), amount, 0])
+            held = [entry for entry in held if entry[0] > now]
+            found.append((sum(amount for _, amount, _ in held), before.window, before.align == "utc", held))
+        self.counters[self._key(charge)] = max(found)[3] if found else []
+        return True
 
     def reserve(self, charges, wall, *, keep=True):
         """The entries taken, or (used, wait) of every charge that is refused."""
         times = {charge.scope: self._advance(charge.scope, wall) for charge in charges}
-        taken, refused = [], set()
+        taken, refused, begun = [], set(), []
         for charge in charges:
             now = times[charge.scope]
+            if self._begin(charge, charges, now):
+                begun.append(self._key(charge))
             used = self.used(charge, now)
             if used + charge.amount <= charge.max:
                 entry = [self._frees_at(charge, now), charge.amount, 0]
@@ -60,7 +89,11 @@ class Model:
             wait = math.inf
             if charge.amount <= charge.max:
                 missing = used + charge.amount - charge.max
-                for frees_at, amount, _ in sorted(e for e in self.counters[self._key(charge)] if e[0] > now):
+                for frees_at, amount, _ in sorted(
+                    [self._when(charge, e[0]), *e[1:]]
+                    for e in self.counters[self._key(charge)]
+                    if self._when(charge, e[0]) > now
+                ):
                     missing -= amount
                     if missing <= 0:
                         wait = frees_at - wall
@@ -70,6 +103,8 @@ class Model:
             for charge, entry in taken:
                 entries = self.counters.get(self._key(charge), [])
                 entries[:] = [e for e in entries if e is not entry]
+            for key in begun:
+                self.counters.pop(key, None)
         else:
             self.last.update(times)
         return refused or taken
@@ -80,7 +115,7 @@ class Model:
         self.last.update({scope: now for scope, now in times.items() if scope in self.last})
         for charge, entry in taken:
             now = times[charge.scope]
-            live = [e for e in self.counters.get(self._key(charge), []) if e[0] > now]
+            live = [e for e in self.counters.get(self._key(charge), []) if self._when(charge, e[0]) > now]
             if not charge.refundable or not charge.amount or not any(e is entry for e in live):
                 continue
             if sum(back for _, _, back in live) + charge.amount > charge.max:
@@ -94,7 +129,8 @@ class Model:
         held = {}
         for (of, counter, window, align), entries in self.counters.items():
             if of == scope:
-                used = sum(amount for frees_at, amount, _ in entries if frees_at > now)
+                one = Charge(of, counter, 0, 0, window, "", align=align)
+                used = sum(amount for frees_at, amount, _ in entries if self._when(one, frees_at) > now)
                 if used:
                     held[counter, window, align] = used
         return sorted((counter, window, used) for (counter, window, _), used in held.items())
@@ -106,7 +142,9 @@ class Model:
     def prune(self, wall):
         for scope in list(self.last):
             now = max(wall, self.last[scope])
-            if not any(e[0] > now for key, entries in self.counters.items() if key[0] == scope for e in entries):
+            of = [key for key in self.counters if key[0] == scope]
+            ones = [(Charge(key[0], key[1], 0, 0, key[2], "", align=key[3]), key) for key in of]
+            if not any(self._when(one, e[0]) > now for one, key in ones for e in self.counters[key]):
                 self.reset(scope)
 
 

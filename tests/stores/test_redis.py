@@ -16,6 +16,13 @@ from guarded_tools.errors import StateLost, StoreError
 from guarded_tools.stores import open_store
 from guarded_tools.values import Charge, Full, Halted, Reservation
 
+redis = pytest.importorskip("redis")
+pytest.importorskip("redis.asyncio")
+
+from guarded_tools.stores.redis.address import Address  # noqa: E402
+from guarded_tools.stores.redis.server import Server  # noqa: E402
+from guarded_tools.stores.redis.server_time import ServerTime  # noqa: E402
+
 WORKER = """
 import asyncio, sys, threading
 from guarded_tools.stores import open_store
@@ -372,6 +379,46 @@ class TestLoss:
             store.reserve(one())
         store.close()
 
+    @pytest.mark.parametrize("policy", ["volatile-lru", "allkeys-lru"])
+    def test_a_server_that_begins_to_evict_under_us_is_noticed(self, own_redis, policy):
+        """Exactly the counters go, for they have a time to live; what is listed and gone is missed."""
+        server = own_redis("--appendonly", "yes")
+        store, admin = open_store(server.url), redis.Redis(port=server.port)
+        for _ in range(3):
+            assert isinstance(store.reserve(one(3)), Reservation)
+        admin.config_set("maxmemory-policy", policy)
+        admin.config_set("maxmemory", admin.info()["used_memory"] + 50_000)
+        for n in range(3_000):
+            try:
+                admin.set(f"cache{n}", "x" * 1_000)
+            except redis.exceptions.ResponseError:
+                break  # nothing is left that may be evicted
+        assert not [key for key in admin.scan_iter("*scope:*", count=10_000)]  # noqa: C416 - a cursor may repeat a key
+        admin.config_set("maxmemory", 0)
+        admin.config_set("maxmemory-policy", "noeviction")
+        for ask in (store.reserve, store.peek):
+            with pytest.raises(StateLost, match=r"lost.*reset --confirm"):
+                ask(one(3))
+        store.reset()
+        assert isinstance(open_store(server.url).reserve(one(3)), Reservation)
+
+    def test_counters_that_somebody_deleted_are_missed_until_that_scope_is_reset(self, own_redis):
+        server = own_redis("--appendonly", "yes")
+        store, admin = open_store(server.url), redis.Redis(port=server.port)
+        for scope in ("session:a", "session:b", "global"):
+            assert isinstance(store.reserve(one(1, scope)), Reservation)
+        admin.delete("{guarded-tools}:scope:session:a")
+        with pytest.raises(StateLost, match="session:a"):
+            store.reserve([*one(1, "session:c"), *one(1, "session:a")])
+        assert isinstance(store.reserve(one(1, "session:b")), Full)
+        assert isinstance(store.reserve(one(1, "session:c")), Reservation)
+        assert store.reset("session:a") == 0
+        assert isinstance(store.reserve(one(1, "session:a")), Reservation)
+        admin.delete("{guarded-tools}:scopes")
+        with pytest.raises(StateLost, match="session:d"):
+            store.reserve(one(1, "session:d"))
+        assert isinstance(store.reserve(one(1, "session:a")), Full)
+
     def test_a_full_server_refuses_and_recovers(self, own_redis, report):
         store = open_store(own_redis().url)
         admitted, denied = [], []
@@ -410,7 +457,7 @@ class TestAddress:
         store.put("k", b"v")
         store.halt("global", "stop")
         keys = store._client.keys("*")
-        assert len(keys) == 5
+        assert len(keys) == 6
         assert all(key.startswith(b"{team}:") for key in keys)
         store.close()
 
@@ -462,6 +509,12 @@ class TestAddress:
         assert isinstance(asyncio.run(call()), Reservation)
         with pytest.raises(StoreError, match="certificate"):
             open_store(f"rediss://127.0.0.1:{server.port}/0")
+        # For another name than the server is reached by; redis-py before 6 takes it unless it is told not to.
+        with pytest.raises(StoreError, match=r"[Hh]ostname mismatch|not valid for"):
+            open_store(f"rediss://localhost:{server.port}/0?ssl_ca_certs={cert}")
+        for library in (redis, redis.asyncio):
+            client = Server(Address.parse(f"rediss://localhost:{server.port}/0")).connect(library)
+            assert client.connection_pool.connection_kwargs["ssl_check_hostname"] is True
         store.close()
 
     def test_a_cluster(self, own_redis):
@@ -531,6 +584,75 @@ def test_the_server_s_clock_counts(redis_server, tmp_path, monkeypatch):
     assert isinstance(refusal, Full)
     assert 55 < refusal.retry_after <= 61
     store.close()
+
+
+SHIM = """
+#define _GNU_SOURCE
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+int gettimeofday(struct timeval *now, void *zone) {
+    struct stat ahead;
+    int done = syscall(SYS_gettimeofday, now, zone);
+    if (stat("ahead", &ahead) == 0) now->tv_sec += ahead.st_size;
+    return done;
+}
+"""
+
+
+@pytest.fixture
+def stepped_redis(own_redis, tmp_path, monkeypatch):
+    """A server whose clock is ahead by as many seconds as a file of it has bytes."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed, which makes the clock that can be set")
+    (tmp_path / "shim.c").write_text(SHIM)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", tmp_path / "shim.so", tmp_path / "shim.c"], check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(tmp_path / "shim.so"))
+    server = own_redis("--appendonly", "yes")
+    monkeypatch.delenv("LD_PRELOAD")
+    return server
+
+
+class TestServerClock:
+    @pytest.mark.parametrize("align", ["rolling", "utc"])
+    @pytest.mark.parametrize("road", ["sync", "async"])
+    def test_a_step_forward_frees_nothing_for_any_guard_that_was_there(self, stepped_redis, align, road):
+        day = [one(3)[0]._replace(window=86_400, align=align)]
+        first, second = open_store(stepped_redis.url), open_store(stepped_redis.url)
+
+        def ask(store):
+            if road == "sync":
+                return store.reserve(day)
+
+            async def task():
+                answer = await store.areserve(day)
+                await store.aclose()
+                return answer
+
+            return asyncio.run(task())
+
+        assert [type(ask(first)) for _ in range(4)] == [Reservation] * 3 + [Full]
+        second.put("approval", b"kept", 600)
+        ahead = stepped_redis.directory / "ahead"
+        for seconds in (3_600, 80_000, 0, 40_000):
+            ahead.write_bytes(b"." * seconds)
+            for store in (second, first, open_store(stepped_redis.url)):
+                assert isinstance(ask(store), Full), seconds
+        assert second.get("approval") == b"kept"
+        # The step is taken back as far as it went: time goes on, and a refund finds its slot.
+        assert first.usage("session:s")[0].used == 3
+
+    def test_what_passes_here_is_what_passes_there(self):
+        passed = [1_000]
+        told = ServerTime(lambda: passed[0])
+        assert told.ask() == (1_000, b"")
+        told.answered(1_000, 5_000_000)
+        passed[0] += 3_000_000
+        asked, most = told.ask()
+        assert (asked, most) == (3_001_000, b"<8003000")
+        told.answered(asked, 0)
+        assert told.ask()[1] == most
 
 
 def test_idle_counters_and_values_leave_the_server_by_themselves(redis_server, tmp_path):

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from guarded_tools.errors import StateLost
 from guarded_tools.stores.clock import SECOND, ReadClock
 from guarded_tools.stores.common import check_scope, reserved
-from guarded_tools.stores.window import LONGEST, uncountable
+from guarded_tools.stores.slots import check_charge
 from guarded_tools.values import GLOBAL, Charge, Full, Halted, Reservation, Usage
 
 R = TypeVar("R")
@@ -20,6 +21,9 @@ R = TypeVar("R")
 _MOST = 2**53
 # Calls whose words are remembered: an agent's calls are much alike.
 _REMEMBERED = 1024
+
+# First of an answer: the counters of a scope are gone.
+_MISSING = 3
 
 HALT = b"halt:"
 RESET = b"reset"
@@ -45,6 +49,7 @@ class Script:
         self.state = self._tag + b"state"
         self.names = self._tag + b"names"
         self.scopes = self._tag + b"scope:"
+        self.listed = self._tag + b"scopes"
 
     def reserve(
         self, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
@@ -62,17 +67,8 @@ class Script:
         self, operation: bytes, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
     ) -> Command[Reservation | Full | Halted]:
         for charge in charges:
-            _, _, amount, limit, window, _, _, _, _ = charge
             # Before what is remembered is looked up: there 1 and True, and 60 and 60.0, are the same.
-            if (
-                type(amount) is not int
-                or type(limit) is not int
-                or type(window) is not int
-                or amount < 0
-                or limit >= _MOST
-                or not 0 < window <= LONGEST
-            ):
-                raise uncountable(charge)
+            check_charge(charge, _MOST - 1)
         keys, said = self._say(tuple(charges), tuple(scopes))
 
         def meaning(answer: Any) -> Reservation | Full | Halted:
@@ -81,6 +77,12 @@ class Script:
             if answer[0] == 1:
                 _, which, used, wait = answer
                 return Full(charges[which], used, None if wait < 0 else wait / SECOND)
+            if answer[0] == _MISSING:
+                scope = to_text(answer[1].removeprefix(self.scopes))
+                raise StateLost(
+                    f"the counters of {scope} were lost: the server evicted them, or somebody deleted them. Every call"
+                    " of it is refused until `guarded-tools reset --confirm` starts them at zero"
+                )
             return to_halted(*answer[1:])
 
         return Command(operation, self._now(now), keys, (said,), meaning)
@@ -88,6 +90,7 @@ class Script:
     def _put_into_words(self, charges: tuple[Charge, ...], scopes: tuple[str, ...]) -> tuple[list[bytes], bytes]:
         """Write what does not change from one call to the next like it."""
         keys, groups, places = self._group(charges)
+        keys.append(self.listed)
         names = [f"halt:{scope}" for scope in dict.fromkeys((GLOBAL, *scopes, *places))]
         taken = [
             (
@@ -118,6 +121,7 @@ class Script:
     def refund(self, reservation: Reservation, now: float | None) -> Command[int]:
         """Give back what may be given back."""
         keys, groups, places = self._group(reservation.charges)
+        keys.append(self.listed)
         given = [
             (places[charge.scope], _field(charge), charge.amount, charge.max, slot)
             for charge, slot in zip(reservation.charges, reservation.slots, strict=True)
@@ -135,11 +139,11 @@ class Script:
                 listed.append(Usage(scope, counter, used, limit, int(window), frees / SECOND))
             return listed
 
-        return Command(b"usage", self._now(now), [self.state, self.scope(scope)], [int(not idle_too)], meaning)
+        return Command(b"usage", self._now(now), self._one(scope), [int(not idle_too)], meaning)
 
     def prune(self, scope: str, now: float | None) -> Command[int]:
         """Forget a scope that holds nothing."""
-        return Command(b"prune", self._now(now), [self.state, self.scope(scope)], [], int)
+        return Command(b"prune", self._now(now), self._one(scope), [], int)
 
     def hello(self) -> Command[bytes]:
         """Learn the id of the state; a new one is given one."""
@@ -175,6 +179,9 @@ class Script:
 
         keys = [self.state, self.names, *map(self._value, names)]
         return Command(b"sift", self._now(None), keys, names, meaning)
+
+    def _one(self, scope: str) -> list[bytes]:
+        return [self.state, self.scope(scope), self.listed]
 
     def scope(self, scope: str) -> bytes:
         """Name the key of a scope's counters."""

@@ -39,6 +39,9 @@ class Server:
             # What was sent may have been counted: sent again it would be counted twice.
             "retry": Retry(NoBackoff(), 0),
         }
+        if address.url.startswith("rediss://"):
+            # redis-py before 6 takes any certificate that the authority signed, for whatever name.
+            options["ssl_check_hostname"] = True
         try:
             if address.cluster:
                 return library.RedisCluster.from_url(address.url, **options)

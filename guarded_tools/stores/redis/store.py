@@ -31,6 +31,7 @@ from guarded_tools.stores.redis.protocol import (
     to_text,
 )
 from guarded_tools.stores.redis.server import Server
+from guarded_tools.stores.redis.server_time import ServerTime
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 R = TypeVar("R")
@@ -59,6 +60,7 @@ class RedisStore:
         self._address = Address.parse(url)
         self._server = Server(self._address)
         self._script = Script(self._address.namespace, clock)
+        self._time = ServerTime()
         self._checked = False
         self._durable = False
         self._id = b""
@@ -94,6 +96,11 @@ class RedisStore:
     def reset(self, scope: str | None = None) -> int:
         """Forget the counters of one scope, or of all."""
         names = self._scopes() if scope is None else [scope]
+        # Off the list first: what is on it and gone would be missed.
+        if scope is None:
+            self._run(self._client.zremrangebyscore, self._script.listed, "-inf", "(inf")
+        else:
+            self._run(self._client.zrem, self._script.listed, self._script.scope(scope))
         forgotten: int = sum(self._run(self._client.delete, self._script.scope(name)) for name in names)
         if scope is None:
             # Whoever missed the state that was before may go on with this one.
@@ -209,7 +216,7 @@ class RedisStore:
             try:
                 if not self._checked:
                     self._check()
-                words = self._said(request)
+                asked, words = self._said(request)
                 try:
                     answer = send("EVALSHA", _SHA, *words)
                 except NoScriptError:
@@ -217,7 +224,9 @@ class RedisStore:
             except (RedisError, OSError) as error:
                 raise self._failed(error) from error
             if not is_elsewhere(answer):
-                return request.meaning(answer)
+                shown, told = answer
+                self._time.answered(asked, shown)
+                return request.meaning(told)
             self._follow(answer)
 
     async def _aask(self, request: Command[R]) -> R:
@@ -226,7 +235,7 @@ class RedisStore:
             try:
                 if not self._checked:
                     await asyncio.to_thread(self._check)
-                words = self._said(request)
+                asked, words = self._said(request)
                 try:
                     answer = await _cancellable(send("EVALSHA", _SHA, *words))
                 except NoScriptError:
@@ -234,12 +243,15 @@ class RedisStore:
             except (RedisError, OSError) as error:
                 raise self._failed(error) from error
             if not is_elsewhere(answer):
-                return request.meaning(answer)
+                shown, told = answer
+                self._time.answered(asked, shown)
+                return request.meaning(told)
             self._follow(answer)
 
-    def _said(self, request: Command[Any]) -> Sequence[Any]:
+    def _said(self, request: Command[Any]) -> tuple[int, Sequence[Any]]:
         operation, now, keys, words, _ = request
-        return (len(keys), *keys, operation, now, self._id, *words)
+        asked, at_most = self._time.ask()
+        return asked, (len(keys), *keys, operation, at_most if now == b"" else now, self._id, *words)
 
     def _follow(self, answer: Sequence[Any]) -> None:
         """Go on with the state that is there now, if that may be: nothing is done yet in it.
