@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import SECOND, Clock
-from guarded_tools.stores.window import Refusal, Row
+from guarded_tools.stores.slots import Refusal
+from guarded_tools.stores.window import Row
 from guarded_tools.values import GLOBAL, Charge, Full, Halted, Reservation, Usage, is_scope
 
 T = TypeVar("T")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from typing import NamedTuple
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import SECOND
@@ -19,6 +20,19 @@ STEADY = 2 * SECOND
 _LONGEST = 10**9
 # Sums of amounts stay below this, and so in a word.
 _MOST = 2**62
+
+
+class Refusal(NamedTuple):
+    """A charge that does not fit, and how long until it alone would; ``wait`` is ``None`` where it never will."""
+
+    charge: Charge
+    used: int
+    wait: int | None
+
+    @property
+    def worth(self) -> float:
+        """Orders refusals: the longest wait is the one worth telling."""
+        return float("inf") if self.wait is None else self.wait
 
 
 def check_charge(charge: Charge, most: int = _MOST) -> None:

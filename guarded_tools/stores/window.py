@@ -28,11 +28,18 @@ import struct
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import SECOND, Clock
-from guarded_tools.stores.slots import STEADY, check_charge, counter_id, next_boundary, same_limit, when_it_frees
+from guarded_tools.stores.slots import (
+    STEADY,
+    Refusal,
+    check_charge,
+    counter_id,
+    next_boundary,
+    same_limit,
+    when_it_frees,
+)
 from guarded_tools.values import Charge, Usage
 
 # Two clocks read one after the other agree this closely; less is not a step.
@@ -51,19 +58,6 @@ _SLOT = 3
 _FORMAT = 1
 _CHECKSUM = 8
 _START = struct.Struct("<Qqq")
-
-
-class Refusal(NamedTuple):
-    """A charge that does not fit, and how long until it alone would; ``wait`` is ``None`` where it never will."""
-
-    charge: Charge
-    used: int
-    wait: int | None
-
-    @property
-    def worth(self) -> float:
-        """Orders refusals: the longest wait is the one worth telling."""
-        return float("inf") if self.wait is None else self.wait
 
 
 class Row:

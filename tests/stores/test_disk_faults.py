@@ -20,7 +20,8 @@ import pytest
 
 from guarded_tools.errors import StateLost, StoreError
 from guarded_tools.stores import open_stop_button
-from guarded_tools.stores.disk.database import Database, OneConnection
+from guarded_tools.stores.disk.cache import OneConnection
+from guarded_tools.stores.disk.database import Database
 from guarded_tools.stores.disk.store import DiskStore, start_over
 from guarded_tools.values import Charge, Full, Halted, Reservation
 

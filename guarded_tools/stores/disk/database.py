@@ -1,4 +1,10 @@
-"""The database of a disk store: diskcache, opened so that nothing is evicted, unpickled or read from elsewhere."""
+"""The database of a disk store: diskcache, opened so that nothing is evicted, unpickled or read from elsewhere.
+
+Two connections to one file: the *reader*, which is ours and never has a transaction open, and the *cache*, diskcache's,
+for whoever writes. Reading takes no lock, so a refusal that is repeated, ``peek`` and ``status`` hold nobody up. The
+cache may be dropped at any time, with whatever it had begun; the reader goes only when the directory is left, because
+while it is open SQLite keeps the write-ahead log that the marker says has to be there.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +13,12 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diskcache import Cache, Disk
-from diskcache.core import MODE_RAW
-
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.disk.address import Durability
+from guarded_tools.stores.disk.cache import OneConnection, is_busy, until
 from guarded_tools.stores.disk.directory import DATABASE, StateDirectory
 
 _SCHEMA = 1
@@ -32,84 +34,6 @@ CREATE TRIGGER IF NOT EXISTS counters_are_not_evicted BEFORE DELETE ON Cache
 WHEN typeof(OLD.key) = 'blob' AND length(OLD.value) > 0
 BEGIN SELECT RAISE(ABORT, 'counters are not evicted'); END;
 """
-
-
-class PlainDisk(Disk):  # type: ignore[misc]
-    """Keeps text and bytes as they are, in the database; refuses everything else, so nothing is ever unpickled."""
-
-    def put(self, key: object) -> tuple[object, bool]:
-        """Pass a key on to SQLite."""
-        if type(key) is not str and type(key) is not bytes:
-            raise StoreError(f"not a key: {key!r}")
-        return key, True
-
-    def get(self, key: object, raw: object) -> object:
-        """Take a key from SQLite."""
-        if not raw or not isinstance(key, str | bytes):
-            raise StoreError("the database holds a key that was not written by guarded_tools")
-        return key
-
-    def store(self, value: object, read: bool, key: object = None) -> tuple[int, int, None, object]:  # noqa: ARG002
-        """Pass a value on to SQLite."""
-        if type(value) is not bytes:
-            raise StoreError(f"not a value: {value!r}")
-        return 0, MODE_RAW, None, value
-
-    def fetch(self, mode: int, filename: object, value: object, read: bool) -> object:  # noqa: ARG002
-        """Take a value from SQLite."""
-        if mode != MODE_RAW or filename is not None or not isinstance(value, bytes):
-            raise StoreError("the database holds a value that was not written by guarded_tools")
-        return value
-
-    def remove(self, file_path: str) -> None:
-        """Touch no file: we have none, so a name in the database is somebody else's."""
-
-
-class OneConnection(Cache):  # type: ignore[misc]
-    """A cache with one connection for all threads, which whoever closes the cache closes.
-
-    diskcache's own connections are a thread's each, and no other thread can close them: one that outlives the cache
-    keeps the write-ahead log from being written back. Its callers take turns, so one is enough.
-
-    Opening it writes, and waits for other writers until ``deadline``, a time of :func:`time.monotonic`.
-    """
-
-    def __init__(self, directory: Path, deadline: float, **settings: object) -> None:
-        self._own: sqlite3.Connection | None = None
-        self._deadline = deadline
-        self._pragmas = {name[7:]: value for name, value in settings.items() if name.startswith("sqlite_")}
-        self._path = directory / DATABASE
-        # Not the directory: diskcache would put the environment's values in place of what looks like $NAME in it. All
-        # that it does there goes through the connection below, and through PlainDisk, which has no files.
-        super().__init__(os.sep, timeout=0, disk=PlainDisk, **settings)
-
-    @property
-    def _con(self) -> sqlite3.Connection:
-        if self._own is None:
-            self._own = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
-            # Ours, not the database's: there they are whatever was last opened with.
-            for name, value in self._pragmas.items():
-                self._own.execute(f"PRAGMA {name} = {value}")
-        return self._own
-
-    @property
-    def _sql_retry(self) -> Callable[..., sqlite3.Cursor]:
-        """How diskcache writes its settings; its own would wait a minute for each of them."""
-        return partial(_until, self._deadline, self._sql)
-
-    def statement(self, words: str) -> None:
-        """Execute words that steer the transaction that :meth:`transact` began."""
-        self._con.execute(words)
-
-    def close(self) -> None:
-        """Close the connection; a transaction that was begun is rolled back."""
-        own, self._own = self._own, None
-        if own is not None:
-            try:
-                # A statement that an error still refers to would keep a closed connection's lock.
-                own.rollback()
-            finally:
-                own.close()
 
 
 class Database:
@@ -177,6 +101,14 @@ class Database:
                 except BaseException:
                     self._leave()
                     raise
+            if not self._sound:
+                # Nobody waits for this: thirty processes that start at once look at the same time.
+                try:
+                    self._examine()
+                except BaseException:
+                    self._drop()
+                    self.directory.drop()
+                    raise
         else:
             try:
                 self._open_cache(deadline)
@@ -195,7 +127,7 @@ class Database:
         path = self.directory.path / DATABASE
         self._reader = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         self._reader.execute("PRAGMA journal_mode = wal")
-        _until(deadline, self._reader.execute, "BEGIN IMMEDIATE")
+        until(deadline, self._reader.execute, "BEGIN IMMEDIATE")
         self._reader.execute("ROLLBACK")
         store, entry = self._identify()
         if known.store and store != known.store:
@@ -204,8 +136,6 @@ class Database:
             self.directory.mark_lost(
                 known.store, "the database is older than its last use, or its write-ahead log is gone"
             )
-        if not self._sound:
-            self._examine(known.store)
         self._open_cache(deadline)
         if not store:
             store = secrets.token_hex(16)
@@ -238,7 +168,7 @@ class Database:
             raise StoreError(f"{self.directory.path} holds a diskcache that is not ours")
         return "", 0
 
-    def _examine(self, store: str) -> None:
+    def _examine(self) -> None:
         """Look for damage that SQLite would not meet: an index that misses a row makes a counter start at zero."""
         assert self._reader is not None
         deadline = time.monotonic() + _EXAMINED_S
@@ -252,7 +182,7 @@ class Database:
         finally:
             self._reader.set_progress_handler(None, 0)
         if found != "ok":
-            self.directory.mark_lost(store, f"the database is damaged ({found})")
+            self.mark_lost(found)
         self._sound = True
 
     def _open_cache(self, deadline: float) -> None:
@@ -301,8 +231,12 @@ class Database:
         # That is noted before, where it can be: who is killed in between notes nothing.
         self.drop_cache()
         with contextlib.suppress(sqlite3.Error, OSError, StoreError):
-            if self._reader is not None and self.directory.is_last() and self._write_back():
-                self.directory.mark_clean()
+            if self._reader is not None and self.directory.is_last():
+                # A copy that was made meanwhile has the number of before, and is older from now on.
+                entry = self.directory.next_entry
+                self._reader.execute("UPDATE guarded_tools SET entry = ?", (entry,))
+                if self._write_back():
+                    self.directory.mark_clean(entry)
         self._drop()
         with contextlib.suppress(OSError, StoreError):
             self.directory.release()
@@ -315,24 +249,7 @@ class Database:
         return not held_up
 
 
-def _until(deadline: float, execute: Callable[..., sqlite3.Cursor], *words: object) -> sqlite3.Cursor:
-    """Execute a statement as soon as no other process writes."""
-    while True:
-        try:
-            return execute(*words)
-        except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(0.001)
-
-
 def is_damaged(error: BaseException | None) -> bool:
     """Whether what is on the disk makes no sense, so that trying again does not either."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
-
-def is_busy(error: BaseException | None) -> bool:
-    """Whether somebody else held the lock, so that trying again makes sense."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -2,6 +2,24 @@
 
 Everything a call has to know about it shows in the directory's own modification time: files that appear, vanish or are
 replaced. Asking for that costs one `stat`, so a halt and a lost database are noticed by the very next call for free.
+
+A database cannot say that it is gone, or older than it was. The marker beside it, ``store.json``, can::
+
+    (no marker) ──enter──▶ open ──the last one leaves, the log is written back──▶ closed ──enter──▶ open
+         ▲                  │ │                                                     │
+         │                  │ └──killed: stays open, and so the log has to be there─┤
+         │                  ▼                                                       ▼
+         └──reset──────── lost ◀──database or log gone, emptied, older, another's, damaged
+
+- *Who is in it* is told by shared locks on the directory itself, which the kernel drops with a process. Whoever gets it
+  alone is the first to enter, or the last to leave.
+- *Entry numbers* grow when an empty directory is entered and when the last one leaves it: first in the database,
+  flushed, then in the marker. So the database is never behind its marker, unless it is a copy that was made before.
+- *The log* may only be missing where the marker says closed: SQLite removes it when the last connection closes, and a
+  crash never does.
+- *A reset* begins another store and notes which ones were there before. A running guard that finds its own among these
+  goes on with the new one. Where it finds a stranger, somebody moved another directory into this place: it refuses.
+- *lost* stays until a reset. Entering, leaving and resetting exclude each other by the lock on the file ``lock``.
 """
 
 from __future__ import annotations
@@ -13,10 +31,11 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from guarded_tools.errors import StateLost, StoreError
 from guarded_tools.files import flush, lock, make_private, open_private, replace, try_lock
+from guarded_tools.stores.disk.marker import Marker, read_marker
 from guarded_tools.values import GLOBAL, Halted
 
 DATABASE = "cache.db"
@@ -26,25 +45,16 @@ _HALT = "halt-"
 
 # File systems stamp changes to within two seconds at worst: a younger stamp does not rule out a second change.
 _SETTLED_NS = 2_000_000_000
+# Stores that a directory remembers to have been reset: whoever still runs on an older one has to be restarted.
+_REMEMBERED = 32
+# Stands for the store that was reset where nothing was left to say which.
+_WHICHEVER = "*"
 # Seconds between two tries to enter: it takes a while, for who is first.
 _PAUSE = 0.002
 
 
 class Replaced(Exception):  # noqa: N818 - not an error: somebody reset the state on purpose
     """The directory holds another store than the one that was entered."""
-
-
-class Marker(NamedTuple):
-    """What a file beside the database says of it, so that a database that vanished is missed.
-
-    ``open`` means that its write-ahead log has to be there unless somebody is in the directory to keep it. ``entry``
-    counts how often an empty directory was entered; the database counts along and is never behind.
-    """
-
-    store: str
-    state: Literal["open", "closed", "lost"]
-    entry: int = 0
-    reason: str = ""
 
 
 class Known(NamedTuple):
@@ -69,6 +79,8 @@ class StateDirectory:
         self._presence: int | None = None
         self._store = ""
         self._entry = 0
+        self._before: tuple[str, ...] = ()
+        self._stranger = ""
         self._files: tuple[int, ...] = ()
         self._settled = -1
 
@@ -119,6 +131,7 @@ class StateDirectory:
         marker = self._marker()
         if marker and marker.state == "lost":
             raise StateLost(_lost(self.path, marker.reason))
+        self._before = marker.before if marker else ()
         if marker is None or not marker.store:
             return Known("", 0, nobody_else)
         if not _size(self.path / DATABASE):
@@ -146,10 +159,18 @@ class StateDirectory:
         """Whether nobody else is in it. Call it under :meth:`exclusive`."""
         return self._presence is not None and try_lock(self._presence)
 
-    def mark_clean(self) -> None:
-        """Note that the log may go, for all is in the database. Call it under :meth:`exclusive`, as the last one."""
+    @property
+    def next_entry(self) -> int:
+        """The number that the database has to have before :meth:`mark_clean` is told of it."""
+        return self._entry + 1
+
+    def mark_clean(self, entry: int | None = None) -> None:
+        """Note that the log may go, for all is in the database, and which number that has now.
+
+        Call it under :meth:`exclusive`, as the last one.
+        """
         if self._store and self._marker() == self._in_use():
-            self._mark(self._in_use()._replace(state="closed"))
+            self._mark(self._in_use()._replace(state="closed", entry=self._entry if entry is None else entry))
 
     def drop(self) -> None:
         """Leave without a word."""
@@ -162,7 +183,7 @@ class StateDirectory:
         """Say what is halted, after making sure that this is still the store that was entered.
 
         Raises:
-            StateLost: the database or its log was deleted or replaced underneath.
+            StateLost: the database or its log was deleted or replaced underneath, or the directory by another store's.
             Replaced: somebody reset the store; it has to be entered anew.
         """
         try:
@@ -175,7 +196,7 @@ class StateDirectory:
 
     def mark_lost(self, store: str, reason: str) -> None:
         """Make everyone refuse until an explicit reset."""
-        self._mark(Marker(store, "lost", reason=reason))
+        self._mark(Marker(store, "lost", reason=reason, before=self._before))
         raise StateLost(_lost(self.path, reason))
 
     def damaged(self, reason: str) -> None:
@@ -193,12 +214,14 @@ class StateDirectory:
             StoreError: it cannot be removed.
         """
         with self.exclusive():
+            marker = self._marker()
+            before = (*marker.before, marker.store)[-_REMEMBERED:] if marker else (_WHICHEVER,)
             for name in (DATABASE, LOG, f"{DATABASE}-shm"):
                 try:
                     (self.path / name).unlink(missing_ok=True)
                 except OSError as error:
                     raise StoreError(f"cannot remove {self.path / name}: {error.strerror}") from error
-            self._mark(Marker("", "closed"))
+            self._mark(Marker("", "closed", before=before))
 
     def halt(self, scope: str, reason: str) -> None:
         """Write down that ``scope`` is halted."""
@@ -251,7 +274,12 @@ class StateDirectory:
     def _account_for_change(self) -> None:
         with self.exclusive():
             marker = self._marker()
-            if marker and (marker.store != self._store or marker.state == "lost"):
+            if marker and marker.store != self._store:
+                if marker.store and not {self._store, self._stranger, _WHICHEVER} & set(marker.before):
+                    self._stranger = marker.store
+                    raise StateLost(_lost(self.path, "another store stands in their place"))
+                raise Replaced
+            if marker and marker.state == "lost":
                 raise Replaced
             files = self._identities()
             if files[:2] != self._files[:2]:
@@ -264,16 +292,10 @@ class StateDirectory:
         return tuple(_inode(self.path / name) for name in (DATABASE, LOG, _MARKER))
 
     def _in_use(self) -> Marker:
-        return Marker(self._store, "open", self._entry)
+        return Marker(self._store, "open", self._entry, before=self._before)
 
     def _marker(self) -> Marker | None:
-        try:
-            read = json.loads((self.path / _MARKER).read_bytes())
-            return Marker(read["store"], read["state"], int(read["entry"]), read["reason"])
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError):
-            return Marker("", "lost", reason=f"{_MARKER} cannot be read")
+        return read_marker(self.path / _MARKER)
 
     def _mark(self, marker: Marker) -> None:
         self._replace(_MARKER, marker._asdict())

@@ -47,7 +47,8 @@ from diskcache import Timeout
 
 from guarded_tools.errors import StoreError
 from guarded_tools.flow.job import waiting_since
-from guarded_tools.stores.disk.database import Database, is_busy, is_damaged
+from guarded_tools.stores.disk.cache import is_busy
+from guarded_tools.stores.disk.database import Database, is_damaged
 from guarded_tools.stores.disk.directory import Replaced
 
 P = ParamSpec("P")

@@ -1,4 +1,30 @@
-"""The books of a disk store: each method is one turn at the open database."""
+"""The books of a disk store: each method is one turn at the open database.
+
+**One transaction.** A reservation reads every row it charges, sees that all charges fit, and writes them, in one
+transaction that began with SQLite's write lock. So no two callers can both see the last free slot, in whatever
+processes they are, and a process that is killed in between has taken nothing.
+
+**Why diskcache.** It is SQLite with settings that were thought about, a table that others can look into, and a
+transaction in one public call. What it adds and we must not have (eviction, pickles, files) is closed off in
+:mod:`~guarded_tools.stores.disk.database`.
+
+**Why "+".** ``Cache.incr(key, delta)`` is the one public call that begins a transaction, reads a value, stores
+``value + delta`` and commits, in four statements; ``transact``, ``get`` and ``set`` take half as long again. It adds
+with ``+`` whatever it is given, so the delta is an object whose ``__radd__`` is handed the old row and returns the new
+one (:class:`_Change`). Rows of several scopes are changed one after the other inside ``transact``, which makes their
+``incr`` a part of the same transaction.
+
+**What rolls back.** An exception inside ``__radd__`` leaves ``incr`` and ends the transaction without a trace, and so
+does one inside ``transact``. A refusal is such an exception (:class:`_Refused`), because a call that is refused may
+write nothing; it is caught around the transaction and becomes the answer. With one scope it is raised at once; with
+several only after all rows were looked at, because the answer is the charge that waits longest.
+
+**What survives a refusal.** That the clock has stepped. A row that never heard of it would wait, without a time since
+boot, until the wall clock caught up; so the step alone is written, in a transaction of its own.
+
+**Refused again.** Scopes that were full a moment ago are peeked at first: reading takes no lock, and an agent that runs
+into its limit does so many times. It only saves time: whatever peek says, it is the transaction that admits.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +36,8 @@ from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import Clock, ReadClock, at
 from guarded_tools.stores.common import by_scope, full, halt_of, if_alive, pick, reserved, take, with_expiry, worse
 from guarded_tools.stores.disk.database import Database
-from guarded_tools.stores.window import Refusal, Row
+from guarded_tools.stores.slots import Refusal
+from guarded_tools.stores.window import Row
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 # diskcache's own expiry follows the wall clock: it only collects garbage.
