@@ -1,7 +1,9 @@
 """Imports point down only and never in a circle, the public names stay as they are, and importing stays light."""
 
 import ast
+import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +159,22 @@ def test_every_docstring_is_text():
                 "\ud800" <= letter <= "\udfff" for letter in ast.get_docstring(node) or ""
             ):
                 pytest.fail(f"{path.relative_to(ROOT)}: the docstring of {getattr(node, 'name', 'the module')}")
+
+
+def test_what_users_may_import_is_listed_and_is_there():
+    page = (ROOT.parent / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `guarded_tools\.?(\w*)` \|", page, re.MULTILINE)
+    assert listed == [
+        *("", "approvers", "audit", "errors", "plots", "policy", "secrets", "state", "stores", "telemetry", "testing"),
+        "values",
+    ]
+    for name in listed:
+        module = importlib.import_module(f"{PACKAGE}.{name}" if name else PACKAGE)
+        named = re.search(rf"^\| `{re.escape(module.__name__)}` \|(.*)$", page, re.MULTILINE)
+        assert named is not None
+        for told in re.findall(r"`(\w+)`", named[1]) if name else ():
+            # Of approvers, the modules are named.
+            assert hasattr(module, told) or f"{name}.{told}" in MODULES, f"{module.__name__} has no {told}"
 
 
 def test_public_names():
