@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from langchain_core.tools import BaseTool
 
+from guarded_tools.adapters.elicitation import answer_questions
 from guarded_tools.adapters.mcp_tools import langchain_tools
 from guarded_tools.adapters.wrap import identity
 from guarded_tools.approvers.protocol import Approver
 from guarded_tools.errors import ConnectionFailed, GuardError
 from guarded_tools.guard import Guard
 from guarded_tools.mcp_session import READ_TIMEOUT, HeldSession, HttpServer, Server, StdioServer
+from guarded_tools.mcp_session.transport import OnProgress
 from guarded_tools.policy.schema_check import flaw_of
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import AuditEvent, Risk
@@ -85,7 +87,11 @@ class GuardedTools(list[BaseTool]):
             GuardError: two tools have one name.
         """
         with self._taking_over:
-            self[:] = self.guard.wrap(self._convert())
+            converted = self._convert()
+            guarded = self.guard.wrap(converted)
+            # After they were registered, so that no call is judged by half of it.
+            self.guard.follow([identity(tool) for tool in converted])
+            self[:] = guarded
 
     def _convert(self) -> list[BaseTool]:
         owners: dict[str, str] = {}
@@ -119,6 +125,7 @@ class ServerContext:
         read_timeout: float = READ_TIMEOUT,
         start_timeout: float | None = None,
         risk: RiskOf = lambda _: None,
+        on_progress: OnProgress | None = None,
         options: GuardOptions,
     ) -> None:
         self._policy = policy
@@ -127,13 +134,17 @@ class ServerContext:
         self._risk = risk
         self._guard: Guard | None = None
         self._sessions = [
-            HeldSession(server, name=name, read_timeout=read_timeout, start_timeout=start_timeout)
+            HeldSession(
+                server, name=name, read_timeout=read_timeout, start_timeout=start_timeout, on_progress=on_progress
+            )
             for name, server in servers.items()
         ]
 
     def _make_guard(self) -> None:
         # Before any server is started: a policy that cannot be used starts nothing.
         self._guard = Guard(self._policy, **self._options)
+        for session in self._sessions:
+            session.answer_with(answer_questions(self._guard))
 
     def _guarded(self) -> GuardedTools:
         assert self._guard is not None
@@ -186,6 +197,7 @@ def guarded_tools(
     keyed: bool = False,
     read_timeout: float = READ_TIMEOUT,
     start_timeout: float | None = None,
+    on_progress: OnProgress | None = None,
     **options: Unpack[GuardOptions],
 ) -> ServerContext:
     """Open MCP servers and guard every tool of them; use it with ``with`` or ``async with``.
@@ -197,7 +209,10 @@ def guarded_tools(
         keyed: Name tools by server: ``server/tool`` in policies, ``server_tool`` to models.
         read_timeout: Seconds a call may take.
         start_timeout: Seconds a server may take to start. Default: 10, and 90 for commands that download.
-        **options: What else :class:`~guarded_tools.guard.Guard` takes.
+        on_progress: Called in a session's own thread with each :class:`~guarded_tools.mcp_session.Progress` of a call.
+        **options: What else :class:`~guarded_tools.guard.Guard` takes. What a server asks in the middle of a call
+            (elicitation) is put to ``approver``; an approver that suspends the run cannot be asked there, so it is
+            declined.
 
     Yields a list of tools with the guard as its ``guard``.
 
@@ -211,7 +226,13 @@ def guarded_tools(
         for name, server in servers.items()
     }
     return ServerContext(
-        described, policy, keyed=keyed, read_timeout=read_timeout, start_timeout=start_timeout, options=options
+        described,
+        policy,
+        keyed=keyed,
+        read_timeout=read_timeout,
+        start_timeout=start_timeout,
+        on_progress=on_progress,
+        options=options,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -100,6 +101,17 @@ def is_scope(text: str) -> bool:
     """Whether a text is the name of a scope: ``global``, ``session:<id>`` or ``grant:<id>``."""
     kind, colon, name = text.partition(":")
     return text == GLOBAL or (bool(colon and name) and kind in {"session", "grant"})
+
+
+class Judged(NamedTuple):
+    """A call that was let through, and as what its tool was judged."""
+
+    call: ToolCall
+    info: ToolInfo
+
+
+judged_as: ContextVar[Judged | None] = ContextVar("guarded_tools_judged_as", default=None)
+"""The call whose body runs here. Whoever sends it on can see whether its tool still is what was judged."""
 
 
 MOST_TOLD: Final = 2**62

@@ -31,6 +31,8 @@ class GuardInterceptor:
 
     Belongs last in ``tool_interceptors``: what comes after it may still change a call that was judged. A call that was
     decided by a wrapped tool of the same guard passes without being counted again.
+
+    Resources and prompts never come by here: the adapter reads them around every interceptor.
     """
 
     def __init__(self, guard: Gate) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.tools import StructuredTool, ToolException
 from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool
+from mcp import McpError
+from mcp.types import AudioContent, BlobResourceContents, EmbeddedResource, TextContent
+from pydantic import AnyUrl
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.policy.schema_check import misfit_of_result
-from guarded_tools.values import Risk
+from guarded_tools.values import Judged, Risk, ToolInfo, judged_as
 
 if TYPE_CHECKING:
     from mcp import ClientSession
-    from mcp.types import CallToolResult, Tool
+    from mcp.types import CallToolResult, ContentBlock, Tool
 
     from guarded_tools.mcp_session import HeldSession
 
@@ -36,13 +40,13 @@ def _convert(session: HeldSession, tool: Tool, *, keyed: bool, risk: Risk | None
     convert = functools.partial(
         convert_mcp_tool_to_langchain_tool, tool=tool, server_name=session.name, tool_name_prefix=keyed
     )
-    converted = cast("StructuredTool", convert(cast("ClientSession", _Calls(session))))
-    blocking = cast("StructuredTool", convert(cast("ClientSession", _BlockingCalls(session))))
+    known_as = f"{session.name}/{tool.name}" if keyed else tool.name
+    converted = cast("StructuredTool", convert(cast("ClientSession", _Calls(session, tool, known_as))))
+    blocking = cast("StructuredTool", convert(cast("ClientSession", _BlockingCalls(session, tool, known_as))))
     assert converted.coroutine is not None
     assert blocking.coroutine is not None
     converted.func = _run_through(blocking.coroutine)
     converted.handle_tool_error = _tell(converted.handle_tool_error)
-    known_as = f"{session.name}/{tool.name}" if keyed else tool.name
     converted.coroutine.__mcp__ = (known_as, session.name, risk, tool.name)  # type: ignore[attr-defined]
     return converted
 
@@ -51,24 +55,42 @@ class ServerFailed(ConnectionFailed, ToolException):
     """A connection that failed under a tool call. LangChain tells the model of it instead of ending the run."""
 
 
-class _Calls:
-    """What the adapter needs of a session."""
+class ServerRefused(McpError, ToolException):  # noqa: N818 - says what happened, as ServerFailed does
+    """A tool call that was answered by an error of the protocol. LangChain tells the model what the server said."""
 
-    def __init__(self, session: HeldSession) -> None:
+
+class _Calls:
+    """What the adapter needs of a session, for one tool as it was listed when it was converted."""
+
+    def __init__(self, session: HeldSession, tool: Tool, known_as: str) -> None:
         self._session = session
+        self._tool = tool
+        self._known_as = known_as
 
     async def call_tool(self, name: str, arguments: Mapping[str, Any], *, progress_callback: None) -> CallToolResult:
         del progress_callback  # the adapter has one only where it was given callbacks
         try:
-            result = await self._call(name, arguments)
+            result = await self._call(name, arguments, self._is_judged(judged_as.get()))
         except ConnectionFailed as failure:
             raise ServerFailed(str(failure), sent=failure.sent) from None
+        except McpError as refusal:
+            raise ServerRefused(refusal.error) from None
         if not result.isError:
             self._check(name, result)
-        return result
+        return result.model_copy(update={"content": [_convertible(block) for block in result.content]})
+
+    def _is_judged(self, judged: Judged | None) -> Callable[[Tool], bool]:
+        """Say how to tell whether a tool, as the server lists it when the call leaves, is the one that was judged."""
+        info = ToolInfo("") if judged is None else judged.info
+        if (info.name, info.server) != (self._known_as, self._session.name):
+            return lambda listed: listed == self._tool  # no guard has seen this call
+        return lambda listed: (listed.description or "", listed.inputSchema) == (info.description, info.schema)
 
     def _check(self, name: str, result: CallToolResult) -> None:
         """Compare a result with the output schema that the server lists now, as MCP's own session does.
+
+        The call has run, so its result is not dropped: what cannot be compared is handed on, and the error says what
+        the server answered.
 
         Raises:
             RuntimeError: it does not fit.
@@ -76,26 +98,37 @@ class _Calls:
         schema = next((tool.outputSchema for tool in self._session.tools if tool.name == name), None)
         if schema is None:
             return
+        texts = [block.text for block in result.content if isinstance(block, TextContent)]
+        answered = "\n".join(["\nThe tool has run. It answered:", *texts]) if texts else "\nThe tool has run."
         if result.structuredContent is None:
-            raise RuntimeError(f"Tool {name} has an output schema but did not return structured content")
+            raise RuntimeError(f"Tool {name} has an output schema but did not return structured content{answered}")
         why = misfit_of_result(schema, result.structuredContent)
         if why is not None:
-            raise RuntimeError(f"Invalid structured content returned by tool {name}: {why}")
+            said = json.dumps(result.structuredContent, ensure_ascii=False)
+            raise RuntimeError(f"Invalid structured content returned by tool {name}: {why}{answered}\n{said}")
 
-    async def _call(self, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
-        return await self._session.call_tool(name, arguments)
+    async def _call(self, name: str, arguments: Mapping[str, Any], unchanged: Callable[[Tool], bool]) -> CallToolResult:
+        return await self._session.call_tool(name, arguments, unchanged=unchanged)
 
 
 class _BlockingCalls(_Calls):
     """As :class:`_Calls`, but it blocks instead of waiting, so that the adapter's coroutine never suspends."""
 
-    async def _call(self, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
-        return self._session.call_tool_sync(name, arguments)
+    async def _call(self, name: str, arguments: Mapping[str, Any], unchanged: Callable[[Tool], bool]) -> CallToolResult:
+        return self._session.call_tool_sync(name, arguments, unchanged=unchanged)
+
+
+def _convertible(block: ContentBlock) -> ContentBlock:
+    """Put sound into a block that the adapter converts: it raises at others, and the result would be lost."""
+    if not isinstance(block, AudioContent):
+        return block
+    contents = BlobResourceContents(uri=AnyUrl("result:audio"), blob=block.data, mimeType=block.mimeType)
+    return EmbeddedResource(type="resource", resource=contents, annotations=block.annotations)
 
 
 def _tell(handler: Any) -> Callable[[ToolException], Any]:
     def handle(error: ToolException) -> Any:
-        return str(error) if isinstance(error, ServerFailed) else handler(error)
+        return str(error) if isinstance(error, ServerFailed | ServerRefused) else handler(error)
 
     return handle
 

@@ -24,9 +24,8 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http import HTTPStatus
-from types import TracebackType
 from typing import Any, TypeAlias
 
 from langchain_core.messages import ToolMessage
@@ -34,6 +33,7 @@ from pydantic import BaseModel
 
 from guarded_tools.approval.suspension import is_suspension
 from guarded_tools.errors import ConnectionFailed
+from guarded_tools.mcp_session import sdk_privates
 from guarded_tools.values import BodyOutcome
 
 OutcomeClassifier: TypeAlias = Callable[[Any], BodyOutcome]
@@ -53,11 +53,6 @@ _JSONRPC_AMBIGUOUS = frozenset({408, -32000, -32001})
 
 _LOST = re.compile(r"Timeout|Cancel|Connect|Transport|ClosedResource|BrokenResource|EndOfStream|Protocol")
 
-# Functions of the MCP client by which a traceback tells when it was: before there was a server, after it had answered.
-_STARTING = "_create_platform_compatible_process"
-_CHECKING = "_validate_tool_result"
-# Where the SDK and httpx keep how many redirects they followed.
-_REDIRECTS = {"stream_within_origin": ("followed",), "_send_handling_redirects": ("history",)}
 # What a client sends until a call is on its way; anything else it may also send after one.
 _UNTIL_CALLED = frozenset({"initialize", "notifications/initialized", "tools/call"})
 
@@ -104,10 +99,9 @@ def _judge_status(status: int) -> BodyOutcome:
 
 
 def _judge_failure(error: BaseException) -> BodyOutcome:
-    frames = set(_frames(error.__traceback__))
-    if _CHECKING in frames:
+    if sdk_privates.was_checking(error):
         return "error"
-    if _was_not_sent(error) or (isinstance(error, OSError) and _STARTING in frames):
+    if _was_not_sent(error) or sdk_privates.was_starting(error):
         return "never_ran"
     if _jsonrpc_code(error) in _JSONRPC_REFUSED:
         return "reported"
@@ -128,7 +122,7 @@ def _was_not_sent(error: BaseException) -> bool:
     if isinstance(error, ConnectionFailed):
         return not error.sent
     if not {"ConnectError", "ConnectTimeout"}.isdisjoint(_names(error)):  # httpx, while there is no connection yet
-        return _method(error) in _UNTIL_CALLED and not _followed_a_redirect(error)
+        return _method(error) in _UNTIL_CALLED and not sdk_privates.followed_a_redirect(error)
     return False
 
 
@@ -156,26 +150,6 @@ def _was_lost(error: BaseException) -> bool:
     if isinstance(around, Exception) and around is not error and _was_lost(around):
         return True
     return not isinstance(error, Exception) or any(map(_LOST.search, _names(error)))
-
-
-def _followed_a_redirect(error: BaseException) -> bool:
-    """Whether another address had the request before the one that could not be reached, and may have acted on it.
-
-    Neither the error nor its request tells; the SDK and httpx count on the way.
-    """
-    traceback = error.__traceback__
-    while traceback is not None:
-        counts = traceback.tb_frame.f_locals
-        if any(counts.get(name) for name in _REDIRECTS.get(traceback.tb_frame.f_code.co_name, ())):
-            return True
-        traceback = traceback.tb_next
-    return False
-
-
-def _frames(traceback: TracebackType | None) -> Iterator[str]:
-    while traceback is not None:
-        yield traceback.tb_frame.f_code.co_name
-        traceback = traceback.tb_next
 
 
 def _says_error(result: object) -> bool:

@@ -78,10 +78,11 @@ def resume(
     if found is None or isinstance(found, ApprovalResult):
         return found
     key, task, record = found
-    if record.get("task") == task and record["digest"] != request.digest:
+    same = record["digest"] == request.digest and record.get("definition") in (None, request.definition)
+    if record.get("task") == task and not same:
         # Calls without ids, or with the same one, go by one name: answer and question of another must stay its own.
         return refusal("changed", "a human was asked about another call here, or about this one before it was changed")
-    known = (record.get("task"), record["digest"]) == (task, request.digest)
+    known = record.get("task") == task and same
     shown = dataclasses.replace(request, expires_at=record["expires"]) if known else request
     said: object
     try:
@@ -101,8 +102,8 @@ def resume(
     # Resumed once more, the run goes by here again and hears this answer first: it must not answer another question.
     yield Await(store.put, store.aput, (task, _SPENT + key.encode(), request.timeout + LATE))
     yield from release_slot(record["slot"], record["id"], store=store)
-    if record["digest"] != request.digest:
-        return refusal("changed", "the call was changed after a human was asked about it", answer.waited)
+    if not same:
+        return refusal("changed", "the call or its tool was changed after a human was asked about it", answer.waited)
     answer = yield from _conclude(request, answer, record, store=store, limits=limits, clock=clock)
     return answer._replace(reuse=(key, _dump(record | {"begun": True})))
 
@@ -265,7 +266,15 @@ def _conclude(
 def _record(request: ApprovalRequest, ask_id: str, slot: str, task: str, clock: Clock | None) -> dict[str, Any]:
     now = _now(clock)
     expires = request.expires_at or now + request.timeout
-    return {"id": ask_id, "slot": slot, "task": task, "digest": request.digest, "asked": now, "expires": expires}
+    return {
+        "id": ask_id,
+        "slot": slot,
+        "task": task,
+        "digest": request.digest,
+        "definition": request.definition,
+        "asked": now,
+        "expires": expires,
+    }
 
 
 def _put(store: Store, key: str, record: Mapping[str, Any]) -> Flow[None]:
@@ -325,7 +334,8 @@ def _said_by(method: Callable[[ApprovalRequest], CannotAsk], request: ApprovalRe
 
 
 def _once(request: ApprovalRequest) -> str:
-    return f"approvals/once/{digest(of_session(request.session), request.call_id, request.digest)}"
+    bound = (of_session(request.session), request.call_id, request.digest, request.definition)
+    return f"approvals/once/{digest(*bound)}"
 
 
 def _dump(record: Mapping[str, Any]) -> bytes:

@@ -5,6 +5,6 @@ Promises that a call is sent at most once, over whichever connection is open. St
 """
 
 from guarded_tools.mcp_session.held import READ_TIMEOUT, HeldSession
-from guarded_tools.mcp_session.transport import HttpServer, Server, StdioServer
+from guarded_tools.mcp_session.transport import Elicitation, HttpServer, Progress, Server, StdioServer
 
-__all__ = ["READ_TIMEOUT", "HeldSession", "HttpServer", "Server", "StdioServer"]
+__all__ = ["READ_TIMEOUT", "Elicitation", "HeldSession", "HttpServer", "Progress", "Server", "StdioServer"]

@@ -1,26 +1,52 @@
-"""One life of an MCP server: from its start to its end, with every call that ends in between."""
+"""One life of an MCP server: from its start to its end, with every call that ends in between.
+
+A connection is opened, is ready, is over; it never comes back, whoever needs a server again opens another. In between
+it may be *retired*: the server has forgotten the session, so no new call takes it, and it is over when the last call
+under way has its answer.
+
+Every call ends in one of four ways, and the first two alone know what became of it: with a result; with an error of
+the protocol, in the server's words; before it could leave (``sent`` is false, and it may go again); or any other way
+(``sent`` is true: it may have run). Which of them it is, is decided in one place, :meth:`Connection._account_for`, from
+what :mod:`guarded_tools.mcp_session.pending` knows of the call. When in doubt it was sent.
+
+All of it lives in one event loop. What the server announces (another list of tools) or asks (elicitation) is dealt with
+in tasks beside the loop that reads, because they wait for answers that only that loop can receive.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import json
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from contextlib import suppress
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from anyio import BrokenResourceError, ClosedResourceError
 
 from guarded_tools.errors import ConnectionFailed
+from guarded_tools.mcp_session import sdk_privates
+from guarded_tools.mcp_session.pending import Incoming, Outgoing, PendingCall, pending_call
 from guarded_tools.mcp_session.sdk_logs import redact_sdk_logs
 from guarded_tools.mcp_session.streams import open_streams
-from guarded_tools.mcp_session.transport import Masker, Server, StderrTail, Streams, Unreachable
+from guarded_tools.mcp_session.transport import (
+    Elicitation,
+    Masker,
+    OnProgress,
+    OnQuestion,
+    Progress,
+    Server,
+    StderrTail,
+    Unreachable,
+)
 from guarded_tools.text.visible import one_line
 
 if TYPE_CHECKING:
     from mcp import ClientSession
-    from mcp.shared.message import SessionMessage
-    from mcp.types import CallToolResult, Tool
+    from mcp.types import CallToolResult, ElicitRequestParams, ElicitResult, Tool
+
+T = TypeVar("T")
 
 _LAST_WORDS = 0.3
 _COURTESY_TIMEOUT = 5.0
@@ -37,6 +63,8 @@ class ConnectionHost(Protocol):
     name: str
     mask: Masker
     read_timeout: float
+    on_progress: OnProgress | None
+    on_question: OnQuestion | None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` beside everything else."""
@@ -50,17 +78,18 @@ class ConnectionHost(Protocol):
 class Connection:
     """One life of the server: from its start to its end."""
 
-    def __init__(self, owner: ConnectionHost) -> None:
+    def __init__(self, host: ConnectionHost) -> None:
         self.over = asyncio.Event()
         self._retired = False
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.reason = "ended before it answered"
         self._fate = "died"
-        self._owner = owner
-        self._tail = StderrTail(owner.mask)
+        self._host = host
+        self._tail = StderrTail(host.mask)
         self._failures: dict[Any, ConnectionFailed] = {}
         self._session: ClientSession | None = None
         self._calls: set[asyncio.Task[Any]] = set()
+        self._under_way: set[PendingCall] = set()
         self._errands: set[asyncio.Task[Any]] = set()
         self._relisting: asyncio.Task[None] | None = None
         self._stale = False
@@ -74,24 +103,28 @@ class Connection:
         """Enter and leave the session, in one task as it has to be."""
         from mcp import ClientSession, McpError
 
-        owner = self._owner
-        redact_sdk_logs(owner.mask)
+        host = self._host
+        redact_sdk_logs(host.mask)
         try:
-            async with open_streams(owner.server, self._tail, read_timeout=owner.read_timeout) as streams:
+            async with open_streams(host.server, self._tail, read_timeout=host.read_timeout) as streams:
                 self._failures = streams.failures
-                incoming, outgoing = _Incoming(streams, self.over), _Outgoing(streams)
-                async with ClientSession(incoming, outgoing, message_handler=self._on_message) as session:  # type: ignore[arg-type]
-                    session._validate_tool_result = _unchecked  # type: ignore[method-assign]  # noqa: SLF001
+                incoming, outgoing = Incoming(streams, self.over), Outgoing(streams)
+                kind = sdk_privates.asking_beside(ClientSession, self._run_errand)
+                answers = self._on_question if host.on_question is not None else None
+                async with kind(
+                    incoming, outgoing, message_handler=self._on_message, elicitation_callback=answers
+                ) as session:
+                    sdk_privates.check_no_results(session)
                     await session.initialize()
                     self._session = session
-                    owner.adopt(await self._list(), first=True)
+                    host.adopt(await self._list(), first=True)
                     self.ready.set_result(None)
                     await self.over.wait()
         except* ConnectionFailed as group:
             self.reason = str(_leaf(group))
         except* Exception as group:  # noqa: BLE001 - whatever a transport raises at its end is the end
             error, told = _leaf(group), next(iter(self._failures.values()), None)
-            log.debug("The connection to %s ended: %s", owner.name, owner.mask(repr(error)))
+            log.debug("The connection to %s ended: %s", host.name, host.mask(repr(error)))
             if told is not None:
                 self.reason = f"could not be reached: {told}"
             elif not (self.over.is_set() and isinstance(error, (McpError, *_HUNG_UP))):
@@ -108,61 +141,115 @@ class Connection:
             task.cancel()
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
-        """Call a tool, and say of every way in which that can end whether the call may have run."""
+        """Call a tool, and say of every way in which that can end whether the call may have run.
+
+        Raises:
+            ConnectionFailed: there is no answer; ``sent`` says whether the call may have run.
+            McpError: the answer is an error of the protocol, in the server's words without our secrets.
+        """
         assert self._session is not None
-        flight = _PendingCall(tool)
-        _flight.set(flight)  # each call has a task, and so a context, of its own
+        pending = PendingCall(tool)
+        pending_call.set(pending)  # each call has a task, and so a context, of its own
         task = asyncio.current_task()
         assert task is not None
         self._calls.add(task)
+        self._under_way.add(pending)
+        told = None if self._host.on_progress is None else functools.partial(self._tell_progress, pending)
         try:
-            async with asyncio.timeout(self._owner.read_timeout):
-                return await self._session.call_tool(tool, dict(arguments or {}))
-        except BaseException as error:
-            text = self._account_for(error, flight)
+            async with asyncio.timeout(self._host.read_timeout) as pending.timer:
+                return await self._session.call_tool(tool, dict(arguments or {}), progress_callback=told)
+        except BaseException as error:  # noqa: BLE001 - raised again, or told as what it means for the call
+            text = self._account_for(error, pending)
             if text is None:
-                raise
+                raise self._without_secrets(error) from error.__cause__
         finally:
             self._calls.discard(task)
+            self._under_way.discard(pending)
             if self._retired and not self._calls:
                 self.finish()
-        raise await self.failed(f"{self._owner.name} {text}", sent=flight.sent) from None
+        raise await self.failed(f"{self._host.name} {text}", sent=pending.sent) from None
 
-    def _account_for(self, error: BaseException, flight: _PendingCall) -> str | None:  # noqa: PLR0911 - one for each ending
+    def _account_for(self, error: BaseException, pending: PendingCall) -> str | None:  # noqa: PLR0911 - one for each ending
         """Say what an exception means for the call; ``None`` leaves it as it is."""
         from mcp import McpError
         from pydantic import ValidationError
 
-        lost = f"{self._fate} while {flight.tool} was under way"
+        lost = f"{self._fate} while {pending.tool} was under way"
         match error:
             case TimeoutError():
-                self._tell_cancelled(flight, "timed out")
-                return f"did not answer {flight.tool} within {self._owner.read_timeout:g} s"
+                self._tell_cancelled(pending, "timed out")
+                return f"did not answer {pending.tool} within {self._host.read_timeout:g} s"
             case asyncio.CancelledError() if self.over.is_set():
                 return lost
             case asyncio.CancelledError():
-                self._tell_cancelled(flight, "cancelled")
-            case McpError() if flight.id in self._failures:
-                failure = self._failures.pop(flight.id)
-                flight.sent = failure.sent
+                self._tell_cancelled(pending, "cancelled")
+            case McpError() if pending.id in self._failures:
+                failure = self._failures.pop(pending.id)
+                pending.sent = failure.sent
                 if isinstance(failure, Unreachable):
                     self._retired = True  # other calls may still be answered
-                return f"did not answer {flight.tool}: {failure}"
+                return f"did not answer {pending.tool}: {failure}"
             case McpError() if self.over.is_set():
                 return lost
-            case ValidationError() if flight.sent:
-                return f"answered {flight.tool} with something that is no tool result"
+            case ValidationError() if pending.sent:
+                return f"answered {pending.tool} with something that is no tool result"
             case BrokenResourceError() | ClosedResourceError():
                 self.finish()
-                return f"{self._fate} before {flight.tool} could be sent"
+                return f"{self._fate} before {pending.tool} could be sent"
         return None
 
-    def _tell_cancelled(self, flight: _PendingCall, why: str) -> None:
-        if flight.sent and flight.id is not None:
-            self._run_errand(self._notify_cancelled(flight.id, why))
+    def _without_secrets(self, error: BaseException) -> BaseException:
+        """Mask what a server wrote into an error of the protocol: some quote the key that they were called with."""
+        from mcp import McpError
+
+        if not isinstance(error, McpError):
+            return error
+        mask, said = self._host.mask, error.error
+        data = None if said.data is None else mask(json.dumps(said.data, ensure_ascii=False, default=str))
+        return McpError(said.model_copy(update={"message": mask(said.message), "data": data}))
+
+    async def _tell_progress(
+        self, pending: PendingCall, progress: float, total: float | None, message: str | None
+    ) -> None:
+        said = one_line(self._host.mask(message or ""))
+        report = Progress(self._host.name, pending.tool, progress, total, said)
+        try:
+            if self._host.on_progress is not None:
+                pending.context.copy().run(self._host.on_progress, report)
+        except Exception:
+            log.exception("Telling of the progress of %s failed", one_line(pending.tool))
+
+    async def _on_question(self, _: object, params: ElicitRequestParams) -> ElicitResult:
+        """Have somebody answer what the server asks; decline where it cannot be told in which call it does.
+
+        The time of the call stands still meanwhile: it is the human's.
+        """
+        from mcp.types import ElicitResult
+
+        schema, ask = getattr(params, "requestedSchema", None), self._host.on_question
+        if ask is None or schema is None or len(self._under_way) != 1:
+            log.warning("A question of %s was declined: no form, or not in one call alone", self._host.name)
+            return ElicitResult(action="decline")
+        [pending] = self._under_way
+        question = Elicitation(self._host.name, pending.tool, self._host.mask(params.message), schema)
+        pending.wait(None)
+        try:
+            content = await asyncio.create_task(_awaited(ask(question)), context=pending.context.copy())
+        except Exception:
+            log.exception("A question of %s was declined: answering it failed", self._host.name)
+            content = None
+        finally:
+            pending.wait(self._host.read_timeout)
+        return (
+            ElicitResult(action="decline") if content is None else ElicitResult(action="accept", content=dict(content))
+        )
+
+    def _tell_cancelled(self, pending: PendingCall, why: str) -> None:
+        if pending.sent and pending.id is not None:
+            self._run_errand(self._notify_cancelled(pending.id, why))
 
     def _run_errand(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        errand = self._owner.spawn(work)
+        errand = self._host.spawn(work)
         self._errands.add(errand)
         errand.add_done_callback(self._errands.discard)
         return errand
@@ -185,17 +272,22 @@ class Connection:
                 # Asking for the list here would wait for an answer that only this very loop can receive.
                 self._relisting = self._run_errand(self._relist())
 
+    async def relisted(self) -> None:
+        """Wait until the changes are listed that the server has told of; not for ever, and not for those of later."""
+        if self._relisting is not None and not self._relisting.done():
+            await asyncio.wait({self._relisting}, timeout=self._host.read_timeout)
+
     async def _relist(self) -> None:
         try:
             while self._stale and not self.over.is_set():
                 self._stale = False
-                async with asyncio.timeout(self._owner.read_timeout):
-                    self._owner.adopt(await self._list(), first=False)
+                async with asyncio.timeout(self._host.read_timeout):
+                    self._host.adopt(await self._list(), first=False)
         except Exception as error:  # noqa: BLE001 - the old list stays, and calls say what is wrong
             log.warning(
                 "The changed tools of %s could not be listed: %s",
-                self._owner.name,
-                one_line(self._owner.mask(str(error))),
+                self._host.name,
+                one_line(self._host.mask(str(error))),
             )
 
     async def _list(self) -> tuple[Tool, ...]:
@@ -219,90 +311,12 @@ class Connection:
                 break
             await asyncio.sleep(0.01)
         words = str(self._tail)
-        said = one_line(self._owner.mask(message))
+        said = one_line(self._host.mask(message))
         return ConnectionFailed(said + (f"\nIts last words:\n{words}" if words else ""), sent=sent)
 
 
-class _PendingCall:
-    """What is known of one call under way: the id it was sent with, and whether it may have left."""
-
-    __slots__ = ("id", "sent", "tool")
-
-    def __init__(self, tool: str) -> None:
-        self.tool = tool
-        self.id: int | str | None = None
-        self.sent = False
-
-
-class _Incoming:
-    """The stream that the SDK's session reads, with a note of its end."""
-
-    def __init__(self, streams: Streams, over: asyncio.Event) -> None:
-        self._stream = streams.read
-        self._over = over
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        try:
-            return await self._stream.__anext__()
-        except BaseException:
-            self._over.set()
-            raise
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
-
-
-class _Outgoing:
-    """The stream that the SDK's session writes, with a note of what left for which call.
-
-    The SDK keeps the ids of requests to itself, and without its id a call cannot be cancelled on the server.
-    """
-
-    def __init__(self, streams: Streams) -> None:
-        self._stream = streams.write
-
-    async def send(self, message: SessionMessage) -> None:
-        flight = _flight.get()
-        request = message.message.root
-        if flight is None or getattr(request, "method", "") != "tools/call":
-            await self._stream.send(message)
-            return
-        flight.id = getattr(request, "id", None)
-        flight.sent = True
-        try:
-            await self._stream.send(message)
-        except (BrokenResourceError, ClosedResourceError):
-            flight.sent = False
-            raise
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
-
-
-_flight: ContextVar[_PendingCall | None] = ContextVar("guarded_tools_mcp_flight", default=None)
-
-
-async def _unchecked(name: str, result: CallToolResult) -> None:
-    """Leave a result as it came.
-
-    The SDK would match patterns of the server's own against strings of the server's own, by backtracking: one answer
-    could stop every thread of this process for hours. Whoever hands results on checks them in linear time.
-    """
+async def _awaited(answer: Awaitable[T]) -> T:
+    return await answer
 
 
 def _leaf(error: BaseException) -> BaseException:

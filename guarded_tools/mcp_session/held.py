@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Self
 
-from guarded_tools.mcp_session.session_thread import SessionThread
-from guarded_tools.mcp_session.transport import Server
+from guarded_tools.mcp_session.session_thread import SessionThread, Unchanged
+from guarded_tools.mcp_session.transport import OnProgress, OnQuestion, Server
 
 if TYPE_CHECKING:
     from mcp.types import CallToolResult, Tool
@@ -32,6 +32,10 @@ class HeldSession:
         start_timeout: Seconds the server may take to start. Default: 10, and 90 for commands that download.
         on_tools_changed: Called in the session's own thread with the new tools when the server says that they
             changed, or when a reopened server lists others.
+        on_progress: Called in the session's own thread with each :class:`Progress` that the server tells of a call.
+        on_question: Awaited in the session's own loop with each :class:`Elicitation` that the server asks in a call;
+            returns the answer, or ``None`` to decline. Without it the server is told that nobody can be asked. It has
+            to be there before the session is opened.
 
     Use it with ``with`` or ``async with``. All calls raise :class:`~guarded_tools.errors.ConnectionFailed`.
     """
@@ -44,6 +48,8 @@ class HeldSession:
         read_timeout: float = READ_TIMEOUT,
         start_timeout: float | None = None,
         on_tools_changed: Callable[[Sequence[Tool]], None] | None = None,
+        on_progress: OnProgress | None = None,
+        on_question: OnQuestion | None = None,
     ) -> None:
         self.name = name
         self.on_tools_changed = on_tools_changed
@@ -54,14 +60,20 @@ class HeldSession:
             if held is not None and held.on_tools_changed is not None:
                 held.on_tools_changed(tools)
 
-        self._owner = SessionThread(server, name or "the MCP server", read_timeout, start_timeout, changed)
-        weakref.finalize(self, self._owner.stop).atexit = False
+        self._thread = SessionThread(server, name or "the MCP server", read_timeout, start_timeout, changed)
+        self._thread.on_progress = on_progress
+        self._thread.on_question = on_question
+        weakref.finalize(self, self._thread.stop).atexit = False
+
+    def answer_with(self, on_question: OnQuestion) -> None:
+        """Have what the server asks answered by ``on_question``, from the next time it is opened."""
+        self._thread.on_question = on_question
 
     def open(self) -> None:
         """Start the server and wait until it has listed its tools."""
-        self._owner.start()
+        self._thread.start()
         try:
-            self._owner.wait(self._owner.connected())
+            self._thread.wait(self._thread.connected())
         except BaseException:
             self.close()
             raise
@@ -71,14 +83,14 @@ class HeldSession:
 
         It has to be closed in both cases.
         """
-        self._owner.start()
-        return self._owner.submit(self._owner.connected())
+        self._thread.start()
+        return self._thread.submit(self._thread.connected())
 
     async def aopen(self) -> None:
         """As :meth:`open`, without blocking the loop."""
-        self._owner.start()
+        self._thread.start()
         try:
-            await self._owner.await_(self._owner.connected())
+            await self._thread.await_(self._thread.connected())
         except BaseException:
             await self.aclose()
             raise
@@ -100,30 +112,35 @@ class HeldSession:
     @property
     def tools(self) -> tuple[Tool, ...]:
         """What the server lists, as it last said."""
-        return self._owner.tools
+        return self._thread.tools
 
-    async def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> CallToolResult:
+    async def call_tool(
+        self, name: str, arguments: Mapping[str, Any] | None = None, *, unchanged: Unchanged | None = None
+    ) -> CallToolResult:
         """Call a tool from any event loop. Cancelling it tells the server.
 
-        What it answers is not compared with the tool's output schema.
+        What it answers is not compared with the tool's output schema. ``unchanged`` is asked right before the call
+        leaves, with the tool as the server lists it then; where it says no, nothing is sent.
 
         Raises:
             ConnectionFailed: the server could not be reached, died or did not answer in time; ``sent`` says whether
                 the call may have run.
-            McpError: the server answered with a protocol error.
+            McpError: the server answered with a protocol error, in its words without our secrets.
         """
-        return await self._owner.await_(self._owner.call(name, arguments))
+        return await self._thread.await_(self._thread.call(name, arguments, unchanged))
 
-    def call_tool_sync(self, name: str, arguments: Mapping[str, Any] | None = None) -> CallToolResult:
+    def call_tool_sync(
+        self, name: str, arguments: Mapping[str, Any] | None = None, *, unchanged: Unchanged | None = None
+    ) -> CallToolResult:
         """Call a tool from sync code; also where an event loop runs, as in a notebook. Raises as :meth:`call_tool`."""
-        return self._owner.wait(self._owner.call(name, arguments))
+        return self._thread.wait(self._thread.call(name, arguments, unchanged))
 
     def close(self) -> None:
         """End the session and the server's process. Calls under way fail. Closing twice does nothing."""
-        self._owner.stop()
-        self._owner.join()
+        self._thread.stop()
+        self._thread.join()
 
     async def aclose(self) -> None:
         """As :meth:`close`, without blocking the loop."""
-        self._owner.stop()
-        await self._owner.ajoin()
+        self._thread.stop()
+        await self._thread.ajoin()

@@ -1,7 +1,21 @@
-"""Streamable HTTP on which one request's failure is that request's alone, and is always told.
+"""Streamable HTTP on which one request's failure is that request's alone, is always told, and is never sent again.
 
 The SDK's transport gives up the whole session when one POST fails, and waits for ever when an event stream ends without
 its answer. Here each such POST is answered by a JSON-RPC error of its own, and why it failed is kept beside it.
+
+What a status means for a ``tools/call`` that was sent:
+
+- A JSON-RPC message with the request's own id is the answer, whatever the status beside it: it is handed on.
+- Any other status is an answer as well, and proves nothing: a gateway that acted and could not mail the receipt says
+  400 or 404 like one that did nothing. So the call counts as sent, what the server said is told, and it is not sent
+  again.
+- A redirect is one more: the address that redirects had the call. So none is followed. The way is learned before, from
+  the redirects of requests that do nothing, such as ``initialize``.
+- One case is left in which a call is lost by no fault of its own: the server was restarted and no longer knows the
+  session. The specification has it answer 404 to everything in that session. That is tried, with a ``ping`` in the
+  same session: where the ping gets the very answer that the call got, the server looked at neither, and the call may
+  go again on a new session. A server that answers 400 instead, as some do, loses its session here, too, but its
+  calls are not repeated: what else that status says nobody knows.
 """
 
 from __future__ import annotations
@@ -14,7 +28,8 @@ from typing import Any
 import httpx
 
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.mcp_session.transport import HttpServer, Streams, Unreachable
+from guarded_tools.mcp_session.transport import HttpServer, Masker, Streams, Unreachable
+from guarded_tools.text.visible import one_line
 
 GOODBYE_TIMEOUT = 2.0
 """Seconds that telling the server about the end of a session may take."""
@@ -26,6 +41,8 @@ _BODY_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encod
 _LOST = -32000
 _UNANSWERED = "the event stream ended without an answer"
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_FORGOTTEN = frozenset({httpx.codes.NOT_FOUND, httpx.codes.BAD_REQUEST})
+_MOST_QUOTED = 300
 
 
 @asynccontextmanager
@@ -36,6 +53,7 @@ async def open_http(server: HttpServer, *, read_timeout: float) -> AsyncIterator
     failures: dict[Any, ConnectionFailed] = {}
     client = _Client(
         failures,
+        Masker(server.secrets()),
         headers=dict(server.headers),
         timeout=httpx.Timeout(_CONNECT_TIMEOUT, read=read_timeout, pool=None),
         limits=httpx.Limits(max_connections=None),
@@ -47,36 +65,100 @@ async def open_http(server: HttpServer, *, read_timeout: float) -> AsyncIterator
 
 
 class _Client(httpx.AsyncClient):
-    def __init__(self, failures: dict[Any, ConnectionFailed], **options: Any) -> None:
+    def __init__(self, failures: dict[Any, ConnectionFailed], mask: Masker, **options: Any) -> None:
         super().__init__(**options)
         self._failures = failures
+        self._redact = mask
+        self._moved: dict[httpx.URL, httpx.URL] = {}
 
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         if request.method == "DELETE":
             request.extensions["timeout"] = httpx.Timeout(GOODBYE_TIMEOUT).as_dict()
-        request_id = _request_id(request)
+        await request.aread()  # one that follows a redirect has its content still to come
+        request_id, is_call = _described(request)
         if request_id is None:
             return await super().send(request, **options)
+        if is_call:
+            request.url = self._moved.get(request.url, request.url)
         try:
             response = await super().send(request, **options)
-            failure = _refusal(request, response)
-            if failure is None and response.next_request is not None:
-                return response
-            if failure is None and _is_stream(response):
-                return _decoded(
-                    response, _Answered(response, lambda: self._fail(request_id, ConnectionFailed(_UNANSWERED)))
-                )
-            if failure is None and _is_message(await response.aread()):
-                return response
-            await response.aclose()
-            failure = failure or ConnectionFailed("the answer was no JSON-RPC message")
         except _NEVER_SENT as error:
-            failure = Unreachable(_words(error), sent=False)
+            return self._failed(request, request_id, Unreachable(_words(error), sent=False))
         except httpx.TransportError as error:
-            failure = ConnectionFailed(_words(error))
-        return httpx.Response(200, json=self._fail(request_id, failure), request=request)
+            return self._failed(request, request_id, ConnectionFailed(_words(error)))
+        try:
+            return await self._answer(request, request_id, response, is_call=is_call)
+        except httpx.TransportError as error:  # it began to answer, so it had the request
+            return self._failed(request, request_id, ConnectionFailed(_words(error)))
 
-    def _fail(self, request_id: Any, failure: ConnectionFailed) -> dict[str, Any]:
+    async def _answer(
+        self, request: httpx.Request, request_id: Any, response: httpx.Response, *, is_call: bool
+    ) -> httpx.Response:
+        """Make of what a request got what the SDK can hand on, or the reason why there is no answer."""
+        if response.next_request is not None:
+            failure = self._redirected(response, is_call=is_call)
+            if failure is None:
+                return response
+        elif response.is_success and _is_stream(response):
+            return _decoded(
+                response, _Answered(response, lambda: self._failure(request_id, ConnectionFailed(_UNANSWERED)))
+            )
+        else:
+            message = _message(await response.aread())
+            if response.is_success and message is not None:
+                return response
+            if message is not None and message.get("id") == request_id:
+                return httpx.Response(200, json=message, request=request)
+            failure = await self._refused(request, response, is_call=is_call)
+        await response.aclose()
+        return self._failed(request, request_id, failure)
+
+    def _redirected(self, response: httpx.Response, *, is_call: bool) -> ConnectionFailed | None:
+        """Say why a redirect is not followed; ``None`` lets the SDK follow it."""
+        there, here = response.next_request.url, response.request.url  # type: ignore[union-attr]
+        # The SDK follows where it is safe; a key was meant for one origin, so nothing follows it to another.
+        same = (there.scheme, there.host, there.port) == (here.scheme, here.host, here.port)
+        if same and not is_call:
+            self._moved = {url: there if to == here else to for url, to in self._moved.items()} | {here: there}
+            return None
+        elsewhere = there.copy_with(userinfo=b"", query=None, fragment=None)
+        return ConnectionFailed(f"the server redirects to {elsewhere}; if that is right, use it as url", sent=is_call)
+
+    async def _refused(self, request: httpx.Request, response: httpx.Response, *, is_call: bool) -> ConnectionFailed:
+        """Say what an answer means that is no JSON-RPC message for the request."""
+        status = response.status_code
+        if response.is_success:
+            return ConnectionFailed("the answer was no JSON-RPC message")
+        if status in _FORGOTTEN and SESSION_HEADER in request.headers:
+            tried = await self._pinged(request, response) if is_call else response
+            if tried is not None and tried.status_code == status:
+                taken = is_call and (status != httpx.codes.NOT_FOUND or _said(tried) != _said(response))
+                return Unreachable("the server no longer knows this session", sent=taken)
+        hint = " The key was not accepted." if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN} else ""
+        words = one_line(self._redact(_text(response)))  # masked before it is cut: half a key is a secret as well
+        quoted = f" It said: {words[:_MOST_QUOTED]}" if words else ""
+        return ConnectionFailed(f"the server answered HTTP {status}.{hint}{quoted}", sent=is_call)
+
+    async def _pinged(self, request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        """Send a ping in the session of a call that was answered like one in a session nobody knows."""
+        ping = {"jsonrpc": "2.0", "id": f"{json.loads(request.content)['id']}-ping", "method": "ping"}
+        headers = [(name, value) for name, value in request.headers.items() if name not in _BODY_HEADERS]
+        try:
+            probe = self.build_request("POST", response.request.url, json=ping, headers=headers)
+            answer = await super().send(probe, stream=True)
+            try:
+                if not answer.is_success:  # else a stream may follow that nobody waits for
+                    await answer.aread()
+            finally:
+                await answer.aclose()
+        except httpx.TransportError:
+            return None
+        return answer
+
+    def _failed(self, request: httpx.Request, request_id: Any, failure: ConnectionFailed) -> httpx.Response:
+        return httpx.Response(200, json=self._failure(request_id, failure), request=request)
+
+    def _failure(self, request_id: Any, failure: ConnectionFailed) -> dict[str, Any]:
         self._failures[request_id] = failure
         return {"jsonrpc": "2.0", "id": request_id, "error": {"code": _LOST, "message": str(failure)}}
 
@@ -115,44 +197,44 @@ def _decoded(response: httpx.Response, stream: httpx.AsyncByteStream) -> httpx.R
     return httpx.Response(response.status_code, headers=plain, stream=stream, request=response.request)
 
 
-def _request_id(request: httpx.Request) -> Any:
-    """The id of the JSON-RPC request in a POST; ``None`` for notifications and for everything else."""
+def _described(request: httpx.Request) -> tuple[Any, bool]:
+    """The id of the JSON-RPC request in a POST, and whether it calls a tool.
+
+    The id is ``None`` for notifications and for everything else.
+    """
     if request.method != "POST":
-        return None
+        return None, False
     message = json.loads(request.content)
-    return message.get("id") if "method" in message else None
+    return (message.get("id") if "method" in message else None), message.get("method") == "tools/call"
 
 
 def _is_stream(response: httpx.Response) -> bool:
     return str(response.headers.get("content-type", "")).lower().startswith("text/event-stream")
 
 
-def _is_message(body: bytes) -> bool:
+def _message(body: bytes) -> dict[str, Any] | None:
     try:
         message = json.loads(body)
     except ValueError:
-        return False
-    return isinstance(message, dict) and ("result" in message or "error" in message)
-
-
-def _refusal(request: httpx.Request, response: httpx.Response) -> ConnectionFailed | None:
-    """What a status other than success means for the call that was sent."""
-    status = response.status_code
-    # 404 says the specification; 400 say many servers.
-    if status in {httpx.codes.NOT_FOUND, httpx.codes.BAD_REQUEST} and SESSION_HEADER in request.headers:
-        return Unreachable("the server no longer knows this session", sent=False)
-    if response.next_request is not None:
-        # The SDK follows where it is safe; a key was meant for one origin, so nothing follows it to another.
-        there, here = response.next_request.url, request.url
-        if (there.scheme, there.host, there.port) == (here.scheme, here.host, here.port):
-            return None
-        elsewhere = there.copy_with(userinfo=b"", query=None, fragment=None)
-        return ConnectionFailed(f"the server redirects to {elsewhere}; if that is right, use it as url", sent=False)
-    if response.is_success:
         return None
-    hint = " The key was not accepted." if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN} else ""
-    ambiguous = status >= 500 or status in {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS}  # noqa: PLR2004
-    return ConnectionFailed(f"the server answered HTTP {status}.{hint}", sent=ambiguous)
+    is_one = isinstance(message, dict) and ("result" in message or "error" in message)
+    return message if is_one else None
+
+
+def _said(response: httpx.Response) -> object:
+    """What a response says, but for the id of the request that it answers."""
+    try:
+        said = json.loads(response.content)
+    except ValueError:
+        return response.content
+    return {key: value for key, value in said.items() if key != "id"} if isinstance(said, dict) else said
+
+
+def _text(response: httpx.Response) -> str:
+    """The words of an answer that is none: those of its JSON-RPC error, or as it came."""
+    error = (_message(response.content) or {}).get("error")
+    said = error.get("message") if isinstance(error, dict) else error
+    return said if isinstance(said, str) else " ".join(response.text.split())
 
 
 def _words(error: httpx.TransportError) -> str:

@@ -14,7 +14,11 @@ from contextvars import ContextVar
 from guarded_tools.text.visible import one_line
 
 # The SDK's sessions write to the root logger itself; a filter there sees nothing that comes up from others.
-_LOGGERS = ("", "client", "httpx", "mcp.client.stdio", "mcp.client.streamable_http")
+_LOGGERS = (
+    *("", "client", "mcp.client.stdio", "mcp.client.streamable_http"),
+    # At DEBUG httpcore tells every header of every answer, and some servers send the key back in one.
+    *("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.socks"),
+)
 
 _mask: ContextVar[Callable[[str], str] | None] = ContextVar("guarded_tools_mcp_mask", default=None)
 
@@ -23,10 +27,10 @@ def redact_sdk_logs(mask: Callable[[str], str]) -> None:
     """Have ``mask`` applied to what is logged from here on in this task and those that it starts; nowhere else."""
     _mask.set(mask)
     for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_veiled)
+        logging.getLogger(name).addFilter(_redacted)
 
 
-def _veiled(record: logging.LogRecord) -> bool:
+def _redacted(record: logging.LogRecord) -> bool:
     mask = _mask.get()
     if mask is not None:
         text = record.getMessage()

@@ -1,4 +1,17 @@
-"""The thread that owns a session: its loop, the connection that lives there, and the way across."""
+"""The thread that owns a session: its loop, the connection that lives there, and the way across.
+
+An MCP session has to be entered and left in one task, used in that task's event loop, and alive between two calls of an
+agent that has a loop of its own, a new one for each call, or none. So each session has a daemon thread with a loop, and
+callers hand coroutines over to it: :meth:`SessionThread.wait` blocks, :meth:`SessionThread.await_` does not.
+
+- At most one connection is opened at a time; all who need one wait for the same attempt, and who stops waiting does not
+  stop it for the others. A connection that was found dead before the call left is replaced once, and the call goes on.
+- Nothing is sent for a caller who was not judged by what the server lists: see :meth:`SessionThread.call`.
+- ``stop`` waits for nothing and may be called from anywhere, also while the interpreter exits; ``join`` waits, bounded.
+- A forked child inherits the object but not the thread: it is told to open a session of its own.
+
+anyio's ``BlockingPortal`` is the same idea; it would take the place of thirty lines here, and of none of these rules.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +21,22 @@ import concurrent.futures
 import json
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session.connection import Connection
-from guarded_tools.mcp_session.transport import Masker, Server
+from guarded_tools.mcp_session.transport import Masker, OnProgress, OnQuestion, Server
+from guarded_tools.text.visible import one_line
 
 if TYPE_CHECKING:
     from mcp.types import CallToolResult, Tool
 
 T = TypeVar("T")
+Unchanged: TypeAlias = "Callable[[Tool], bool]"
 
 _CLOSE_TIMEOUT = 6.0  # the SDK's own escalation is stdin closed, 2 s, SIGTERM, 2 s, SIGKILL
 
@@ -44,6 +60,8 @@ class SessionThread:
         self.start_timeout = server.start_timeout if start_timeout is None else start_timeout
         self.mask = Masker(server.secrets())
         self.tools: tuple[Tool, ...] = ()
+        self.on_progress: OnProgress | None = None
+        self.on_question: OnQuestion | None = None
         self._changed = changed
         self._connection: Connection | None = None
         self._opening: asyncio.Task[Connection] | None = None
@@ -60,12 +78,18 @@ class SessionThread:
         """Start the thread. Nothing is sent yet."""
         if self._thread is not None:
             raise ConnectionFailed(f"the session with {self.name} was opened before", sent=False)
+        if patched := _patched():
+            raise ConnectionFailed(
+                f"{patched} has replaced threads by greenlets in this process, and the session with {self.name} needs a"
+                f" thread of its own: it would block everything. Run the agent in a process that is not patched",
+                sent=False,
+            )
         self.server.check()
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="guarded-tools-mcp", daemon=True)
         self._thread.start()
         ready.wait()
-        _open_owners.add(self)
+        _open_threads.add(self)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run ``work`` in the loop."""
@@ -125,7 +149,7 @@ class SessionThread:
         if self._loop is not None and os.getpid() == self._pid:
             await asyncio.wait([asyncio.wrap_future(self._stopped)], timeout=_CLOSE_TIMEOUT)
 
-    # Called in the owner's thread
+    # Called in the session's thread
 
     def _run(self, ready: threading.Event) -> None:
         try:
@@ -133,7 +157,7 @@ class SessionThread:
                 runner.run(self._live(ready))
         finally:
             ready.set()
-            _open_owners.discard(self)
+            _open_threads.discard(self)
             with suppress(concurrent.futures.InvalidStateError):
                 self._stopped.set_result(None)
 
@@ -193,21 +217,41 @@ class SessionThread:
         running.cancel()
         raise await connection.failed(f"{self.name} {reason}", sent=False)
 
-    async def call(self, tool: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
-        """Call a tool on the live connection."""
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any] | None, unchanged: Unchanged | None = None
+    ) -> CallToolResult:
+        """Call a tool on the live connection.
+
+        A server that was started anew, or that changed its tools, lists them before any call leaves, and nothing can
+        come between the last look at the list and the call.
+
+        Raises:
+            ConnectionFailed: as :meth:`Connection.call`; or the tool is not the one that ``unchanged`` expects.
+        """
         try:
             # What cannot be written would end the connection in the writer, for every call under way.
             json.dumps(arguments, ensure_ascii=False, allow_nan=False, default=str).encode()
         except (ValueError, RecursionError) as error:
             raise ConnectionFailed(f"the arguments of {tool} are no JSON: {error}", sent=False) from None
-        connection = await self.connected()
+        connection = await self._connected_for(tool, unchanged)
         try:
             return await connection.call(tool, arguments)
         except ConnectionFailed as failure:
             if failure.sent or connection.usable:
                 raise
         # The connection was gone before the call could leave: what is lost is the connection, not the call.
-        return await (await self.connected()).call(tool, arguments)
+        return await (await self._connected_for(tool, unchanged)).call(tool, arguments)
+
+    async def _connected_for(self, tool: str, unchanged: Unchanged | None) -> Connection:
+        connection = await self.connected()
+        await connection.relisted()
+        if unchanged is not None and not any(listed.name == tool and unchanged(listed) for listed in self.tools):
+            raise ConnectionFailed(
+                f"{self.name} no longer lists {one_line(tool)} as it was when this call was judged; nothing was sent."
+                " Call it anew: it is judged as it is now",
+                sent=False,
+            )
+        return connection
 
     def adopt(self, tools: tuple[Tool, ...], *, first: bool) -> None:
         """Take note of what the server lists; tell if it is news."""
@@ -220,12 +264,20 @@ class SessionThread:
             log.exception("Taking up the changed tools of %s failed", self.name)
 
 
-_open_owners: set[SessionThread] = set()
+def _patched() -> str:
+    """Name who has replaced ``threading`` by something that runs in the one thread of its caller, if anybody has."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    if gevent is not None and gevent.is_module_patched("threading"):
+        return "gevent"
+    return "eventlet" if eventlet is not None and eventlet.is_monkey_patched("thread") else ""
+
+
+_open_threads: set[SessionThread] = set()
 
 
 @atexit.register
 def _close_all() -> None:
-    for owner in tuple(_open_owners):
-        owner.stop()
-    for owner in tuple(_open_owners):
-        owner.join()
+    for thread in tuple(_open_threads):
+        thread.stop()
+    for thread in tuple(_open_threads):
+        thread.join()

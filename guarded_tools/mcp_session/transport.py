@@ -12,11 +12,11 @@ import re
 import shutil
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.text.redaction import MASK, mask
@@ -26,6 +26,10 @@ DOWNLOADERS = frozenset({"npx", "bunx", "pnpx", "uvx", "pipx"})
 """Commands that may download the server before they start it."""
 
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
+_SHORTEST_KEY = 16
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# Where what comes is of another kind than what was: few such places in a name, one in four letters of a key at least.
+_CHANGE = re.compile(r"(?<=[a-z])[A-Z]|(?<=[A-Za-z])[0-9]|(?<=[0-9])[A-Za-z]")
 _STDERR_LINES = 12
 _LINE_LENGTH = 400
 _LONGEST_LINE = 65_536
@@ -54,7 +58,12 @@ class StdioServer:
         previous = ""
         for arg in self.args:
             name, equals, value = arg.partition("=")
-            if equals and _SECRET_NAME.search(name):
+            header, colon, content = arg.partition(":")
+            if "://" in arg:  # as a bridge to another server takes its address
+                yield from _secrets_of_url(value if equals and "://" not in name else arg)
+            elif colon and not equals and _SECRET_NAME.search(header):
+                yield from _secrets_of_header(content.strip())
+            elif equals and _SECRET_NAME.search(name):
                 yield value
             elif previous.startswith("-") and "=" not in previous and _SECRET_NAME.search(previous):
                 yield arg
@@ -95,13 +104,9 @@ class HttpServer:
 
     def secrets(self) -> Iterable[str]:
         """What must never appear in an error."""
-        parts = urlsplit(self.url)
-        yield from filter(None, (parts.password, *(pair.partition("=")[2] for pair in parts.query.split("&"))))
+        yield from _secrets_of_url(self.url)
         for value in self.headers.values():
-            yield value
-            scheme, space, token = value.partition(" ")
-            if space and scheme.isalpha():
-                yield token
+            yield from _secrets_of_header(value)
 
     def check(self) -> None:
         """Make sure that no key leaves this machine in the clear.
@@ -119,6 +124,47 @@ class HttpServer:
             if not (value.isascii() and value.isprintable()):
                 # Found later, it would be quoted by whoever finds it.
                 raise ConnectionFailed(f"the header {name} has a character that cannot be sent", sent=False)
+
+
+def _secrets_of_header(value: str) -> Iterator[str]:
+    yield value
+    scheme, space, token = value.partition(" ")
+    if space and scheme.isalpha():
+        yield token
+
+
+def _secrets_of_url(url: str) -> Iterator[str]:
+    """What is secret in an address: the password, every value of the query, and keys that stand in the path."""
+    try:
+        parts = urlsplit(url)
+        found = [parts.password or (parts.username if "@" in parts.netloc else None)]
+    except ValueError:
+        return  # no address
+    found += [pair.partition("=")[2] for pair in re.split("[&;]", f"{parts.query}&{parts.fragment}")]
+    before = ""
+    for segment in parts.path.split("/"):
+        name, equals, value = segment.partition("=")
+        if equals:
+            found.append(value)
+        elif _is_key(unquote(segment)) or (_SECRET_NAME.fullmatch(before) and segment):
+            found.append(segment)
+        before = name
+    for secret in filter(None, found):
+        yield secret
+        if (decoded := unquote(secret)) != secret:
+            yield decoded
+
+
+def _is_key(segment: str) -> bool:
+    """Whether a segment of a path was made by a machine and not named by somebody: hosted servers put the key there.
+
+    A short key looks like a name, and nothing can be said of it.
+    """
+    if len(segment) < _SHORTEST_KEY:
+        return False
+    runs = [run for run in re.split(r"[-_.~:@ ]", segment) if len(run) >= _SHORTEST_KEY // 2]
+    made = any(len(_CHANGE.findall(run)) * 4 >= len(run) for run in runs)
+    return made or bool(_UUID.fullmatch(segment)) or any(re.search("[0-9]{16}", run) for run in runs)
 
 
 Server: TypeAlias = StdioServer | HttpServer
@@ -190,3 +236,27 @@ class Streams(NamedTuple):
     read: Any
     write: Any
     failures: dict[Any, ConnectionFailed]
+
+
+class Progress(NamedTuple):
+    """How far a server says that a call is. ``total`` is ``None`` where it does not know; the unit is its own."""
+
+    server: str
+    tool: str
+    progress: float
+    total: float | None = None
+    message: str = ""
+
+
+class Elicitation(NamedTuple):
+    """What a server asks in the middle of a call. ``schema`` is the JSON Schema of the answer: a flat object."""
+
+    server: str
+    tool: str
+    message: str
+    schema: Mapping[str, Any]
+
+
+OnProgress: TypeAlias = Callable[[Progress], None]
+OnQuestion: TypeAlias = Callable[[Elicitation], Awaitable[Mapping[str, Any] | None]]
+"""Returns what to answer, or ``None`` to decline. Runs with the context variables of whoever made the call."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-from guarded_tools.values import Outcome, ToolCall
+from guarded_tools.values import Judged, Outcome, ToolCall, ToolInfo, judged_as
 
 
 class Ended(NamedTuple):
@@ -28,19 +29,27 @@ class Ended(NamedTuple):
         return self.value
 
 
-def run_body(invoke: Callable[[dict[str, Any]], Any], ended: Ended) -> Ended:
-    """Run a body with the arguments of its call, and say what it gave or raised."""
+def run_body(invoke: Callable[[dict[str, Any]], Any], ended: Ended, info: ToolInfo) -> Ended:
+    """Run a body with the arguments of its call, and say what it gave or raised; ``info`` is what was judged."""
+    told = judged_as.set(Judged(ended.call, info))
     try:
         return ended._replace(value=invoke(dict(ended.call.args)))
     except BaseException as error:  # noqa: BLE001 - handed on as it is by whoever unwraps it
         return ended._replace(error=error)
+    finally:
+        with suppress(ValueError):  # thrown away, and closed in another context
+            judged_as.reset(told)
 
 
-async def arun_body(invoke: Callable[[dict[str, Any]], Awaitable[Any]], ended: Ended) -> Ended:
+async def arun_body(invoke: Callable[[dict[str, Any]], Awaitable[Any]], ended: Ended, info: ToolInfo) -> Ended:
     """As :func:`run_body`, for a body that is awaited."""
+    told = judged_as.set(Judged(ended.call, info))
     try:
         return ended._replace(value=await invoke(dict(ended.call.args)))
     except GeneratorExit:  # the coroutine is thrown away, with whoever waits for it
         raise
     except BaseException as error:  # noqa: BLE001 - as above
         return ended._replace(error=error)
+    finally:
+        with suppress(ValueError):  # thrown away, and closed in another context
+            judged_as.reset(told)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from guarded_tools.approvers.protocol import Approver, check_approver, deny_all
@@ -157,6 +157,10 @@ class Gate:
     def register(self, info: ToolInfo) -> None:
         """Make a tool known: its schema and risk, and whether it is still the one that was pinned."""
         self._registry.register(info)
+
+    def follow(self, infos: Iterable[ToolInfo]) -> None:
+        """Take note of what servers list now: their tools are judged as that, also those that an agent holds since."""
+        self._registry.follow(infos)
 
     def check_names(self, names: Sequence[str]) -> None:
         """Compare the policy with all the tools that there are.

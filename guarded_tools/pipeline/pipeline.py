@@ -104,7 +104,8 @@ class Pipeline:
         """
         context = CallContext(call, info or ToolInfo(call.tool), _UNJUDGED, os.urandom(8).hex(), time.perf_counter())
         try:
-            info, policy = info or self._registry.info(call.tool), self._registry.policy(call.grant)
+            info = self._registry.current(info or self._registry.info(call.tool))
+            policy = self._registry.policy(call.grant)
             context = context._replace(info=info, policy=policy)
             if fault:
                 raise ValueError(fault)  # noqa: TRY301 - refused and recorded as whatever else cannot be judged
@@ -161,6 +162,9 @@ class Pipeline:
         self._recorder.record(context, "answered", message=answer.detail)
         if answer.outcome is not None:
             raise self._recorder.refuse(context, answer.outcome, answer.text, answer.retry_after)
+        if self._registry.current(context.info) != context.info:
+            why = "the server changed the tool while a human was asked about it; call it once more"
+            raise self._recorder.refuse(context, "denied", why)
         if edited is not None:
             context = self._with(context, edited, read)
         context = self._decide(context)
@@ -278,7 +282,7 @@ class Pipeline:
         edited = context.answer is not None and context.answer.verdict.kind == "edit"
         ended = Ended(context.call, edited=edited)
         try:
-            ended = yield Await(run_body, arun_body, (invoke, ended), foreign=True)
+            ended = yield Await(run_body, arun_body, (invoke, ended, context.info), foreign=True)
         except asyncio.CancelledError as error:  # nobody waits any more: the body was not begun, or thrown away
             ended, never_began = ended._replace(error=error), isinstance(error, Left)
         tool = time.perf_counter() - began

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from guarded_tools.errors import GuardError, PolicyError, Problem
 from guarded_tools.policy.policy import Policy, PolicySource, decide, is_preset, load_policy
@@ -33,6 +33,7 @@ class Registry:
         self._names: tuple[str, ...] = ()
         self._warned: set[Problem] = set()
         self.tools: dict[str, ToolInfo] = {}
+        self._listed: dict[tuple[str, str], ToolInfo] = {}
         self.policies: Policy | Mapping[str, Policy] = self._read()
 
     def _read(self) -> Policy | Mapping[str, Policy]:
@@ -90,6 +91,14 @@ class Registry:
         self._compared[where] = (info, drift.summary if drift else None)
         if drift is not None and (before is None or before[0] != info):
             log.warning("The tool %r is refused: %s\n%s", info.name, drift.summary, drift.diff)
+
+    def follow(self, infos: Iterable[ToolInfo]) -> None:
+        """Take note of what servers list now: from here on their tools are judged as that, whoever calls them."""
+        self._listed |= {(info.server, info.name): info for info in infos}
+
+    def current(self, info: ToolInfo) -> ToolInfo:
+        """Return a tool as its server lists it now, where that is known; an agent may hold it as it was."""
+        return self._listed.get((info.server, info.name), info)
 
     def risk(self, info: ToolInfo, grant: str | None) -> Risk:
         """Class a tool: as the policy says, else as it is known, else as its words tell; a stranger is destructive."""

@@ -110,6 +110,22 @@ def test_an_input_schema_that_cannot_be_used_is_told_at_opening(
     assert "/$defs/Screen" in told
 
 
+def test_a_result_that_does_not_fit_is_told_all_the_same(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    result = {"content": [{"type": "text", "text": "paid 7"}]}
+    for more in ({}, {"structuredContent": {"n": "seven"}}):
+        with pytest.raises(RuntimeError, match=r"The tool has run. It answered:\npaid 7"):
+            answer(tmp_path, {**result, **more}, {"outputSchema": schema})
+
+
+def test_sound_arrives(tmp_path: Path) -> None:
+    sound = {"type": "audio", "data": "UklGRg==", "mimeType": "audio/wav"}
+    got = answer(tmp_path, {"content": [{"type": "text", "text": "said"}, sound]})
+    assert [block["type"] for block in got.content] == ["text", "file"]
+    assert got.content[1]["base64"] == "UklGRg=="
+    assert got.content[1]["mime_type"] == "audio/wav"
+
+
 KEY = "topsecretvalue-with-many-more-letters-than-are-shown"
 LOUD = {"level": "loud THE KEY", "data": "THE KEY"}
 

@@ -8,6 +8,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from mcp import McpError
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session import HeldSession, HttpServer
@@ -60,14 +61,19 @@ class Handler(BaseHTTPRequestHandler):
         answer = self.answers().get(message.get("method"))
         if self.server.refuse_all:
             self.reply(self.server.refuse_all)
+        elif self.server.moves and self.path == "/mcp":
+            self.reply(307, location="/mcp/")
         elif "id" not in message:
             self.reply(202)
         elif answer is not None:
             body = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": answer}).encode()
             self.reply(200, body, mcp_session_id=f"session-{self.server.sessions}")
         elif self.headers["mcp-session-id"] != f"session-{self.server.sessions}":
-            self.reply(self.server.unknown_session)
+            self.reply(*self.server.unknown_session)
+        elif message["method"] == "ping":
+            self.reply(200, json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": {}}).encode())
         else:
+            self.server.ran.append(message["params"]["name"])
             self.call(message)
 
     def answers(self):
@@ -84,6 +90,14 @@ class Handler(BaseHTTPRequestHandler):
         match message["params"]["name"].split():
             case ["status", status]:
                 self.reply(int(status))
+            case ["says", status, who]:
+                of = {"ours": message["id"], "null": None, "other": "server-error"}.get(who)
+                error = {"code": -32000, "message": "the account is closed"}
+                said = {"error": "the account is closed"} if who == "plain" else {"id": of, "error": error}
+                self.reply(int(status), json.dumps({"jsonrpc": "2.0", **said}).encode())
+            case ["acts-and-forgets", status]:
+                self.server.sessions += 1
+                self.reply(int(status), b"the receipt could not be mailed")
             case ["garbage"]:
                 self.reply(200, b"{nonsense")
             case ["list"]:
@@ -100,6 +114,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.stream(b"event: message\ndata: {nonsense\n\n")
             case ["hang-up"]:
                 self.close_connection = True
+            case ["here"]:
+                self.reply(307, location="/other")
             case ["elsewhere"]:
                 self.reply(307, location="http://user:pw@evil.example/mcp?x=1")
             case ["stream"]:
@@ -120,7 +136,8 @@ class Handler(BaseHTTPRequestHandler):
 def http():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.requests, server.sessions, server.refuse_all, server.unknown_session = [], 0, 0, 404
+    server.requests, server.sessions, server.refuse_all, server.unknown_session = [], 0, 0, (404,)
+    server.ran, server.moves = [], False
     server.goodbyes, server.goodbye_takes = 0, 0
     threading.Thread(target=server.serve_forever, args=(0.05,)).start()
     server.url = f"http://127.0.0.1:{server.server_address[1]}/mcp"
@@ -136,10 +153,13 @@ def test_what_is_not_sent_is_said_to_be_not_sent_and_what_is_unclear_to_be_uncle
         "status 503": (True, "HTTP 503"),
         "status 429": (True, "HTTP 429"),
         "status 408": (True, "HTTP 408"),
-        "status 401": (False, "HTTP 401. The key was not accepted."),
-        "status 403": (False, "HTTP 403. The key was not accepted."),
-        "status 413": (False, "HTTP 413"),
-        "elsewhere": (False, "redirects to http://evil.example/mcp"),
+        "status 401": (True, "HTTP 401. The key was not accepted."),
+        "status 403": (True, "HTTP 403. The key was not accepted."),
+        "status 400": (True, "HTTP 400"),
+        "status 404": (True, "HTTP 404"),
+        "status 413": (True, "HTTP 413"),
+        "elsewhere": (True, "redirects to http://evil.example/mcp"),
+        "here": (True, "redirects to http://127.0.0.1"),
         "garbage": (True, "no JSON-RPC message"),
         "list": (True, "no JSON-RPC message"),
         "html": (True, "no JSON-RPC message"),
@@ -163,6 +183,7 @@ def test_what_is_not_sent_is_said_to_be_not_sent_and_what_is_unclear_to_be_uncle
     methods = [method for method, _ in http.requests]
     assert methods.count("initialize") == 1
     assert methods.count("tools/call") == 2 * len(expected)
+    assert [name for name in http.ran if name != "anything"] == list(expected)
 
 
 async def test_a_failure_leaves_the_calls_beside_it_alone(http):
@@ -180,14 +201,51 @@ def test_event_streams_are_read_as_they_come(http):
         assert session.call_tool_sync("resumable").content[0].text == "fine"
 
 
-@pytest.mark.parametrize("status", [404, 400])
-async def test_a_forgotten_session_is_opened_anew_and_the_call_runs_once(http, status):
-    http.unknown_session = status
+@pytest.mark.parametrize("status", [400, 401, 402, 404, 405, 409, 410, 413, 422, 429, 500])
+@pytest.mark.parametrize("who", ["ours", "null", "other", "plain"])
+def test_an_answer_is_no_reason_to_send_a_call_again_and_its_words_are_told(http, status, who):
+    with HeldSession(HttpServer(http.url), name="odd") as session:
+        with pytest.raises((McpError, ConnectionFailed), match="the account is closed") as failed:
+            session.call_tool_sync(f"says {status} {who}")
+        assert isinstance(failed.value, McpError) is (who == "ours")
+        assert getattr(failed.value, "sent", True)
+        assert session.call_tool_sync("anything").content[0].text == "fine"
+    assert len(http.ran) == 2
+    assert [method for method, _ in http.requests].count("initialize") == 1
+
+
+@pytest.mark.parametrize("body", [b"", b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "x"}}'])
+async def test_a_forgotten_session_is_opened_anew_and_the_call_runs_once(http, body):
+    http.unknown_session = (404, body)
     async with HeldSession(HttpServer(http.url)) as session:
         http.sessions = 1
         results = await asyncio.gather(*(session.call_tool("anything") for _ in range(5)))
         assert [result.content[0].text for result in results] == ["fine"] * 5
     assert [method for method, _ in http.requests].count("initialize") == 2
+    assert len(http.ran) == 5
+
+
+@pytest.mark.parametrize(("call", "unknown", "ran"), [("anything", 400, 0), ("acts-and-forgets 404", 404, 1)])
+def test_where_it_is_not_shown_that_nobody_took_it_a_call_is_lost_with_its_session(http, call, unknown, ran):
+    """Some servers answer 400 in a session that they do not know, and others act before they forget it."""
+    http.unknown_session = (unknown,)
+    with HeldSession(HttpServer(http.url)) as session:
+        http.sessions += call == "anything"
+        with pytest.raises(ConnectionFailed, match="no longer knows this session") as failed:
+            session.call_tool_sync(call)
+        assert failed.value.sent
+        assert len(http.ran) == ran
+        assert session.call_tool_sync("anything").content[0].text == "fine"
+    assert [method for method, _ in http.requests].count("tools/call") == 2
+    assert [method for method, _ in http.requests].count("initialize") == 2
+
+
+def test_a_way_is_learned_before_a_call_takes_it(http):
+    """Some servers redirect every request to the address with a slash at its end."""
+    http.moves = True
+    with HeldSession(HttpServer(http.url)) as session:
+        assert session.call_tool_sync("anything").content[0].text == "fine"
+    assert [method for method, _ in http.requests].count("tools/call") == 1
 
 
 @pytest.mark.parametrize("status", [401, 404, 500, 302])

@@ -1,6 +1,7 @@
 """A server that does not start, and what the user is told: one clear error, with its last words and without a key."""
 
 import asyncio
+import subprocess
 import sys
 import time
 import traceback
@@ -9,6 +10,7 @@ import pytest
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session import HeldSession, HttpServer, StdioServer
+from guarded_tools.mcp_session.transport import Masker
 
 KEY = "pk_live_0123456789/+x"
 
@@ -110,11 +112,11 @@ async def test_many_who_wait_for_a_start_share_its_failure(odd, tmp_path):
     async with session:
         with pytest.raises(ConnectionFailed):
             await session.call_tool("stderr")
-        session._owner.server = python(code)
+        session._thread.server = python(code)
         failures = await asyncio.gather(*(session.call_tool("echo") for _ in range(20)), return_exceptions=True)
         assert {(type(one), one.sent) for one in failures} == {(ConnectionFailed, False)}
         assert flag.read_text() == "x"
-        session._owner.server = good
+        session._thread.server = good
         assert (await session.call_tool("echo")).content[0].text == "{}"
 
 
@@ -127,6 +129,16 @@ def test_the_last_words_of_a_server_that_dies_under_a_call(odd):
 def test_descriptions_show_no_key():
     assert KEY not in repr(StdioServer("npx", ["--key", KEY], {"A_KEY": KEY}))
     assert KEY not in repr(HttpServer("https://x", {"Authorization": f"Bearer {KEY}"}))
+
+
+ODD_KEYS = [
+    "Zk9vQ2h5c0pXb1RrN2FhYmJjY2Rk",
+    "550e8400-e29b-41d4-a716-446655440000",
+    "3f2504e04f8911d39a0c0305e82c3301",
+    "ZDM4YTQ2ZTgtNTk0ZC00",
+    "1234567890123456",
+    "Zk9vQ2h5c0p%2BXb1RrN2FhYm",
+]
 
 
 @pytest.mark.parametrize(
@@ -154,13 +166,60 @@ def test_a_key_goes_over_https_or_stays_on_this_machine(url, fine):
         assert "over https only" in failure(server)
 
 
-@pytest.mark.parametrize("url", ["http://evil.example/mcp?api_key=abcdef", "http://user:abcdef@evil.example/mcp"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://evil.example/mcp?api_key=abcdef",
+        "http://user:abcdef@evil.example/mcp",
+        "http://abcdef@evil.example/mcp",
+        "http://evil.example/mcp;key=abcdef",
+        "http://evil.example/key/abcdef/mcp",
+        "http://evil.example/mcp#abcdef=abcdef",
+        *(f"http://evil.example/s/{key}/mcp" for key in ODD_KEYS),
+    ],
+)
 def test_a_key_in_the_address_counts_as_one(url):
     text = failure(HttpServer(url))
     assert "over https only" in text
-    assert "abcdef" not in text
+    assert not any(key in text for key in ("abcdef", *ODD_KEYS))
+    assert not any(key in Masker(HttpServer(url).secrets())(url) for key in ("=abcdef", "/abcdef/", *ODD_KEYS))
+    # As a bridge to it is told where to go.
+    bridge = StdioServer("npx", ["mcp-remote", url, "--allow-http"])
+    assert not any(key in Masker(bridge.secrets())(url) for key in ("=abcdef", "/abcdef/", *ODD_KEYS))
+
+
+@pytest.mark.parametrize("path", ["mcp", "api/v1/mcp", "my-company-agent-tools-v2/mcp", "ListAllTheThingsNow"])
+@pytest.mark.parametrize(
+    "more", ["", "/release-2024-06-18-rc1", "/streamable-http-endpoint", "/mcp-server-version-2024-11"]
+)
+def test_a_name_in_a_path_is_no_key(path, more):
+    assert list(HttpServer(f"http://tools.example/{path}{more}").secrets()) == []
 
 
 @pytest.mark.parametrize("url", ["", "mcp.pictify.io", "ftp://x/mcp", "https://"])
 def test_an_address_that_is_none(url):
     assert "has to begin with https://" in failure(HttpServer(url))
+
+
+@pytest.mark.parametrize(
+    ("patch", "words"),
+    [
+        ("from gevent import monkey; monkey.patch_all()", "gevent has replaced threads by greenlets"),
+        ("import eventlet; eventlet.monkey_patch()", "eventlet has replaced threads by greenlets"),
+    ],
+)
+def test_where_threads_are_none_it_says_so_at_once(patch, words, odd):
+    pytest.importorskip(words.partition(" ")[0])
+    server = odd()
+    code = f"""
+{patch}
+from guarded_tools.mcp_session import HeldSession, StdioServer
+try:
+    HeldSession(StdioServer({server.command!r}, {server.args!r}), name="x").open()
+except Exception as error:
+    print(type(error).__name__, error, flush=True)
+import os
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith(f"ConnectionFailed {words}"), done.stderr
