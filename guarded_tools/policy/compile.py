@@ -41,6 +41,9 @@ Charger: TypeAlias = Callable[[Args, ToolCall], Charge | Decision | None]
 Asker: TypeAlias = Callable[[Args, Decision], Decision]
 Kind: TypeAlias = Literal["require", "deny_if", "when"]
 
+new: Final = tuple.__new__
+"""Makes a named tuple of all its fields in half the time that its own constructor takes; for what every call makes."""
+
 _NARROWEST: Final[tuple[Remember, ...]] = ("never", "same", "tool")
 _PHRASE: Final = {
     "eq": "equal to", "neq": "different from", "in": "one of", "not_in": "none of", "lt": "less than", "lte": "at most",
@@ -174,8 +177,8 @@ def compile_limit(rule: str, limit: Limit, counter: str) -> Charger:
 
     if type(limit.count) is int:
         constant = limit.count
-        return lambda args, call: Charge(  # noqa: ARG005 - one shape for all
-            scope_of(call), counter, constant, most, window, rule, message, align, refundable
+        return lambda args, call: new(  # noqa: ARG005 - one shape for all
+            Charge, (scope_of(call), counter, constant, most, window, rule, message, align, refundable)
         )
 
     path = parse_path(str(limit.count))
@@ -193,7 +196,7 @@ def compile_limit(rule: str, limit: Limit, counter: str) -> Charger:
         if amount > most:
             # It never fits, and a number of a thousand digits nobody could read.
             amount = min(amount, MOST_TOLD)
-        return Charge(scope_of(call), counter, amount, most, window, rule, message, align, refundable)
+        return new(Charge, (scope_of(call), counter, amount, most, window, rule, message, align, refundable))
 
     return counted
 
@@ -210,29 +213,29 @@ def largest(charger: Charger, views: tuple[Args, ...], call: ToolCall) -> Charge
     return found
 
 
-def readers(layers: tuple[RuleSet, ...]) -> list[Reader]:
+def readers(rule_sets: tuple[RuleSet, ...]) -> list[Reader]:
     """List every rule that reads an argument."""
     found = [
-        Reader(check.rule, check.path, check.predicate.on_deny or "") for layer in layers for check in layer.checks
+        Reader(check.rule, check.path, check.predicate.on_deny or "") for rules in rule_sets for check in rules.checks
     ]
     return found + [
         Reader(rule, parse_path(limit.count), limit.on_deny or "")
-        for layer in layers
-        for rule, limit, _ in layer.limits
+        for rules in rule_sets
+        for rule, limit, _ in rules.limits
         if isinstance(limit.count, str)
     ]
 
 
-def compile_ask(layer: RuleSet) -> Asker:
-    """Turn an allowed call into a question where the layer wants one; where two layers ask, the narrower terms hold."""
-    terms = layer.ask
+def compile_ask(rules: RuleSet) -> Asker:
+    """Turn an allowed call into a question where the rules want one; where two sets ask, the narrower terms hold."""
+    terms = rules.ask
     assert terms is not None
-    whens = [(check, compile_check(check)) for check in layer.checks if check.kind == "when"]
+    whens = [(check, compile_check(check)) for check in rules.checks if check.kind == "when"]
 
     def ask(args: Args, decision: Decision) -> Decision:
         if decision.effect == "deny":
             return decision
-        rule = "" if whens else layer.ask_rule
+        rule = "" if whens else rules.ask_rule
         for check, verdict in whens:
             said = verdict(args)
             if said is check.refusal:
@@ -243,7 +246,7 @@ def compile_ask(layer: RuleSet) -> Asker:
             return decision
         earlier = decision.ask
         if earlier is None:
-            return decision._replace(effect="ask", rule=rule, message=layer.ask_message, ask=terms)
+            return decision._replace(effect="ask", rule=rule, message=rules.ask_message, ask=terms)
         narrower = Ask(
             min(earlier.timeout, terms.timeout),
             min(earlier.remember, terms.remember, key=_NARROWEST.index),

@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from guarded_tools.policy.compile import (
-    Asker,
-    CheckResult,
     RuleSet,
     compile_ask,
     compile_check,
     compile_limit,
     compile_rules,
     largest,
+    new,
     readers,
 )
 from guarded_tools.policy.document import PolicyDocument
@@ -46,8 +45,8 @@ class CompiledPolicy(dict[str, Evaluator]):
     def __missing__(self, tool: str) -> Evaluator:
         if len(self) >= _MOST_COMPILED:
             self.clear()
-        self[tool] = judge = compile_tool(tool_rules(self._policy, self.names, tool))
-        return judge
+        self[tool] = evaluate = compile_tool(tool_rules(self._policy, self.names, tool))
+        return evaluate
 
 
 class ToolRules(NamedTuple):
@@ -56,7 +55,7 @@ class ToolRules(NamedTuple):
     ``rule`` is what lets it through. ``refusal`` settles every call. ``trial`` is what the rules under trial say.
     """
 
-    layers: tuple[RuleSet, ...]
+    rule_sets: tuple[RuleSet, ...]
     rule: str
     refusal: Decision | None
     strict: bool
@@ -99,21 +98,21 @@ def is_strict(policy: PolicyDocument, entry: Entry | None) -> bool:
 
 
 def _tool_rules(
-    layers: tuple[RuleSet, ...], rule: str, refusal: Decision | None, tool: str, *, strict: bool
+    rule_sets: tuple[RuleSet, ...], rule: str, refusal: Decision | None, tool: str, *, strict: bool
 ) -> ToolRules:
-    for layer in layers:
-        if layer.action == "deny" and refusal is None:
-            refusal = Decision("deny", layer.action_rule, layer.reason or f"{one_line(tool)} is denied by the policy")
-    return ToolRules(layers, rule, refusal, strict)
+    for rules in rule_sets:
+        if rules.action == "deny" and refusal is None:
+            refusal = Decision("deny", rules.action_rule, rules.reason or f"{one_line(tool)} is denied by the policy")
+    return ToolRules(rule_sets, rule, refusal, strict)
 
 
-def compile_tool(stand: ToolRules) -> Evaluator:
+def compile_tool(rules: ToolRules) -> Evaluator:
     """Compile everything a policy says of one tool."""
-    judge = _compile(stand)
-    if stand.trial is None:
-        return judge
-    on_trial = _compile(stand.trial)
-    return lambda call, schema: judge(call, schema)._replace(shadow=_apart(on_trial(call, schema)))
+    evaluate = _compile(rules)
+    if rules.trial is None:
+        return evaluate
+    on_trial = _compile(rules.trial)
+    return lambda call, schema: evaluate(call, schema)._replace(shadow=_apart(on_trial(call, schema)))
 
 
 def _apart(decision: Decision) -> Decision:
@@ -123,91 +122,61 @@ def _apart(decision: Decision) -> Decision:
     )
 
 
-def _compile(stand: ToolRules) -> Evaluator:  # noqa: C901 - most of it is the closure, which pays for each call it makes
-    layers, rule, strict = stand.layers, stand.rule, stand.strict
-    if stand.refusal is not None:
-        refusal = stand.refusal
+def _compile(tool: ToolRules) -> Evaluator:  # noqa: C901 - most of it is the closure, which pays for each call it makes
+    rule_sets, rule, strict = tool.rule_sets, tool.rule, tool.strict
+    if tool.refusal is not None:
+        refusal = tool.refusal
         return lambda call, schema: refusal  # noqa: ARG005 - settled before any arguments are seen
     checks = [
         compile_check(check)
         for kind in ("require", "deny_if")
-        for layer in layers
-        for check in layer.checks
+        for rules in rule_sets
+        for check in rules.checks
         if check.kind == kind
     ]
-    limits = [compile_limit(*limit) for layer in layers for limit in layer.limits]
-    asks = [compile_ask(layer) for layer in layers if layer.ask is not None]
-    readings_of = compile_readings(layers)
+    limits = [compile_limit(*limit) for rules in rule_sets for limit in rules.limits]
+    asks = [compile_ask(rules) for rules in rule_sets if rules.ask is not None]
+    readings = Readings(readers(rule_sets))
 
-    def judge(call: ToolCall, schema: Schema) -> Decision:  # noqa: C901
-        args: Any = call.args
-        if type(args) is not dict:
-            try:
-                args = dict(args) if isinstance(args, Mapping) else None
-            except Exception:  # noqa: BLE001 - whatever a foreign mapping does, it is not an object of JSON
-                args = None
-            if args is None:
-                return Decision("deny", rule, f"the arguments are {kind_of(call.args)}, not an object")
+    def evaluate(call: ToolCall, schema: Schema) -> Decision:  # noqa: C901
+        args = call.args if type(call.args) is dict else _as_dict(call.args)
+        if args is None:
+            return Decision("deny", rule, f"the arguments are {kind_of(call.args)}, not an object")
         if strict and schema is not None:
             misfit = _misfit(schema, args)
             if misfit is not None:
                 return Decision("deny", SCHEMA_RULE, misfit)
         try:
-            views = readings_of(args, schema)
+            views = readings.of(args, schema)
         except Ambiguous as doubt:
             return Decision("deny", doubt.rule, doubt.message or str(doubt))
-        denied = _first_refusal(checks, views)
-        if denied is not None:
-            return denied
+        for view in views:
+            for check in checks:
+                denied = check(view)
+                if denied is not None:
+                    return denied
+        several = len(views) > 1
         charges: list[Charge] = []
         for limit in limits:
-            charge = largest(limit, views, call)
+            charge = largest(limit, views, call) if several else limit(views[0], call)
             if type(charge) is Charge:
                 charges.append(charge)
             elif charge is not None:
                 return charge  # type: ignore[return-value]  # `type() is` does not narrow to the other half
-        decision = Decision("allow", rule, "", tuple(charges))
+        decision = new(Decision, ("allow", rule, "", tuple(charges), None, None))
         for ask in asks:
-            decision = _asked(ask, views, decision)
+            for view in views:
+                decision = ask(view, decision)
         return decision
 
-    return judge
+    return evaluate
 
 
-def _first_refusal(checks: list[CheckResult], views: tuple[dict[str, Any], ...]) -> Decision | None:
-    for view in views:
-        for check in checks:
-            denied = check(view)
-            if denied is not None:
-                return denied
-    return None
-
-
-def _asked(ask: Asker, views: tuple[dict[str, Any], ...], decision: Decision) -> Decision:
-    for view in views:
-        decision = ask(view, decision)
-    return decision
-
-
-def compile_readings(layers: tuple[RuleSet, ...]) -> Callable[[dict[str, Any], Schema], tuple[dict[str, Any], ...]]:
-    """Make what lists the readings of a call: the arguments as they are, where no rule reads them.
-
-    What was made for a schema is kept for the next call, which brings the same one.
-    """
-    wanted = readers(layers)
-    if not wanted:
-        return lambda args, schema: (args,)  # noqa: ARG005 - one shape for all
-    latest: tuple[Schema, Readings] = (None, Readings(wanted, None))
-
-    def readings_of(args: dict[str, Any], schema: Schema) -> tuple[dict[str, Any], ...]:
-        nonlocal latest
-        made_for, readings = latest
-        if made_for is not schema:
-            readings = Readings(wanted, schema)
-            latest = (schema, readings)
-        return readings.of(args)
-
-    return readings_of
+def _as_dict(args: object) -> dict[str, Any] | None:
+    try:
+        return dict(args) if isinstance(args, Mapping) else None
+    except Exception:  # noqa: BLE001 - whatever a foreign mapping does, it is not an object of JSON
+        return None
 
 
 def _misfit(schema: Mapping[str, Any], args: dict[str, Any]) -> str | None:

@@ -52,27 +52,27 @@ class Explanation(NamedTuple):
 
 def explain(policy: Policy, call: ToolCall, schema: Schema = None) -> Explanation:
     """Decide, and show every predicate and limit that speaks for the tool. Changes nothing."""
-    stand = tool_rules(policy, policy.compiled.names, call.tool)
-    predicates, quotas = _look(stand, call, schema, trial=False)
-    if stand.trial is not None:
-        more_predicates, more_quotas = _look(stand.trial, call, schema, trial=True)
+    rules = tool_rules(policy, policy.compiled.names, call.tool)
+    predicates, quotas = _look(rules, call, schema, trial=False)
+    if rules.trial is not None:
+        more_predicates, more_quotas = _look(rules.trial, call, schema, trial=True)
         predicates, quotas = predicates + more_predicates, quotas + more_quotas
     return Explanation(decide(policy, call, schema), tuple(predicates), tuple(quotas), policy.refunds(call.tool))
 
 
 def _look(
-    stand: ToolRules, call: ToolCall, schema: Schema, *, trial: bool
+    tool: ToolRules, call: ToolCall, schema: Schema, *, trial: bool
 ) -> tuple[list[ObservedPredicate], list[Quota]]:
     views: tuple[dict[str, Any], ...] = (dict(call.args),)
     ambiguous = None
     try:
-        views = Readings(readers(stand.layers), schema).of(views[0])
+        views = Readings(readers(tool.rule_sets)).of(views[0], schema)
     except Ambiguous as doubt:
         ambiguous = doubt
-    predicates = [_seen(check, views, ambiguous, trial=trial) for layer in stand.layers for check in layer.checks]
+    predicates = [_seen(check, views, ambiguous, trial=trial) for rules in tool.rule_sets for check in rules.checks]
     quotas = []
-    for layer in stand.layers:
-        for rule, limit, counter in layer.limits:
+    for rules in tool.rule_sets:
+        for rule, limit, counter in rules.limits:
             found = largest(compile_limit(rule, limit, counter), views, call)
             if ambiguous is not None and ambiguous.rule == rule:
                 quotas.append(Quota(rule, None, f"{limit.count} {ambiguous}", trial))

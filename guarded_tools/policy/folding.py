@@ -28,7 +28,8 @@ _MOST_PHRASES: Final = 50
 _LETTERS_A_PHRASE: Final = 18
 _LONG: Final = 4096
 _MOST_KEPT: Final = 4096
-_folded: dict[str, str] = {}  # texts of the calls that are being judged, but for short ones in ASCII
+folded_texts: Final[dict[str, str]] = {}
+"""What the calls that are being judged hold but for short texts in ASCII. Whoever judged one clears it."""
 
 
 def fold(text: str) -> str:
@@ -52,20 +53,14 @@ def flatten(text: str) -> str:
     """As :func:`fold`, with the blanks at the ends."""
     if len(text) < _LONG and text.isascii():
         return _flat(text)
-    known = _folded.get(text)
+    known = folded_texts.get(text)
     if known is None:
         if sum(map(text.count, _PHRASES)) > _MOST_PHRASES + len(text) // _LETTERS_A_PHRASE:
             raise Indeterminate("cannot be compared: it is spelt with characters that stand for whole phrases")
-        if len(_folded) >= _MOST_KEPT:
-            _folded.clear()
-        known = _folded[text] = _flat(text)
+        if len(folded_texts) >= _MOST_KEPT:
+            folded_texts.clear()
+        known = folded_texts[text] = _flat(text)
     return known
-
-
-def forget() -> None:
-    """Keep no text of a call that was judged."""
-    if _folded:
-        _folded.clear()
 
 
 def _flat(text: str) -> str:

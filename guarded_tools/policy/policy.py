@@ -12,7 +12,7 @@ from guarded_tools.errors import PolicyError, Problem
 from guarded_tools.policy.diagnostics import suggest
 from guarded_tools.policy.document import PolicyDocument
 from guarded_tools.policy.engine import CompiledPolicy, Schema
-from guarded_tools.policy.folding import forget
+from guarded_tools.policy.folding import folded_texts
 from guarded_tools.policy.html import to_html
 from guarded_tools.policy.paths import MISSING, read_all
 from guarded_tools.policy.presets import PRESETS, preset_path
@@ -35,7 +35,8 @@ def decide(policy: Policy | None, call: ToolCall, schema: Schema = None) -> Deci
     try:
         return policy.compiled[call.tool](call, schema)
     finally:
-        forget()
+        if folded_texts:
+            folded_texts.clear()
 
 
 class Policy(PolicyDocument):

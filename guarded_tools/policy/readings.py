@@ -10,24 +10,31 @@ Rules speak of what the tool will act on, and two things come between. Both are 
   *may* do (``null`` taken for left out, an optional object made up of its members' defaults) is a second reading: rules
   have to let both pass, a question is asked if either wants it, and a limit takes the larger amount.
 
-A shape says what a schema knows of the values at one place; shapes are made when first needed and refer to each other
-as the schema does, in circles too. Defaults without end are refused after :data:`_MOST_FILLED`.
+This stands in the way of every call, so what can be known before is worked out once for a tool and a schema. A *place*
+joins what the rules name there with the schema's :class:`~guarded_tools.policy.shapes.Shape`. The walk of a call goes
+only where either of the two knows something, and asks one question of an object: are all its keys known to be like no
+other? That is a look into a set, done in C; a key that is new is folded and compared, and remembered if nothing was
+found. A schema without defaults is never filled in. Defaults without end are refused after :data:`_MOST_FILLED`.
+Places are shared by their shape and their names, so a schema that refers to itself has finitely many; they are made
+when a call first goes there, and two threads that make the same one at once do no harm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from guarded_tools.policy.folding import fold_name
-from guarded_tools.policy.paths import EACH, LENGTH, UNDECIDED, Indeterminate, Path
-from guarded_tools.policy.schema_parts import parts_of
-from guarded_tools.values import canonical
+from guarded_tools.policy.paths import EACH, LENGTH, Indeterminate, Path
+from guarded_tools.policy.shapes import Shape, is_same, mentions_default
 
 Args = Mapping[str, Any]
 
 _MOST_FILLED: Final = 20_000
-_UNSAID: Final = object()
+# Of keys that are not expected, so many are remembered at a place, if they are short: names of arguments, no values.
+_MOST_REMEMBERED: Final = 32
+_LONGEST_REMEMBERED: Final = 64
 
 
 class Reader(NamedTuple):
@@ -65,124 +72,169 @@ class _Names:
                 here = here.below.setdefault(step, _Names())
                 here.reader = here.reader or reader
 
-
-class _Shape:
-    """What a schema knows of the values at one place."""
-
-    def __init__(self, schemas: list[Mapping[str, Any]], root: Mapping[str, Any], known: dict[Any, _Shape]) -> None:
-        self._root, self._known = root, known
-        self._parts = parts_of(schemas, root)
-        self._listed: dict[str, list[Mapping[str, Any]]] = {}
-        for part in self._parts:
-            properties = part.get("properties")
-            for key, schema in properties.items() if isinstance(properties, Mapping) else ():
-                if isinstance(key, str) and isinstance(schema, Mapping):
-                    self._listed.setdefault(key, []).append(schema)
-        self.names = self._listed.keys()
-        self.defaults = {
-            key: default for key, schemas in self._listed.items() if (default := self._default(schemas)) is not _UNSAID
-        }
-
-    def _default(self, schemas: list[Mapping[str, Any]]) -> Any:
-        """What the schema says an argument is where it is left out."""
-        said = [schema["default"] for schema in schemas if "default" in schema]
-        said = said or [part["default"] for part in parts_of(schemas, self._root) if "default" in part]
-        if not said:
-            return _UNSAID
-        return said[0] if all(_is_same(said[0], other) for other in said) else UNDECIDED
-
-    def under(self, key: str) -> _Shape:
-        """The shape of a member: as listed, else as members that are not listed are."""
-        found = self._listed.get(key)
-        if found is None:
-            patterns = [part["patternProperties"] for part in self._parts if "patternProperties" in part]
-            found = [part["additionalProperties"] for part in self._parts if "additionalProperties" in part]
-            found += [one for some in patterns if isinstance(some, Mapping) for one in some.values()]
-        return self._shape(found)
-
     @property
-    def elements(self) -> _Shape:
-        """The shape of the elements of a list, whichever."""
-        found = [part[keyword] for part in self._parts for keyword in ("items", "prefixItems") if keyword in part]
-        return self._shape([one for some in found for one in (some if isinstance(some, list) else [some])])
+    def lead_on(self) -> bool:
+        """Whether a rule names anything below."""
+        return bool(self.below) or self.elements is not None
 
-    def _shape(self, schemas: list[Any]) -> _Shape:
-        mappings = [schema for schema in schemas if isinstance(schema, Mapping)]
-        which = tuple(map(id, mappings))
-        if which not in self._known:
-            self._known[which] = _Shape(mappings, self._root, self._known)
-        return self._known[which]
+
+_NO_NAMES: Final = _Names()
+
+
+class _Place:
+    """One place of the arguments, made ready: which keys are expected in an object there, and which lead deeper.
+
+    Nearly every key of every call is one that was expected, or met before and found to be like no other. Such a key
+    costs a look into a set; only an unheard-of one is folded and compared.
+    """
+
+    def __init__(self, shape: Shape, names: _Names, places: dict[tuple[int, int], _Place]) -> None:
+        self._shape, self._names, self._places = shape, names, places
+        places[id(shape), id(names)] = self
+        expected = self._expected = dict.fromkeys([*names.below, *shape.names])
+        self._folded: dict[str, list[str]] = {}
+        for key in expected:
+            self._folded.setdefault(fold_name(key), []).append(key)
+        alike = self._folded.values()
+        self._known = {key for some in alike for key in some if len(some) == 1 or shape.names >= set(some)}
+        self._most_known = len(self._known) + _MOST_REMEMBERED
+        self._deep: list[tuple[str, _Place | None]] = [(key, None) for key in expected if self._leads_on(key)]
+        self._others_lead_on = shape.others_lead_on
+        self.flat = not (self._deep or self._others_lead_on)
+        self.all_known = self._known.issuperset
+
+    def look(self, value: dict[str, Any]) -> None:
+        """Walk an object that stands here; raises ``Ambiguous``."""
+        if not self.all_known(value):
+            self.compare(value)
+        for key, place in self._deep:
+            inner = value.get(key)
+            if type(inner) is list:
+                (place or self._under(key)).look_at_elements(inner)
+            elif type(inner) is dict:
+                (place or self._under(key)).look(inner)
+        if self._others_lead_on:
+            self._look_at_others(value)
+
+    def look_at_elements(self, values: list[Any]) -> None:
+        """Walk a list that stands here; raises ``Ambiguous``."""
+        place = self._elements
+        if place is None:
+            return
+        all_known, flat = place.all_known, place.flat
+        for inner in values:
+            if type(inner) is dict:
+                if not flat:
+                    place.look(inner)
+                elif not all_known(inner):
+                    place.compare(inner)
+            elif type(inner) is list:
+                place.look_at_elements(inner)
+
+    def _look_at_others(self, value: dict[str, Any]) -> None:
+        for key, inner in value.items():
+            if key in self._expected:
+                continue
+            if type(inner) is dict:
+                self._other.look(inner)
+            elif type(inner) is list:
+                self._other.look_at_elements(inner)
+
+    def compare(self, value: dict[Any, Any]) -> None:
+        """Compare the keys of an object that stands here, some of which are not known; raises ``Ambiguous``."""
+        if not self._folded:
+            return
+        for key in value:
+            if isinstance(key, str) and key not in self._known:
+                for other in self._folded.get(fold_name(key), ()):
+                    self._refuse(key, other)
+                if len(self._known) < self._most_known and len(key) <= _LONGEST_REMEMBERED:
+                    self._known.add(key)
+
+    def _refuse(self, key: str, other: str) -> None:
+        if other == key or {key, other} <= self._shape.names:
+            return
+        reason = f"a key differs from {other} only by case, width or invisible characters"
+        below = self._names.below.get(other) or self._names.below.get(key)
+        if below is not None and below.reader is not None:
+            reader = below.reader
+            raise Ambiguous(reader.rule, f"cannot be judged: {reason}", reader.message)
+        raise Ambiguous("/schema", reason, "")
+
+    def _leads_on(self, key: str) -> bool:
+        below = self._names.below.get(key)
+        return (below is not None and below.lead_on) or self._shape.leads_on(key)
+
+    def _under(self, key: str) -> _Place:
+        place = self._place(self._shape.under(key), self._names.below.get(key, _NO_NAMES))
+        at = next(at for at, (other, _) in enumerate(self._deep) if other == key)
+        self._deep[at] = key, place  # twice, where two threads come at once: they made the same
+        return place
+
+    @cached_property
+    def _other(self) -> _Place:
+        return self._place(self._shape.other, _NO_NAMES)
+
+    @cached_property
+    def _elements(self) -> _Place | None:
+        shape, names = self._shape.elements, self._names.elements
+        return None if names is None and shape.is_nothing else self._place(shape, names or _NO_NAMES)
+
+    def _place(self, shape: Shape, names: _Names) -> _Place:
+        found = self._places.get((id(shape), id(names)))
+        return found or _Place(shape, names, self._places)
+
+
+class _Schema(NamedTuple):
+    """A schema made ready for the rules of one tool."""
+
+    schema: Mapping[str, Any] | None
+    shape: Shape
+    look: Callable[[dict[str, Any]], None]
+    has_defaults: bool
 
 
 class Readings:
-    """The ways in which a server may read the arguments of one tool, as far as the tool's rules are concerned."""
+    """The ways in which a server may read the arguments of one tool, as far as the tool's rules are concerned.
 
-    def __init__(self, readers: Iterable[Reader], schema: Mapping[str, Any] | None) -> None:
+    What was made of a schema is kept for the next call, which brings the same one.
+    """
+
+    def __init__(self, readers: Iterable[Reader]) -> None:
         self._names = _Names()
+        self._reads = False
         for reader in readers:
             self._names.add(reader)
-        self._shape = _Shape([] if schema is None else [schema], schema or {}, {})
-        self._expected: dict[tuple[int, int], tuple[frozenset[str], dict[str, list[str]]]] = {}
-        self._nothing = _Shape([], {}, {})
-        self._no_names = _Names()
-        self._has_defaults = schema is not None and _mentions_default(schema)
+            self._reads = True
+        self._latest = self._ready(None)
 
-    def of(self, args: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-        """List them; usually one.
+    def of(self, args: dict[str, Any], schema: Mapping[str, Any] | None) -> tuple[dict[str, Any], ...]:
+        """List them; usually one, and that is ``args`` where no rule reads an argument.
 
         Raises:
             Ambiguous: they cannot be listed, by which rule, and why.
         """
+        ready = self._latest  # once: another thread may bring another schema
         try:
-            self._refuse_lookalikes(args, self._shape, self._names)
-            if not self._has_defaults:
+            if ready.schema is not schema:
+                if not self._reads:
+                    return (args,)
+                ready = self._latest = self._ready(schema)
+            ready.look(args)
+            if not ready.has_defaults:
                 return (args,)
-            filled = _Filling(lenient=False).fill(args, self._shape)
-            lenient = _Filling(lenient=True).fill(args, self._shape)
+            filled = _Filling(lenient=False).fill(args, ready.shape)
+            lenient = _Filling(lenient=True).fill(args, ready.shape)
         except RecursionError:
             raise Ambiguous(
                 "/schema", "the arguments, or the defaults of the schema, are nested too deep", ""
             ) from None
-        return (filled,) if _is_same(filled, lenient) else (filled, lenient)
+        return (filled,) if is_same(filled, lenient) else (filled, lenient)
 
-    def _refuse_lookalikes(self, value: Any, shape: _Shape, names: _Names) -> None:
-        if type(value) is dict:
-            plain, folded = self._keys(shape, names)
-            for key, inner in value.items():
-                if folded and key not in plain and type(key) is str:
-                    self._refuse(key, folded.get(fold_name(key), ()), shape, names)
-                if type(inner) in (dict, list) and type(key) is str:
-                    below = names.below.get(key) or self._no_names
-                    self._refuse_lookalikes(inner, shape.under(key), below)
-        elif type(value) is list:
-            shape, names = shape.elements, names.elements or self._no_names
-            for inner in value:
-                if type(inner) in (dict, list):
-                    self._refuse_lookalikes(inner, shape, names)
-
-    def _keys(self, shape: _Shape, names: _Names) -> tuple[frozenset[str], dict[str, list[str]]]:
-        """The keys that are expected at a place: those that are like no other, and all by their folded form."""
-        found = self._expected.get((id(shape), id(names)))
-        if found is None:
-            folded: dict[str, list[str]] = {}
-            for key in {**dict.fromkeys(names.below), **dict.fromkeys(shape.names)}:
-                folded.setdefault(fold_name(key), []).append(key)
-            plain = frozenset(
-                key for some in folded.values() for key in some if len(some) == 1 or shape.names >= set(some)
-            )
-            found = self._expected[id(shape), id(names)] = plain, folded
-        return found
-
-    def _refuse(self, key: str, alike: Iterable[str], shape: _Shape, names: _Names) -> None:
-        for other in alike:
-            if other == key or {key, other} <= shape.names:
-                continue
-            reason = f"a key differs from {other} only by case, width or invisible characters"
-            below = names.below.get(other) or names.below.get(key)
-            if below is not None and below.reader is not None:
-                reader = below.reader
-                raise Ambiguous(reader.rule, f"cannot be judged: {reason}", reader.message)
-            raise Ambiguous("/schema", reason, "")
+    def _ready(self, schema: Mapping[str, Any] | None) -> _Schema:
+        shape = Shape([] if schema is None else [schema], schema or {}, {})
+        look = _Place(shape, self._names, {}).look
+        return _Schema(schema, shape, look, schema is not None and mentions_default(schema))
 
 
 class _Filling:
@@ -194,7 +246,7 @@ class _Filling:
         self._making: set[int] = set()
         self.stretched = False
 
-    def fill(self, value: Any, shape: _Shape) -> Any:
+    def fill(self, value: Any, shape: Shape) -> Any:
         """Give the value with its defaults: the same object where none is missing."""
         if type(value) is list:
             elements = shape.elements
@@ -220,7 +272,7 @@ class _Filling:
                     changed, self.stretched, out[key] = True, True, made
         return out if changed else value
 
-    def _made_up(self, shape: _Shape) -> Any:
+    def _made_up(self, shape: Shape) -> Any:
         """An object that was left out, as far as its members have defaults."""
         if id(shape) in self._making or not shape.names:
             return None
@@ -239,23 +291,3 @@ class _Filling:
 
 def _is_identical(one: Any, other: Any) -> bool:
     return one is other
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    try:
-        return one is other or canonical(one) == canonical(other)
-    except ValueError:
-        return False
-
-
-def _mentions_default(schema: Any) -> bool:
-    seen: set[int] = set()
-    waiting = [schema]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, Mapping | list) and id(part) not in seen:
-            seen.add(id(part))
-            if isinstance(part, Mapping) and "default" in part:
-                return True
-            waiting += part.values() if isinstance(part, Mapping) else part
-    return False

@@ -110,4 +110,4 @@ def test_no_text_of_a_call_is_kept() -> None:
     rules = [{"path": "args.x", "op": "contains", "value": "prod"}]
     policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"t": {"deny_if": rules}}})
     decide(policy, ToolCall("t", {"x": "\u00e9" * 10_000}))
-    assert folding._folded == {}
+    assert folding.folded_texts == {}

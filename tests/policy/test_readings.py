@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import threading
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -131,6 +134,65 @@ def test_defaults_without_end_are_refused_and_circles_are_not():
     assert judge(rules, {}, endless).rule == "/schema"
     circle = {"$defs": {"n": {"properties": {"a": {"$ref": "#/$defs/n"}, "s": {"default": 1}}}}, "$ref": "#/$defs/n"}
     assert judge(rules, {"a": {"a": {}}}, circle).effect == "allow"
+
+
+def test_keys_that_were_let_through_before_open_no_way_for_others():
+    rules = {"deny_if": [{"path": "args.items[*].env", "op": "eq", "value": "prod"}]}
+    policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"t": rules}})
+
+    def effect(item, schema=None):
+        return decide(policy, ToolCall("t", {"items": [{}, item]}), schema).effect
+
+    schema = {"properties": {"items": {"items": {"properties": {"env": {}, "note": {}}}}}}
+    for number in range(100):
+        assert effect({"env": "dev", f"k{number}": 1}) == "allow"
+        assert effect({"k0": 1, "ENV": 1}) == "deny"
+        assert effect({f"k{number}": 1, "NOTE": 1}) == "allow"
+        assert effect({f"k{number}": 1, "NOTE": 1}, schema) == "deny"
+    assert effect({1: 2, None: 3}) == "allow"
+
+
+def test_two_threads_with_two_schemas_are_told_apart():
+    rules = {"deny_if": [{"path": "args.a.b.c", "op": "eq", "value": 1}]}
+    policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"t": {**rules, "schema": "off"}}})
+    inner = {"properties": {"c": {"default": 1}}}
+    schemas = [{"properties": {"a": {"properties": {"b": one}}}} for one in (inner, {"properties": {"d": {}}})]
+    start = threading.Barrier(4)
+
+    def run(place):
+        schema = schemas[place % 2]
+        start.wait()
+        return [decide(policy, ToolCall("t", {"a": {"b": {}}}), schema).effect for _ in range(200)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(run, range(4)))
+    assert found == [["deny"] * 200, ["allow"] * 200] * 2
+
+
+LETTERS = st.sampled_from(["a", "A", "ａ", "b", "B", "c"])
+
+
+@given(st.recursive(st.integers(0, 1), lambda inner: st.lists(inner) | st.dictionaries(LETTERS, inner), max_leaves=20))
+def test_every_place_that_a_rule_names_is_compared_and_no_other(inner):
+    # What a rule names at each place: args.a, args.a.b, args.c, args.c[*].b and what is in that.
+    named = {"a": {"b": {}}, "c": {"*": {"b": {"a": {}}}}}
+
+    def is_like_one(value, names):
+        if isinstance(value, list):
+            return any(is_like_one(one, names.get("*", {})) for one in value)
+        if not isinstance(value, dict):
+            return False
+        return any(
+            (key not in names and unicodedata.normalize("NFKC", key).casefold() in names)
+            or is_like_one(one, names.get(key, {}))
+            for key, one in value.items()
+        )
+
+    paths = ("args.a.b", "args.c[*].b.a")
+    rules = {"deny_if": [{"path": path, "op": "eq", "value": "never"} for path in paths], "schema": "off"}
+    decision = judge(rules, {"a": inner, "c": [inner], "x": inner})
+    says = "differs from" in decision.message
+    assert says == is_like_one({"a": inner, "c": [inner], "x": inner}, named)
 
 
 JSON = st.recursive(
