@@ -29,7 +29,7 @@ from mcp.server.lowlevel import Server
 from mcp.shared import _httpx_utils
 from mcp.shared.memory import create_connected_server_and_client_session
 
-from guarded_tools.adapters.answers import UNCERTAIN
+from guarded_tools.adapters.notes import UNCERTAIN
 from guarded_tools.adapters.outcome import judge_mcp, judge_plain
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.guard import Guard
