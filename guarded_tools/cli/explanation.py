@@ -96,6 +96,7 @@ def to_json(explanation: Explanation, counts: tuple[Sequence[Counted | None], Ha
         "would_run": _verdict(explanation, standing, halted) == decision.effect == "allow",
         "halted": halted._asdict() if halted else None,
         "predicates": [seen._asdict() for seen in explanation.predicates],
+        "schema": explanation.schema,
         "refunds": explanation.refunds,
         "limits": [_limit_as_json(quota, count) for quota, count in zip(explanation.quotas, standing, strict=True)],
     }
@@ -168,6 +169,8 @@ def print_explanation(
     for quota, count in zip(explanation.quotas, standing, strict=True):
         full = count is None or count.full is not None
         lines += [Text(f"\n{one_line(quota.rule)}", "dim"), Text(f"  {_limit(quota, count)}", "red" if full else "")]
+    if explanation.schema == "off":
+        lines.append(Text('\n"schema": "off"\n  arguments are not checked against the tool\'s own schema', "yellow"))
     if explanation.quotas and explanation.refunds == "reported":
         lines.append(Text("\ncharges are given back where the server reports that nothing ran"))
     console = Console()

@@ -42,12 +42,16 @@ class Quota(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """A decision and everything that had a say in it, whether or not something before it settled the matter."""
+    """A decision and everything that had a say in it, whether or not something before it settled the matter.
+
+    ``refunds`` is whose word gives the charges back; ``schema`` whether arguments must fit the tool's own schema.
+    """
 
     decision: Decision
     predicates: tuple[ObservedPredicate, ...]
     quotas: tuple[Quota, ...]
     refunds: Refunds = "certain"
+    schema: Literal["strict", "off"] = "strict"
 
 
 def explain(policy: Policy, call: ToolCall, schema: Schema = None) -> Explanation:
@@ -57,7 +61,9 @@ def explain(policy: Policy, call: ToolCall, schema: Schema = None) -> Explanatio
     if rules.trial is not None:
         more_predicates, more_quotas = _look(rules.trial, call, schema, trial=True)
         predicates, quotas = predicates + more_predicates, quotas + more_quotas
-    return Explanation(decide(policy, call, schema), tuple(predicates), tuple(quotas), policy.refunds(call.tool))
+    checked: Literal["strict", "off"] = "strict" if rules.strict or rules.refusal else "off"
+    decision = decide(policy, call, schema)
+    return Explanation(decision, tuple(predicates), tuple(quotas), policy.refunds(call.tool), checked)
 
 
 def _look(

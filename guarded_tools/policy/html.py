@@ -8,6 +8,7 @@ from guarded_tools.text.tables import Cell, table
 _HOUR = 3600
 _UNITS = ((86400, "day"), (_HOUR, "hour"), (60, "minute"))
 _NAMED = [size for size, _ in _UNITS]
+_CHECKED = {"off": "off, arguments are not checked against it", "strict": "strict"}
 
 
 def to_html(policy: PolicyDocument) -> str:
@@ -18,6 +19,8 @@ def to_html(policy: PolicyDocument) -> str:
     rows += [_row(name, tool, tool.risk or "") for name, tool in policy.tools.items()]
     effect = Cell("denied", "bad") if policy.default == "deny" else Cell("allowed", "good")
     rows.append([Cell("any other tool", "quiet"), effect, "", "", "", ""])
+    if policy.schema_check == "off":
+        rows.insert(len(policy.hide), ["every tool", "", "", "", f"schema: {_CHECKED['off']}", ""])
     title = f"Policy for {policy.server}" if policy.server else "Policy"
     note = f"fingerprint {policy.fingerprint[:12]}" + ("; on trial: only hide is in force" if policy.shadow else "")
     return table(title, ("tool", "calls are", "risk", "limits", "conditions", "a human is asked"), rows, note)
@@ -29,14 +32,16 @@ def _row(name: str, rules: Rules | Tool, risk: str) -> list[str | Cell]:
         effect = Cell("denied", "bad")
     elif rules.action == "approve" or rules.approval is not None:
         effect = Cell("asked", "warn")
-    if getattr(rules, "shadow", False):
+    if isinstance(rules, Tool) and rules.shadow:
         effect = Cell(f"on trial: {effect.text}", "quiet")
     limits = [f"{rules.rate_limit.max} calls {_per(rules.rate_limit.window)}"] if rules.rate_limit else []
     limits += [_limit(limit) for limit in rules.limits]
-    if getattr(rules, "refunds", "certain") == "reported":
-        limits.append("given back on the server's word")
+    if isinstance(rules, Tool) and rules.refunds == "reported":
+        limits.append("refunds: given back on the server's word too")
     conditions = [f"must: {_predicate(one)}" for one in rules.require]
     conditions += [f"never: {_predicate(one)}" for one in rules.deny_if]
+    if isinstance(rules, Tool) and rules.schema_check is not None:
+        conditions.append(f"schema: {_CHECKED[rules.schema_check]}")
     asked = _asked(rules.approval) if rules.approval else "every time" if rules.action == "approve" else ""
     return [name, effect, risk, "\n".join(limits), "\n".join(conditions), asked]
 

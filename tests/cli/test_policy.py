@@ -236,6 +236,16 @@ def test_explain_exits_0_whatever_the_decision(run, policy):
         assert out.startswith(effect)
 
 
+def test_explain_says_where_no_schema_is_checked(run, tmp_path):
+    file = tmp_path / "p.json"
+    file.write_text('{"version": "1", "default": "deny", "tools": {"a": {"schema": "off"}, "b": {}}}')
+    for tool, checked in (("a", "off"), ("b", "strict")):
+        code, out, _ = run("explain", str(file), tool)
+        assert code == 0
+        assert ('"schema": "off"' in out) == (checked == "off")
+        assert json.loads(run("explain", str(file), tool, "--json")[1])["schema"] == checked
+
+
 def test_explain_counts_as_the_store_does_and_changes_nothing(run, policy, tmp_path):
     url = f"disk://{tmp_path / 'state'}"
     store = open_store(url)

@@ -86,3 +86,23 @@ def test_whose_word_gives_charges_back_is_said_per_tool_and_shown():
     assert explain(policy, ToolCall("get_a", {})).refunds == "reported"
     assert explain(policy, ToolCall("pay", {})).refunds == "certain"
     assert policy._repr_html_().count("server&#x27;s word") == 2
+
+
+def test_where_no_schema_is_checked_it_is_shown_and_explained():
+    schema = {"properties": {"n": {"type": "integer"}}}
+    tools = {
+        "off": {"schema": "off"},
+        "trial": {"schema": "off", "shadow": True},
+        "own": {"schema": "strict"},
+        "plain": {},
+    }
+    base = {"version": "1", "default": "allow", "hide": ["gone"], "tools": tools}
+    for whole, unchecked in (("strict", {"off"}), ("off", {"off", "trial", "plain", "unheard_of"})):
+        policy = Policy.model_validate({**base, "schema": whole})
+        for name in (*tools, "unheard_of", "gone"):
+            found = explain(policy, ToolCall(name, {"n": "x"}), schema)
+            assert found.schema == ("off" if name in unchecked else "strict"), name
+            assert (found.decision.effect == "allow") == (name in unchecked)
+    assert Policy.model_validate(base)._repr_html_().count("schema: off") == 2
+    page = Policy.model_validate({**base, "schema": "off"})._repr_html_()
+    assert (page.count("schema: off"), page.count("schema: strict")) == (3, 1)
