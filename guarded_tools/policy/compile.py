@@ -1,4 +1,22 @@
-"""Rules made ready: each predicate, limit and approval of an entry as one function of the call."""
+"""Rules made ready: each predicate, limit and approval of an entry as one function of the call.
+
+What can be known before a call is settled once: a path becomes a reader, an operator and its value a test, a denial a
+finished :class:`~guarded_tools.values.Decision`. So the functions here come in two halves: the outer one runs when a
+tool is first called, the closure it returns runs for each call, and never looks at the policy again.
+
+A predicate says one of four things of a value:
+
+* *true* or *false*: ``require`` denies at false, ``deny_if`` at true, and ``when`` has a human asked at true. The
+  decision for that is ``refusal``, made beforehand; of kind ``when`` it is never handed out, only recognised as "ask".
+* *nothing*, where an argument is left out, or ``null`` that the predicate does not name. Then ``missing`` is said: a
+  denial of kind ``require``; of the others ``None``. Only ``exists`` speaks of what is not there.
+* *it cannot be told*, :class:`~guarded_tools.policy.paths.Indeterminate`: another type, two ways to read it. That
+  denies the call, of whichever kind the predicate is, because either answer could be the wrong one.
+
+A path with ``[*]`` speaks of every element, to the end: one that cannot be judged denies even where ``when`` would ask.
+A limit answers with a charge, ``None`` (the call takes nothing) or a denial (the amount cannot be told). Amounts are
+exact, and a fraction is rounded up. No value is ever part of a message.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +61,6 @@ Kind: TypeAlias = Literal["require", "deny_if", "when"]
 
 new: Final = tuple.__new__
 """Makes a named tuple of all its fields in half the time that its own constructor takes; for what every call makes."""
-
 _NARROWEST: Final[tuple[Remember, ...]] = ("never", "same", "tool")
 _PHRASE: Final = {
     "eq": "equal to", "neq": "different from", "in": "one of", "not_in": "none of", "lt": "less than", "lte": "at most",
@@ -193,8 +210,7 @@ def compile_limit(rule: str, limit: Limit, counter: str) -> Charger:
             return Decision("deny", rule, message or f"{path.text} {reason}")
         if amount == 0:
             return None
-        if amount > most:
-            # It never fits, and a number of a thousand digits nobody could read.
+        if amount > most:  # it never fits, and a number of a thousand digits nobody could read
             amount = min(amount, MOST_TOLD)
         return new(Charge, (scope_of(call), counter, amount, most, window, rule, message, align, refundable))
 

@@ -1,7 +1,26 @@
 """What a policy says of a call. Pure: nothing is counted, asked or written here.
 
 The rules of a tool are compiled when it is first called, once for a policy and a name, so that the cost of a decision
-does not grow with the policy.
+does not grow with the policy. A call then meets, in this order, and the first denial is the answer:
+
+1. the name: hidden, not listed under ``"default": "deny"``, or one that only looks like a listed one;
+2. ``action: deny``, of the tool's own rules or of ``all_tools``;
+3. the tool's own JSON Schema, unless the policy checks none;
+4. the readings of the arguments: what a server may make of them, where that is not what stands in them;
+5. ``require`` of the tool, then of ``all_tools``; ``deny_if`` of both. Every reading has to pass;
+6. ``limits`` of both, each the largest charge that a reading takes; an amount that cannot be told denies;
+7. ``approval`` of both: an allowed call becomes a question, on the narrower terms where both ask.
+
+1 and 2 need no arguments, so they are a constant. Two sets of rules speak for a tool, its own entry's and those of
+``all_tools``; neither overrides the other, and either can deny.
+
+*Shadow*: rules on trial are compiled apart, with a refusal and charges of their own, and what they say is handed along
+in ``Decision.shadow``; their counters have scopes of their own, so a trial takes nothing from a limit in force. Where
+an entry is on trial, the rules for all tools stay in force. Where the policy is, only ``hide`` does. An entry on trial
+loosens nothing either: neither its ``schema: off`` nor its ``refunds`` holds.
+
+Values here are named tuples, not dataclasses: a decision is made for every call, and a frozen dataclass takes three
+times as long to make; they compare and unpack as what they are, immutable rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,21 @@
-"""Argument paths: ``args.events[*].event``, ``args["a.b"]``, ``args.items[0]``, ``args.html.length``."""
+"""Argument paths: ``args.events[*].event``, ``args["a.b"]``, ``args.items[0]``, ``args.html.length``.
+
+One grammar, written once: ``_STEP`` is the regular expression of one step. The parser matches it step after step;
+:data:`PATTERN`, which the published JSON Schema hands to editors, is the same expression without the names of its
+groups, repeated. So an editor accepts just what the reader of a policy does, and neither can drift from the other; for
+that, the expression keeps to what Python's ``re`` and JavaScript have in common.
+
+A key is written ``.key``, or in brackets with quotes where it holds dots, blanks or quotes. ``[*]`` is every element,
+``[0]`` one. ``.length`` as the last step counts; the key of that name is ``["length"]``. No other step has a meaning of
+its own, and there are no wildcards for keys, since what a rule speaks about must be seen in the file.
+
+A path that is followed leads to a value; to :data:`MISSING` where there is nothing, also behind ``null`` and beyond the
+end of a list; to :data:`UNDECIDED` where an argument was left out and nobody knows what the server then takes; or it
+raises :class:`Indeterminate` where the value has another form than the path says. The last two are never taken for
+"nothing": whoever writes the call chooses its form, and must not choose with it whether a rule applies.
+
+JSON pointers (RFC 6901), by which rules and problems are named, are at the end.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,18 @@
-"""A policy against the tools that a server really has: names, globs and argument paths that fit nothing."""
+"""A policy against the tools that a server really has: names, globs and argument paths that fit nothing.
+
+A policy is written against names that a server may change, and a rule about ``args.amount`` protects nobody once the
+argument is called ``amountCents``. So a policy is held against the list of tools wherever there is one: when a server
+is opened, and by ``validate --server``.
+
+A path is followed through the tool's input schema as a call would follow it through the arguments, at each step through
+all the alternatives, references and conditions that may hold there. What is told must be certain: a path leads nowhere
+only if *every* alternative lists its keys, none of them is the next one, and no further ones may come. A schema that
+says less (an object without ``properties``, ``additionalProperties``, a reference out of the document) may have the
+key, and nothing is said. A rule for many tools is only vain if none of them has the argument.
+
+Told as well: a memory of approvals that the risk of every such tool forbids, and (:func:`unchecked`) tools whose schema
+nothing can be checked against, so that each of their calls is refused.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,21 @@
 """What is wrong with a policy though each part of it is right: rules that contradict, repeat or can never apply.
 
-Works on plain data that may be wrong in other ways, so that every problem is told at once: what is compared may be of
-any kind, and is looked for in no set.
+A rule without effect is an error and no warning: its author believes to be protected by it. Found are
+
+* rules that nothing reaches: of a hidden tool, beside ``action: deny``, a glob below one that covers it, rules for all
+  tools where none is let through;
+* rules that say the opposite of what they seem to: ``when`` beside ``action: approve``, a memory that the tool's risk
+  forbids, a reason that nobody is told;
+* limits that can never bind, because another that speaks for the same call is at least as strict
+  (:meth:`_Limit.holds_under`). Only what certainly holds is said: limits that count other things, or in windows that
+  begin at other times, are not compared.
+
+Works on plain data that may be wrong in other ways, before and beside the model's own validation, so that every problem
+is told at once and in one run. Hence the caution of the code: what is compared may be of any kind, so it is compared
+with ``==`` and type by type, and is looked for in no set; what cannot be read is left to the model to tell. A pointer
+leads into the data as it is in the first dialect; whoever read the file knows where that stands.
+
+:func:`warnings` is for what is right and often meant otherwise; it needs a policy that was found right.
 """
 
 from __future__ import annotations

@@ -1,8 +1,23 @@
 """The second dialect, Intercept's YAML, rewritten as the first.
 
-A rule's conditions become ``require``, its counter a ``limits`` entry that keeps calendar windows and everyone's
-counter, and ``"*"`` becomes ``all_tools``. Where each part came from is kept, so that denials and problems name the
-rule in the file.
+There is one engine, and it knows one dialect. An entry with ``rules`` is rewritten before anything validates it:
+
+* a rule's conditions on ``args`` become ``require``, each with the rule's ``on_deny``;
+* its ``state`` with the conditions on it becomes an entry of ``limits``, at the strictest of the bounds;
+* ``rate_limit`` becomes an entry of ``limits`` with a counter of its own for each window;
+* ``action: deny`` becomes the entry's action; every other rule of that tool could never apply, which is an error;
+* ``"*"`` becomes ``all_tools``; and without ``default`` unlisted tools are allowed, with a warning.
+
+What a limit means is kept: one counter for everybody (``scope: global``), in windows that begin with the calendar's
+(``align: utc``), because one proxy held them.
+
+Nothing is dropped in silence. What has no meaning in the first dialect (a condition on another rule's counter, a
+counter that nothing bounds, both dialects in one entry) is a problem, told with all others: a rule that is itself
+malformed is left out, and the rest is rewritten as if it were not there, so that one run tells of all.
+
+``places`` and ``names`` remember where each part came from. The first leads a problem back to its line; the second
+gives a denial the pointer of the rule in the file, by the rule's name, so that the audit speaks of what its reader
+wrote.
 """
 
 from __future__ import annotations

@@ -1,6 +1,20 @@
 """A policy file as plain data that knows where each part of it stands.
 
-JSON as in RFC 8259 and YAML 1.2's core schema: ``no`` is a text, ``1`` is a number, a date is a text.
+JSON as in RFC 8259 and YAML 1.2's core schema: ``no`` is a text, ``1`` is a number, a date is a text. Both end as the
+same plain data, so that nothing behind this file knows which it was.
+
+A place is the line and column of a value and of its key, by JSON pointer. A problem at a pointer that has no place
+(a key that is missing) stands at the nearest place above it. The two formats come to their places in two ways:
+
+* *JSON* is read by Python's own reader, which is fast and keeps no places. They are only needed where something is
+  wrong; then :meth:`Source._scan_json` walks the text a second time. It may be as simple as it is because the text is
+  known to be JSON: a string ends at the next quote that is not escaped, an atom at the next blank, comma or bracket,
+  and one frame for each open container says whose member comes next. No recursion: depth is whatever the reader took.
+* *YAML* is composed into nodes, which carry their marks; data and places are made of them in one walk. Aliases may
+  bring a node in again, so repeated nodes are counted, and depth is bounded before composing, which descends in C.
+
+What a reader takes and the format does not allow is a problem and not an end, so that all are told at once: a key that
+stands twice (which of them another reader takes is anybody's guess), ``NaN``, tags. A syntax error is an end.
 """
 
 from __future__ import annotations
@@ -8,6 +22,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -16,6 +31,7 @@ import yaml
 
 from guarded_tools.errors import PolicyError, Problem
 from guarded_tools.policy.paths import pointer
+from guarded_tools.text import strict_json
 
 _MOST_REPEATED: Final = 100_000
 """How many nodes aliases may bring in again: nested, they multiply a small file without end."""
@@ -74,27 +90,16 @@ class Source:
         return PolicyError((Problem(self.name, line, column, "", message, hint),))
 
     def _read_json(self) -> Any:
-        looser = False
-
-        def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-            nonlocal looser
-            found = dict(items)
-            looser = looser or len(found) != len(items)
-            return found
-
-        def constant(name: str) -> float:
-            nonlocal looser
-            looser = True
-            return float(name)
-
+        with suppress(ValueError, RecursionError):
+            return strict_json.loads(self._text)
+        # Again without strictness, to tell what is no JSON at all from what only repeats a key, and to find all of it.
         try:
-            data = json.loads(self._text, object_pairs_hook=pairs, parse_constant=constant)
+            data = json.loads(self._text)
         except json.JSONDecodeError as error:
             raise self._broken(error.lineno, error.colno, f"not JSON: {error.msg}") from None
         except (RecursionError, ValueError):
             raise self._broken(1, 1, "nested too deep, or a number too long to read") from None
-        if looser:
-            self._refuse_looseness()
+        self._refuse_looseness()
         return data
 
     def _refuse_looseness(self) -> None:
