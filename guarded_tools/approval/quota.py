@@ -1,18 +1,18 @@
 """How much a human can be asked: what keeps an agent from burying a human in questions.
 
-Per session: so many questions open at once, so many within a window, and after so many rejections no more about that
-tool; what a human rejected twice is not asked a third time. In the unnamed session rejections end with the process,
-because nothing else says that one agent ended and another began; the counts do not.
+Per session: so many questions within a window, and after so many rejections no more about that tool; what a human
+rejected twice is not asked a third time. How many may be open at once is counted by
+:mod:`~guarded_tools.approval.pending`. In the unnamed session rejections end with the process, because nothing else
+says that one agent ended and another began; the counts do not.
 """
 
 from __future__ import annotations
 
 from guarded_tools.approval.remembered import of_session
-from guarded_tools.errors import StoreError
 from guarded_tools.flow import Await, Flow
 from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.stores import Store
-from guarded_tools.values import ApprovalRequest, Charge, Full, digest, session_scope
+from guarded_tools.values import ApprovalRequest, Charge, Full, session_scope
 
 SESSION_ENDS = 30 * 86_400
 """No session says that it ended: what holds "for the session" holds this many seconds."""
@@ -41,24 +41,6 @@ def count_ask(request: ApprovalRequest, limits: ApprovalLimits, *, store: Store,
     charge = Charge(scope, "*/*/(asks)", 1, limits.max_asks, limits.window, "(asks)", refundable=False)
     taken = yield Await(store.reserve, store.areserve, ((charge,), at))
     return taken if isinstance(taken, Full) else None
-
-
-def claim_slot(request: ApprovalRequest, limits: ApprovalLimits, ask_id: str, *, store: Store) -> Flow[str | None]:
-    """Take one of the session's slots for open questions, or ``None``. It frees itself when the question expires."""
-    for number in range(limits.max_pending):
-        slot = f"approvals/open/{digest(request.session)[:32]}/{number}"
-        if (yield Await(store.add, store.aadd, (slot, ask_id.encode(), request.timeout + 1))):
-            return slot
-    return None
-
-
-def release_slot(slot: str, ask_id: str, *, store: Store) -> Flow[None]:
-    """Give a slot back, if it is still this question's."""
-    try:
-        if (yield Await(store.get, store.aget, (slot,))) == ask_id.encode():
-            yield Await(store.take, store.atake, (slot,))
-    except StoreError:
-        pass  # must not hide why the question ended, and the slot frees itself
 
 
 def _rejections(request: ApprovalRequest, limits: ApprovalLimits) -> tuple[Charge, Charge]:

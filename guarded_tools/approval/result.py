@@ -25,6 +25,7 @@ Cause: TypeAlias = Literal[
     "repeated",  # humans rejected this very call twice in this session
     "stray",  # an answer to a question that is not open: used, expired, or another call's
     "changed",  # the call is no longer the one the human was shown
+    "unknown",  # it was approved and ran, or may have, before its run came back here
 ]
 
 _OUTCOMES: Mapping[Cause, Outcome] = {
@@ -32,13 +33,27 @@ _OUTCOMES: Mapping[Cause, Outcome] = {
     "asks": "limited",
     "closed": "rejected",
     "repeated": "rejected",
+    "unknown": "unknown",
 }
+
+
+class Spent(NamedTuple):
+    """An answer that was heard by resuming a run.
+
+    The ``key`` of its question, what is kept there for once more, the key of its ``task``, and the ``claim`` on that.
+    """
+
+    key: str
+    record: bytes
+    task: str
+    claim: str
 
 
 class ApprovalResult(NamedTuple):
     """What became of a question. ``verdict`` is a rejection unless a human's approval, edit or response stands.
 
-    ``detail`` says how it came to that. ``waited`` and ``retry_after`` are in seconds.
+    ``detail`` says how it came to that. ``waited`` and ``retry_after`` are in seconds. ``spent`` is set where the
+    answer came by resuming a run.
     """
 
     verdict: Verdict
@@ -46,7 +61,7 @@ class ApprovalResult(NamedTuple):
     detail: str = ""
     waited: float = 0.0
     retry_after: float | None = None
-    reuse: tuple[str, bytes] | None = None
+    spent: Spent | None = None
 
     @property
     def outcome(self) -> Outcome | None:

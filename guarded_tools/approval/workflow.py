@@ -7,7 +7,34 @@ a call that may need a human, the pipeline
    call has to hand its answer to this question. ``None``: this call is not waiting for one;
 2. peeks whether the limits would let the call through;
 3. calls :func:`ask`, and decides anew with what the human answered;
-4. calls :func:`reopen` if the body was itself suspended by an interrupt: its one execution is still to come.
+4. tells :mod:`~guarded_tools.approval.execution` when the body begins, pauses and ends.
+
+The invariant: an answer permits at most one execution, of exactly what was shown, while the question is open. An
+approver that answers by returning needs nothing kept for that but its slot. One that suspends leaves the process, and
+comes back in another one: LangGraph then runs the call again from its beginning, and hands out the answers of a task
+by order of arrival, without a name on them. So the store says which answer belongs to which question:
+
+==============================  =============================================================================
+``approvals/asked/<call>``      the question that waits under a call's name: its id and slot, its task, the
+                                digest it was asked about, when it was asked and when it expires
+``approvals/task/<task>``       whose answers a task's are: claimed for one call before it is asked about; then
+                                ``spent``, ``begun``, ``ended`` (see :mod:`~guarded_tools.approval.execution`)
+``approvals/open/…``, ``live``  that the question is open (see :mod:`~guarded_tools.approval.pending`)
+``approvals/remembered/…``      approvals that outlast the question (:mod:`~guarded_tools.approval.remembered`)
+==============================  =============================================================================
+
+and a question of theirs goes through these states::
+
+    asked ── the run is suspended ──→ waiting ──→ answered ──→ spent ──→ begun ──→ ended
+                                       │    ↑        │                    │  ↑
+                 the same call in a fork    │        │  the body pauses ──┘  └── its run comes back: reopened
+                 or changed: shown anew ────┘        └── too late, withdrawn, changed: refused
+
+*Spent* is an answer once it was taken from ``asked``, atomically: of two runs resumed with it one goes on. The task
+keeps that mark, because a run that is resumed once more hears the same answer again, and must not take it for one to
+another question. *Reopened* means that ``asked`` is written anew for a body that paused: its run hears first the
+approval, which permits the same execution still, and then the answer to the body's own question. *Remembered* is an
+approval that was given for more than this call; the next such call asks nobody.
 
 Suspensions and cancellations pass through untouched. A failing store raises
 :class:`~guarded_tools.errors.StoreError`: the call is refused.
@@ -19,45 +46,34 @@ import dataclasses
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
+from guarded_tools.approval import execution, pending
 from guarded_tools.approval.calling import acall, acall_in_place, call, call_in_place
-from guarded_tools.approval.quota import (
-    claim_slot,
-    count_ask,
-    count_rejection,
-    rejected_before,
-    release_slot,
-)
-from guarded_tools.approval.remembered import LONGEST, Remembered, find, keep, of_session, remembered, revoke
-from guarded_tools.approval.result import ApprovalResult, Cause, judge, refusal
+from guarded_tools.approval.pending import LATE, Asked
+from guarded_tools.approval.quota import count_ask, count_rejection, rejected_before
+from guarded_tools.approval.reach import claim_of, keys_of, place_of, reach
+from guarded_tools.approval.remembered import find, keep
+from guarded_tools.approval.result import ApprovalResult, Spent, judge, refusal
 from guarded_tools.approval.suspension import is_suspension
-from guarded_tools.approvers.protocol import Approver, SuspendingApprover, checks, deny_all, suspends
-from guarded_tools.errors import CannotAsk, StoreError
+from guarded_tools.approvers.protocol import Approver, CallAddress, SuspendingApprover, suspends
 from guarded_tools.flow import Await, Flow
 from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.stores import Store
-from guarded_tools.values import ApprovalRequest, Verdict, canonical, digest
-
-__all__ = [
-    "ApprovalLimits",
-    "ApprovalResult",
-    "Cause",
-    "Remembered",
-    "ask",
-    "deny_all",
-    "remembered",
-    "reopen",
-    "resume",
-    "revoke",
-]
+from guarded_tools.values import ApprovalRequest, Verdict, canonical
 
 Clock: TypeAlias = Callable[[], float]
+WITHDRAWN = "the question was withdrawn before it was answered"
 
-_SPENT = b"spent:"
-LATE = 86_400.0
-"""For how many seconds after its end a question is remembered, so that a late answer is called late and not unknown."""
+
+class _Waiting(NamedTuple):
+    """A question that waits under a call's name, and the place at which the call comes by now."""
+
+    key: str
+    task: str
+    place: CallAddress
+    question: Asked
 
 
 def resume(
@@ -74,38 +90,33 @@ def resume(
     An answer counts for exactly the call that was shown, once, until the question expires. ``announce`` is as in
     :func:`ask`, for a question that comes by again as another one.
     """
+    if not suspends(approver):
+        return None
     found = yield from _waits(request, approver, store)
     if found is None or isinstance(found, ApprovalResult):
         return found
-    key, task, record = found
-    same = record["digest"] == request.digest and record.get("definition") in (None, request.definition)
-    if record.get("task") == task and not same:
+    same = found.question.is_about(request)
+    if found.question.task == found.task and not same:
         # Calls without ids, or with the same one, go by one name: answer and question of another must stay its own.
         return refusal("changed", "a human was asked about another call here, or about this one before it was changed")
-    known = record.get("task") == task and same
-    shown = dataclasses.replace(request, expires_at=record["expires"]) if known else request
+    known = found.question.task == found.task and same
+    shown = dataclasses.replace(request, expires_at=found.question.expires) if known else request
     said: object
     try:
         said = yield Await(call_in_place, acall_in_place, (approver, shown), foreign=True)
     except Exception as error:
-        if not is_suspension(error):
-            said = error
-        else:
-            if not known:  # shown anew, in a fork or as what it has become: the answer will be to that
-                if announce is not None:
-                    yield announce
-                yield from _put(store, key, _record(request, record["id"], record["slot"], task, clock))
-            raise
-    answer = judge(said, _now(clock) - record["asked"])
-    if (yield Await(store.take, store.atake, (key,))) is None:
-        return refusal("stray", "the answer to this question was used before")
-    # Resumed once more, the run goes by here again and hears this answer first: it must not answer another question.
-    yield Await(store.put, store.aput, (task, _SPENT + key.encode(), request.timeout + LATE))
-    yield from release_slot(record["slot"], record["id"], store=store)
-    if not same:
-        return refusal("changed", "the call or its tool was changed after a human was asked about it", answer.waited)
-    answer = yield from _conclude(request, answer, record, store=store, limits=limits, clock=clock)
-    return answer._replace(reuse=(key, _dump(record | {"begun": True})))
+        said = error
+        if is_suspension(error):
+            refused = yield from (
+                _left(found, store)
+                if known
+                else _show_anew(request, found, store=store, limits=limits, clock=clock, announce=announce)
+            )
+            if refused is None:
+                raise
+            return refused
+    answer = judge(said, _now(clock) - found.question.asked)
+    return (yield from _heard(request, found, answer, store=store, limits=limits, clock=clock))
 
 
 def ask(
@@ -125,18 +136,13 @@ def ask(
     known = yield from _without_asking(request, store=store, limits=limits, clock=clock)
     if known is not None:
         return known
-    place = yield from _reach(request, approver, store)
-    if isinstance(place, ApprovalResult):
-        return place
-    key, task = place
-    ask_id = secrets.token_hex(8)
-    slot = yield from claim_slot(request, limits, ask_id, store=store)
-    if slot is None:
-        asked = "1 question" if limits.max_pending == 1 else f"{limits.max_pending} questions"
-        # By then those that wait now are answered, or over.
-        crowd = refusal("pending", f"{asked} of this session must be answered before another is asked")
-        return crowd._replace(retry_after=request.timeout)
-    record = _record(request, ask_id, slot, task, clock)
+    reached = yield from reach(request, approver, store)
+    if isinstance(reached, ApprovalResult):
+        return reached
+    key, task, place = reached
+    question = yield from _open(request, task, place, store=store, limits=limits, clock=clock)
+    if isinstance(question, ApprovalResult):
+        return question
     try:
         full = yield from count_ask(request, limits, store=store, at=clock and clock())
         if full is not None:
@@ -146,53 +152,110 @@ def ask(
             if announce is not None:
                 yield announce
             if suspends(approver):
-                answer = yield from _suspend(request, approver, key, record, store)
+                answer = yield from _suspend(request, approver, key, question, store)
             else:
                 answer = yield from _wait(request, approver, clock)
     except GeneratorExit:
         raise  # nobody drives this line any more; the slot frees itself when the question expires
     except BaseException as error:
         if not (suspends(approver) and is_suspension(error)):
-            yield from release_slot(slot, ask_id, store=store)
+            yield from pending.drop(question.slot, question.id, store=store)
         raise
-    yield from release_slot(slot, ask_id, store=store)
-    answer = yield from _conclude(request, answer, record, store=store, limits=limits, clock=clock)
-    return answer._replace(reuse=(_once(request), _dump(dataclasses.asdict(answer.verdict))))
-
-
-def reopen(answer: ApprovalResult, *, store: Store) -> Flow[None]:
-    """Let an answer count once more, because the execution it permitted was suspended before it happened.
-
-    It has to happen within a day.
-    """
-    if answer.reuse is not None and answer.outcome is None:
-        yield Await(store.put, store.aput, (*answer.reuse, LONGEST))
+    return (yield from _conclude(request, answer, question, store=store, limits=limits, clock=clock))
 
 
 def _waits(
-    request: ApprovalRequest, approver: Approver, store: Store
-) -> Flow[tuple[str, str, dict[str, Any]] | ApprovalResult | None]:
-    """Find the question that waits under this call's name: where it is kept, in which task this is, its record."""
-    if not suspends(approver):
-        return None
-    place = _place(request, approver)
+    request: ApprovalRequest, approver: SuspendingApprover, store: Store
+) -> Flow[_Waiting | ApprovalResult | None]:
+    """Find the question that waits under this call's name."""
+    place = place_of(request, approver)
     if isinstance(place, ApprovalResult):
         return None if place.cause == "unavailable" else place  # that is said when the call is asked about
-    key, task = place
+    key, task = keys_of(request, place)
     kept = yield Await(store.get, store.aget, (key,))
-    return None if kept is None else (key, task, _read(kept))
+    return None if kept is None else _Waiting(key, task, place, Asked.load(kept))
+
+
+def _heard(
+    request: ApprovalRequest,
+    found: _Waiting,
+    answer: ApprovalResult,
+    *,
+    store: Store,
+    limits: ApprovalLimits,
+    clock: Clock | None,
+) -> Flow[ApprovalResult]:
+    """Use up the answer with which a run was resumed."""
+    question = found.question
+    if (yield Await(store.take, store.atake, (found.key,))) is None:
+        return refusal("stray", "the answer to this question was used before")
+    spent = Spent(found.key, question._replace(begun=True).dump(), found.task, claim_of(request, found.key))
+    # Resumed once more, the run goes by here again and hears this answer first: it must not answer another question.
+    if question.begun:
+        yield from execution.begin(spent, store=store)  # it did, before it paused
+    else:
+        yield from execution.spend(spent, store=store)
+    if not question.is_about(request):
+        yield from pending.drop(question.slot, question.id, store=store)
+        return refusal("changed", "the call or its tool was changed after a human was asked about it", answer.waited)
+    if not question.begun:  # else it was heard before; only the rest of its execution is still to come
+        answer = yield from _conclude(request, answer, question, store=store, limits=limits, clock=clock)
+    return answer._replace(spent=spent)
+
+
+def _left(found: _Waiting, store: Store) -> Flow[ApprovalResult | None]:
+    """Let a run that is suspended for a question wait on, unless that was withdrawn meanwhile."""
+    if not (yield from pending.is_withdrawn(found.question.id, store=store)):
+        return None
+    yield Await(store.take, store.atake, (found.key,))
+    return refusal("stray", WITHDRAWN)
+
+
+def _show_anew(
+    request: ApprovalRequest,
+    found: _Waiting,
+    *,
+    store: Store,
+    limits: ApprovalLimits,
+    clock: Clock | None,
+    announce: Await | None,
+) -> Flow[ApprovalResult | None]:
+    """Make a question that is shown anew, in a fork or as what it has become, the one that is answered."""
+    yield from pending.drop(found.question.slot, found.question.id, store=store)
+    question = yield from _open(request, found.task, found.place, store=store, limits=limits, clock=clock)
+    if isinstance(question, ApprovalResult):
+        return question
+    if announce is not None:
+        yield announce
+    yield from _keep(found.key, question, store)
+    return None
+
+
+def _open(
+    request: ApprovalRequest,
+    task: str,
+    place: CallAddress,
+    *,
+    store: Store,
+    limits: ApprovalLimits,
+    clock: Clock | None,
+) -> Flow[Asked | ApprovalResult]:
+    """Open a question in one of the session's slots; those of an earlier turn of its thread end with that."""
+    yield from pending.leave_behind(request.session, place, store=store)
+    asked, question = _now(clock), secrets.token_hex(8)
+    expires = request.expires_at or asked + request.timeout
+    slot = yield from pending.claim(request.session, question, expires - asked, limits, place, store=store)
+    if slot is not None:
+        return Asked(question, slot, task, request.digest, asked, expires, request.definition)
+    questions = "1 question" if limits.max_pending == 1 else f"{limits.max_pending} questions"
+    crowd = refusal("pending", f"{questions} of this session must be answered before another is asked")
+    return crowd._replace(retry_after=request.timeout)  # by then those that wait now are answered, or over
 
 
 def _without_asking(
     request: ApprovalRequest, *, store: Store, limits: ApprovalLimits, clock: Clock | None
 ) -> Flow[ApprovalResult | None]:
     """Answer from what humans answered before."""
-    reopened = yield Await(store.take, store.atake, (_once(request),))
-    if reopened is not None:
-        verdict = Verdict(**_read(reopened))
-        return ApprovalResult(
-            verdict, "remembered", "approved before its run was suspended", reuse=(_once(request), reopened)
-        )
     entry = yield from find(request, store=store, now=_now(clock))
     if entry is not None:
         what = "these arguments" if entry.covers == "same" else "ANY arguments of this tool"
@@ -223,10 +286,10 @@ def _wait(request: ApprovalRequest, approver: Approver, clock: Clock | None) -> 
 
 
 def _suspend(
-    request: ApprovalRequest, approver: SuspendingApprover, key: str, record: Mapping[str, Any], store: Store
+    request: ApprovalRequest, approver: SuspendingApprover, key: str, question: Asked, store: Store
 ) -> Flow[ApprovalResult]:
     """Ask an approver that leaves the call. It must not come back with an answer: nobody was asked yet."""
-    yield from _put(store, key, record)
+    yield from _keep(key, question, store)
     try:
         yield Await(call_in_place, acall_in_place, (approver, request), foreign=True)
     except Exception as error:
@@ -242,112 +305,31 @@ def _suspend(
 def _conclude(
     request: ApprovalRequest,
     answer: ApprovalResult,
-    record: Mapping[str, Any],
+    question: Asked,
     *,
     store: Store,
     limits: ApprovalLimits,
     clock: Clock | None,
 ) -> Flow[ApprovalResult]:
-    """Let time, memory and the count of rejections have their say about a human's answer."""
+    """End a question, and let time, memory and the count of rejections have their say about its answer."""
+    standing = yield from pending.close(question.slot, question.id, store=store)
     now = _now(clock)
+    if standing == "withdrawn":
+        return refusal("stray", WITHDRAWN, answer.waited)
     if answer.cause != "human":
         return answer
     if answer.verdict.kind == "reject":
         yield from count_rejection(request, limits, store=store, at=clock and now)
-    elif "begun" in record:
-        return answer  # it was heard before; only its execution is still to come
-    elif now >= record["expires"]:
+    # The store's clock tells apart time that passed from a step of the wall clock; it knows nothing of an injected one.
+    elif now >= question.expires or (standing == "over" and clock is None):
         return refusal("expired", "the answer came after the question had expired", answer.waited)
     elif answer.verdict.kind == "approve":
         yield from keep(request, answer.verdict, store=store, now=now)
     return answer
 
 
-def _record(request: ApprovalRequest, ask_id: str, slot: str, task: str, clock: Clock | None) -> dict[str, Any]:
-    now = _now(clock)
-    expires = request.expires_at or now + request.timeout
-    return {
-        "id": ask_id,
-        "slot": slot,
-        "task": task,
-        "digest": request.digest,
-        "definition": request.definition,
-        "asked": now,
-        "expires": expires,
-    }
-
-
-def _put(store: Store, key: str, record: Mapping[str, Any]) -> Flow[None]:
-    seconds = record["expires"] - record["asked"] + LATE
-    yield Await(store.put, store.aput, (key, _dump(record), seconds))
-
-
-def _reach(request: ApprovalRequest, approver: Approver, store: Store) -> Flow[tuple[str, str] | ApprovalResult]:
-    """Make sure that the approver can ask here, and say where a suspended call looks for its answer, in which task."""
-    if checks(approver):
-        try:
-            call_in_place(approver.check, request)
-        except Exception as error:
-            if is_suspension(error):
-                raise
-            return judge(error, 0.0)
-    if not suspends(approver):
-        return "", ""
-    place = _place(request, approver)
-    if isinstance(place, ApprovalResult):
-        return place
-    key, task = place
-    # The answers that come to a task have no name on them: it is claimed for the questions about one call.
-    claim = f"{key} {request.digest}".encode()
-    if not (yield Await(store.add, store.aadd, (task, claim, request.timeout + LATE))):
-        holder = yield Await(store.get, store.aget, (task,))
-        if holder == _SPENT + key.encode():
-            return _said_by(approver.spent, request)
-        if holder not in (None, claim):
-            return _said_by(approver.crowded, request)
-    return key, task
-
-
-def _place(request: ApprovalRequest, approver: SuspendingApprover) -> tuple[str, str] | ApprovalResult:
-    """Say under which keys the question about a call and the claim on its task are kept."""
-    try:
-        call_, task = call_in_place(approver.address, request)
-        return f"approvals/asked/{digest(request.session, call_)}", f"approvals/task/{digest(request.session, task)}"
-    except Exception as error:
-        if is_suspension(error):
-            raise
-        return judge(error, 0.0)
-
-
-def _said_by(method: Callable[[ApprovalRequest], CannotAsk], request: ApprovalRequest) -> ApprovalResult:
-    """Refuse with what an approver says for itself."""
-    said: object
-    try:
-        said = call_in_place(method, request)
-    except Exception as error:
-        if is_suspension(error):
-            raise
-        said = error
-    if isinstance(said, Exception):
-        return judge(said, 0.0)
-    return refusal("failed", f"the approver said {type(said).__name__}, where CannotAsk belongs")
-
-
-def _once(request: ApprovalRequest) -> str:
-    bound = (of_session(request.session), request.call_id, request.digest, request.definition)
-    return f"approvals/once/{digest(*bound)}"
-
-
-def _dump(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record).encode()
-
-
-def _read(kept: bytes) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(kept)
-    except ValueError as error:
-        raise StoreError(f"the record of a question cannot be read: {error}") from None
-    return record
+def _keep(key: str, question: Asked, store: Store) -> Flow[None]:
+    yield Await(store.put, store.aput, (key, question.dump(), question.expires - question.asked + LATE))
 
 
 def _now(clock: Clock | None) -> float:

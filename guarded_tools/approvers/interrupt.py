@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guarded_tools.approvers import card
+from guarded_tools.approvers.protocol import CallAddress
 from guarded_tools.errors import CannotAsk
 from guarded_tools.text.visible import plain
 from guarded_tools.values import ApprovalRequest, Verdict, canonical
@@ -38,15 +39,20 @@ class InterruptApprover:
         """Raise :class:`CannotAsk` where the run could not be resumed, or not with the right answer."""
         _configurable(request)
 
-    def address(self, request: ApprovalRequest) -> tuple[str, str]:
-        """Name the call within all runs, and the task whose answers LangGraph hands out by order of arrival."""
+    def address(self, request: ApprovalRequest) -> CallAddress:
+        """Name the call within all runs, and the task whose answers LangGraph hands out by order of arrival.
+
+        The turn is the checkpoint that the thread's outermost run stands at. Checkpoints are numbered by time: whatever
+        was asked at an earlier one was answered, or the thread went on without an answer.
+        """
         configurable = _configurable(request)
         # As text, which it becomes on the way: LangGraph's get_state() writes "7" over the 7 of its caller's config.
         thread = str(configurable.get("thread_id"))
         place = configurable.get("checkpoint_ns") or ""
         task = canonical([thread, place])
         graph = place.rpartition("|")[0]  # models number the calls of each agent alike
-        return (canonical([thread, graph, request.call_id]) if request.call_id else task), task
+        call = canonical([thread, graph, request.call_id]) if request.call_id else task
+        return CallAddress(call, task, thread, str((configurable.get("checkpoint_map") or {}).get("", "")))
 
     def crowded(self, request: ApprovalRequest) -> CannotAsk:
         """Say that another call of the same task is asked about."""

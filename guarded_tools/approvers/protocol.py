@@ -9,7 +9,7 @@ import inspect
 import socket
 import threading
 from collections.abc import Awaitable, Iterator
-from typing import Literal, NoReturn, Protocol, TypeGuard
+from typing import Literal, NamedTuple, NoReturn, Protocol, TypeGuard
 
 from guarded_tools.errors import CannotAsk
 from guarded_tools.values import ApprovalRequest, Verdict
@@ -48,6 +48,18 @@ class CheckingApprover(Approver, Protocol):
         ...
 
 
+class CallAddress(NamedTuple):
+    """Where a suspended call is found again: its name within all runs, the task, and the run's thread and turn.
+
+    ``turn`` grows as its thread goes on; "" where an approver tells neither.
+    """
+
+    call: str = ""
+    task: str = ""
+    thread: str = ""
+    turn: str = ""
+
+
 class SuspendingApprover(Approver, Protocol):
     """An approver that asks by leaving the call, as LangGraph's ``interrupt()`` does.
 
@@ -57,10 +69,11 @@ class SuspendingApprover(Approver, Protocol):
 
     suspends: Literal[True]
 
-    def address(self, request: ApprovalRequest, /) -> tuple[str, str]:
+    def address(self, request: ApprovalRequest, /) -> CallAddress | tuple[str, str]:
         """Name the call within all runs, and the task whose answers are handed out by order of arrival.
 
-        Both are the same each time the same call comes by.
+        Both are the same each time the same call comes by. A :class:`CallAddress` that also names the run's thread and
+        turn lets the questions of earlier turns end when the thread goes on without an answer.
 
         Raises:
             CannotAsk: a run could not be suspended here.

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from guarded_tools.approval.result import ApprovalResult
+from guarded_tools.approval.execution import Paused
+from guarded_tools.approval.result import ApprovalResult, Spent
 from guarded_tools.policy.policy import Policy
-from guarded_tools.values import Decision, ToolCall, ToolInfo, UnknownIdentity
+from guarded_tools.values import (
+    ApprovalRequest,
+    Ask,
+    Decision,
+    Risk,
+    ToolCall,
+    ToolInfo,
+    UnknownIdentity,
+    Usage,
+    digest,
+    widest_memory,
+)
 
 _written = json.JSONEncoder(allow_nan=False).encode
 # Deeper than any tool's arguments, and far from where whoever shows or keeps them runs out of stack.
@@ -18,7 +30,8 @@ _DEEPEST = 100
 class CallContext(NamedTuple):
     """One call on its way: what is judged, what the policy says of it, and how it came to that.
 
-    ``policy`` is the one that decided, whatever is in force by now.
+    ``policy`` is the one that decided, whatever is in force by now. ``execution`` names its execution where it could
+    pause, and ``paused`` is the one that did and now goes on.
     """
 
     call: ToolCall
@@ -30,6 +43,50 @@ class CallContext(NamedTuple):
     human: float = 0.0
     answer: ApprovalResult | None = None
     approval: Mapping[str, Any] | None = None
+    execution: str = ""
+    paused: Paused | None = None
+
+    @property
+    def spent(self) -> Spent | None:
+        """The answer that permits it, where that came by resuming a run."""
+        return None if self.answer is None else self.answer.spent
+
+
+def digest_of(call: ToolCall, info: ToolInfo) -> str:
+    """Bind server, tool, schema, session, grant and arguments: what a human approves is this, and nothing else."""
+    return digest(info.server, call.tool, digest(info.schema), call.session, call.grant, call.args)
+
+
+def request_from(
+    context: CallContext,
+    risk: Risk,
+    now: float,
+    usage: tuple[Usage, ...],
+    check_edit: Callable[[Mapping[str, Any]], str] | None,
+) -> ApprovalRequest:
+    """Put a call before a human, on the policy's terms."""
+    call, info, decision = context.call, context.info, context.decision
+    terms = decision.ask or Ask()
+    return ApprovalRequest(
+        tool=call.tool,
+        args=call.args,
+        session=call.session,
+        digest=digest_of(call, info),
+        rule=decision.rule,
+        reason=decision.message,
+        grant=call.grant,
+        server=info.server,
+        description=info.description,
+        risk=risk,
+        usage=usage,
+        expires_at=now + terms.timeout,
+        timeout=terms.timeout,
+        remember=widest_memory(risk, terms.remember),
+        remember_for=terms.remember_for,
+        call_id=call.id,
+        definition=digest(info.description, digest(info.schema)),
+        check_edit=check_edit,
+    )
 
 
 def freeze(call: ToolCall) -> ToolCall:

@@ -13,7 +13,8 @@ _ADVICE: dict[str, str] = {
     "denied": "The policy does not change by retrying: do not repeat this call.",
     "limited": "This call can never fit into that limit: do not repeat it.",
     "rejected": "A human refused it: do not repeat this call, and do not look for another way to the same effect.",
-    "unanswered": "Nobody approved it, so it did not run. Do not repeat it unless the user asks for it.",
+    "unanswered": "It was not approved, so it did not run. Do not repeat it unless the user asks for it.",
+    "unknown": "Check whether it took effect before you call it again.",
     "failed_closed": "The guard refuses whatever it cannot check. Tell the user; do not repeat this call.",
 }
 
@@ -58,11 +59,13 @@ def broken(error: Exception) -> str:
     return f"the guard could not do its work: {said}"
 
 
-def text(tool: str, rule: str, outcome: Outcome, reason: str, retry_after: float | None) -> str:
+def text(
+    tool: str, rule: str, outcome: Outcome, reason: str, retry_after: float | None, *, paused: bool = False
+) -> str:
     """Put a refusal into words: DENIED, the rule, the reason, and what to do next.
 
     It is one line in which nothing acts, whatever names a model or a server made up; only a human's own words keep
-    their line breaks.
+    their line breaks. ``paused``: what is refused is to go on, where its run was suspended; what it did before is done.
     """
     advice = _ADVICE.get(outcome, _ADVICE["denied"])
     if outcome == "denied" and rule == SCHEMA_RULE and "cannot be" not in reason:  # what cannot be checked, stays so
@@ -71,7 +74,12 @@ def text(tool: str, rule: str, outcome: Outcome, reason: str, retry_after: float
     if retry_after is not None:
         advice = f"Retry after {seconds(retry_after)} seconds."
     why = shown(reason) or "the policy says so"
-    return f"DENIED: {one_line(tool)} did not run. Rule: {one_line(rule)}. Reason: {why}. {advice}"
+    became = f"DENIED: {one_line(tool)} did not run"
+    if outcome == "unknown":
+        became = f"UNKNOWN OUTCOME: {one_line(tool)} may have taken effect"
+    elif paused:
+        became = f"DENIED: {one_line(tool)} had begun, and did not go on"
+    return f"{became}. Rule: {one_line(rule)}. Reason: {why}. {advice}"
 
 
 def window(length: int) -> str:

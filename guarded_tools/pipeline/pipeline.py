@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from guarded_tools.approval import workflow
+from guarded_tools.approval import execution, workflow
 from guarded_tools.approval.suspension import is_suspension, will_run_again
 from guarded_tools.approvers.protocol import Approver, suspends
 from guarded_tools.errors import GuardError, ToolDenied
@@ -28,7 +28,7 @@ from guarded_tools.flow import Await, Flow
 from guarded_tools.flow.job import Left
 from guarded_tools.pipeline import messages
 from guarded_tools.pipeline.body import Ended, arun_body, run_body
-from guarded_tools.pipeline.context import CallContext, freeze
+from guarded_tools.pipeline.context import CallContext, digest_of, freeze, request_from
 from guarded_tools.pipeline.recorder import Recorder, approval_of, event_from
 from guarded_tools.pipeline.registry import Registry
 from guarded_tools.policy.document import ApprovalLimits
@@ -38,7 +38,6 @@ from guarded_tools.stores import Store
 from guarded_tools.text.redaction import mask
 from guarded_tools.values import (
     ApprovalRequest,
-    Ask,
     AuditEvent,
     BodyOutcome,
     Charge,
@@ -51,9 +50,7 @@ from guarded_tools.values import (
     ToolCall,
     ToolInfo,
     Usage,
-    digest,
     scopes_of,
-    widest_memory,
 )
 
 T = TypeVar("T")
@@ -111,17 +108,13 @@ class Pipeline:
                 raise ValueError(fault)  # noqa: TRY301 - refused and recorded as whatever else cannot be judged
             call = freeze(call)
             context = context._replace(call=call, decision=self._registry.judge(policy, call, info))
+            context = yield from self._come_back(context)
             context = yield from self._clear(context, read)
-            if context.decision.shadow is not None:
+            if context.decision.shadow is not None and context.paused is None:
                 # After the question: what stands before it runs again whenever a suspended run comes back.
                 yield from self._shadow(context, context.decision.shadow)
             reservation = yield from self._reserve(context)
-            try:
-                admitted = event_from(context, "admitted")
-                yield from self._recorder.recording(admitted)
-            except Exception:
-                yield from self._give_back(reservation)
-                raise
+            admitted = yield from self._admit(context, reservation)
         except ToolDenied:
             raise
         except Exception as error:
@@ -131,6 +124,15 @@ class Pipeline:
                 log.exception("The guard met an error that it does not know; the call is refused")
             raise self._recorder.refuse(context, "failed_closed", messages.broken(error)) from error
         return (yield from self._invoke(context, admitted, reservation, invoke, judge))
+
+    def _come_back(self, context: CallContext) -> Flow[CallContext]:
+        """Take up the execution that paused at this very call, if one did: the call goes on as that one."""
+        task = execution.task()
+        if not task:
+            return context
+        name = execution.named(task, context.call.id, digest_of(context.call, context.info))
+        paused = yield from execution.come_back(name, store=self._store)
+        return context._replace(execution=name, paused=paused, key=context.key if paused is None else paused.key)
 
     def _decide(self, context: CallContext) -> CallContext:
         policy = self._registry.policy(context.call.grant)
@@ -144,12 +146,14 @@ class Pipeline:
             answer = yield from workflow.resume(
                 self._request(context), announce=announce, **self._human(context.policy)
             )
+        if answer is None and context.paused is not None:
+            answer = execution.permitted_by(context.paused)
         if answer is None:
             self._stop_if_denied(context)
             if context.decision.effect == "allow":
                 return context
             blocked = yield self._counting(self._store.peek, self._store.apeek, context)
-            if blocked is not None:
+            if blocked is not None and context.paused is None:
                 raise self._blocked(context, blocked)
             usage = yield from self._usage_against(context.decision.charges)
             answer = yield from workflow.ask(
@@ -159,7 +163,8 @@ class Pipeline:
             )
         edited = answer.verdict.args if answer.verdict.kind == "edit" else None
         context = context._replace(human=answer.waited, answer=answer, approval=approval_of(context.call, answer))
-        self._recorder.record(context, "answered", message=answer.detail)
+        if context.paused is None or answer.outcome is not None:  # else it was recorded when it was given
+            self._recorder.record(context, "answered", message=answer.detail)
         if answer.outcome is not None:
             raise self._recorder.refuse(context, answer.outcome, answer.text, answer.retry_after)
         if self._registry.current(context.info) != context.info:
@@ -212,29 +217,8 @@ class Pipeline:
         usage: tuple[Usage, ...] = (),
         check_edit: Callable[[Mapping[str, Any]], str] | None = None,
     ) -> ApprovalRequest:
-        call, info, decision = context.call, context.info, context.decision
-        terms = decision.ask or Ask()
-        risk, schema = self._registry.risk(context.info, context.call.grant), digest(info.schema)
-        return ApprovalRequest(
-            tool=call.tool,
-            args=call.args,
-            session=call.session,
-            digest=digest(info.server, call.tool, schema, call.session, call.grant, call.args),
-            rule=decision.rule,
-            reason=decision.message,
-            grant=call.grant,
-            server=info.server,
-            description=info.description,
-            risk=risk,
-            usage=usage,
-            expires_at=(time.time() if self._clock is None else self._clock()) + terms.timeout,
-            timeout=terms.timeout,
-            remember=widest_memory(risk, terms.remember),
-            remember_for=terms.remember_for,
-            call_id=call.id,
-            definition=digest(info.description, schema),
-            check_edit=check_edit,
-        )
+        now = time.time() if self._clock is None else self._clock()
+        return request_from(context, self._registry.risk(context.info, context.call.grant), now, usage, check_edit)
 
     def _shadow(self, context: CallContext, shadow: Decision) -> Flow[None]:
         """Record what a rule on trial would have done, on counters of its own; nothing of it touches the call."""
@@ -251,17 +235,33 @@ class Pipeline:
         self._recorder.record(context._replace(decision=shadow), "shadow", outcome, message=shadow.message)
 
     def _reserve(self, context: CallContext) -> Flow[Reservation]:
+        if context.paused is not None:  # charged when it was admitted; a halt ends it all the same
+            context = context._replace(decision=context.decision._replace(charges=()))
         taken = yield self._counting(self._store.reserve, self._store.areserve, context)
         if isinstance(taken, Reservation):
             return taken
         raise self._blocked(context, taken)
 
-    def _give_back(self, reservation: Reservation) -> Flow[None]:
+    def _give_back(self, context: CallContext, reservation: Reservation) -> Flow[None]:
         """Give back what a call took that will not run. Where that fails too, why it does not run is still said."""
         try:
             yield Await(self._store.refund, self._store.arefund, (reservation, self._now()))
+            yield from execution.unbegin(context.spent, store=self._store)
         except Exception:
             log.exception("A charge of a call that did not run could not be given back")
+
+    def _admit(self, context: CallContext, reservation: Reservation) -> Flow[AuditEvent]:
+        """Write down that the body is about to run; of an execution that goes on this was written before."""
+        admitted = event_from(context, "admitted")
+        if context.paused is not None:
+            return admitted._replace(charges=context.paused.charges)
+        try:
+            yield from execution.begin(context.spent, store=self._store)
+            yield from self._recorder.recording(admitted)
+        except Exception:
+            yield from self._give_back(context, reservation)
+            raise
+        return admitted
 
     def _blocked(self, context: CallContext, blocked: Full | Halted) -> ToolDenied:
         if isinstance(blocked, Halted):
@@ -286,29 +286,39 @@ class Pipeline:
         except asyncio.CancelledError as error:  # nobody waits any more: the body was not begun, or thrown away
             ended, never_began = ended._replace(error=error), isinstance(error, Left)
         tool = time.perf_counter() - began
-        suspended = ended.error is not None and will_run_again(ended.error)
-        outcome: Outcome = "never_ran" if suspended or never_began else self._judge(context, ended, judge)
-        refunded = 0
+        outcome: Outcome = "never_ran" if never_began else self._judge(context, ended, judge)
+        if context.paused is not None and outcome == "never_ran":
+            outcome = "unknown"  # it did not get far this time; what it did before it paused, it did
         try:
-            if (suspended or never_began) and context.answer is not None:
-                yield from workflow.reopen(context.answer, store=self._store)
-            if outcome == "never_ran" and reservation.charges:
-                refunded = yield Await(self._store.refund, self._store.arefund, (reservation, self._now()))
-            spent = time.perf_counter() - context.started - context.human - tool
-            yield from self._recorder.recording(
-                admitted._replace(
-                    kind="settled",
-                    outcome=outcome,
-                    values=None,
-                    refunded=refunded,
-                    guard_ms=spent * 1000,
-                    tool_ms=tool * 1000,
-                )
-            )
+            if context.execution and (outcome == "suspended" or (never_began and context.paused is not None)):
+                yield from self._pause(context, admitted)
+            else:
+                if never_began:
+                    yield from execution.reopen(context.spent, store=self._store)
+                yield from self._settle(context, admitted, reservation, outcome, tool)
         except Exception:
             # The body is done and its answer is owed; "admitted" without "settled" keeps the gap visible.
             log.exception("A call of %r ran but could not be settled; its charge is kept", mask(context.call.tool))
         return ended._replace(outcome=outcome)
+
+    def _pause(self, context: CallContext, admitted: AuditEvent) -> Flow[None]:
+        """Keep an execution that is suspended: nothing is given back, and its resume is the same one."""
+        answer = context.answer
+        verdict = None if answer is None or answer.spent is not None else answer.verdict
+        paused = execution.Paused(context.key, admitted.charges, verdict)
+        yield from execution.pause(context.execution, paused, context.spent, store=self._store)
+
+    def _settle(
+        self, context: CallContext, admitted: AuditEvent, reservation: Reservation, outcome: Outcome, tool: float
+    ) -> Flow[None]:
+        """Give back what certainly was not used, and write down what became of the execution."""
+        refunded = 0
+        if outcome == "never_ran" and reservation.charges:
+            refunded = yield Await(self._store.refund, self._store.arefund, (reservation, self._now()))
+        yield from execution.end(context.spent, outcome, store=self._store)
+        guard = time.perf_counter() - context.started - context.human - tool
+        timed = admitted._replace(values=None, guard_ms=guard * 1000, tool_ms=tool * 1000)
+        yield from self._recorder.recording(timed._replace(kind="settled", outcome=outcome, refunded=refunded))
 
     def _judge(self, context: CallContext, ended: Ended, judge: OutcomeClassifier) -> Outcome:
         """Say what became of the body. It is done: a judge that stumbles over its result must not cost the answer.
@@ -316,6 +326,8 @@ class Pipeline:
         A server that relays its upstream's words, or acts and then answers, can *say* that nothing ran as well. So
         that gives nothing back, unless the policy that decided takes the server's word for this tool.
         """
+        if ended.error is not None and will_run_again(ended.error):
+            return "suspended"
         try:
             told: BodyOutcome = judge(ended.value if ended.error is None else ended.error)
         except Exception:

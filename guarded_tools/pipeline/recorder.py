@@ -73,7 +73,9 @@ class Recorder:
         said = (
             why
             if outcome == "responded"
-            else messages.text(context.call.tool, context.decision.rule, outcome, why, retry_after)
+            else messages.text(
+                context.call.tool, context.decision.rule, outcome, why, retry_after, paused=context.paused is not None
+            )
         )
         return ToolDenied(mask(said), context.decision._replace(message=mask(why)), outcome, retry_after)
 

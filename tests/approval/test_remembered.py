@@ -2,7 +2,7 @@
 
 import pytest
 
-from guarded_tools.approval import remembered, workflow
+from guarded_tools.approval import remembered
 from guarded_tools.errors import StoreError
 from guarded_tools.flow import run
 from guarded_tools.values import Verdict
@@ -100,7 +100,7 @@ def test_destructive_and_financial_tools_are_asked_about_every_time(approvals, r
     human = Human(verdict)
     for _ in range(2):
         assert approvals.ask(approvals.request(remember="tool", risk=risk), human).cause == "human"
-    assert run(workflow.remembered(approvals.store)) == []
+    assert run(remembered.remembered(approvals.store)) == []
 
 
 @pytest.mark.parametrize(("verdict", "now_permits"), [(same, "never"), (tool, "same"), (tool, "never")])
@@ -167,14 +167,14 @@ def test_a_forked_child_is_another_process(approvals, monkeypatch):
 def test_what_is_remembered_is_listed_and_revoked(approvals):
     approvals.ask(approvals.request({"x": "\u202ehidden"}, remember="same"), Human(same))
     approvals.ask(approvals.request(remember="tool", session="two", remember_for=60), Human(tool))
-    first, second = approvals.drive(workflow.remembered(approvals.store))
+    first, second = approvals.drive(remembered.remembered(approvals.store))
     assert (first.covers, first.session, first.tool, first.args, first.by) == ("tool", "two", "t", "", "ann@approvals")
     assert (second.covers, second.args) == ("same", '{"x":"\u202ehidden"}')
     assert (first.granted_at, first.expires_at) == (approvals.clock(), approvals.clock() + 60)
-    assert [e.session for e in approvals.drive(workflow.remembered(approvals.store, "one"))] == ["one"]
-    assert approvals.drive(workflow.revoke(approvals.store, first.id)) is True
-    assert approvals.drive(workflow.revoke(approvals.store, first.id)) is False
-    assert [e.session for e in approvals.drive(workflow.remembered(approvals.store))] == ["one"]
+    assert [e.session for e in approvals.drive(remembered.remembered(approvals.store, "one"))] == ["one"]
+    assert approvals.drive(remembered.revoke(approvals.store, first.id)) is True
+    assert approvals.drive(remembered.revoke(approvals.store, first.id)) is False
+    assert [e.session for e in approvals.drive(remembered.remembered(approvals.store))] == ["one"]
     human = Human(True)
     assert approvals.ask(approvals.request(remember="tool", session="two"), human).cause == "human"
 

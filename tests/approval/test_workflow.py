@@ -293,33 +293,6 @@ def test_one_approval_is_for_one_call(approvals):
     assert len(asked) == 3
 
 
-def test_an_answer_whose_execution_was_suspended_counts_once_more_and_once_only(approvals):
-    asked = []
-    request = approvals.request(call_id="call_1")
-    first = approvals.ask(request, lambda r: asked.append(1) or Verdict.edit({"x": 2}, by="ann"))
-    approvals.drive(workflow.reopen(first, store=approvals.store))
-    again = approvals.ask(request, lambda r: asked.append(2) or True)
-    assert (again.verdict.kind, again.verdict.args, again.verdict.by) == ("edit", {"x": 2}, "ann")
-    assert asked == [1]
-    approvals.ask(request, lambda r: asked.append(3) or True)
-    assert asked == [1, 3]
-
-
-@pytest.mark.parametrize("other", [{"call_id": "call_2"}, {"session": "two"}, {"args": {"x": 1.0}}])
-def test_a_reopened_answer_is_for_that_call_only(approvals, other):
-    first = approvals.ask(approvals.request(call_id="call_1"), answers(True))
-    approvals.drive(workflow.reopen(first, store=approvals.store))
-    asked = []
-    approvals.ask(approvals.request(**{"call_id": "call_1"} | other), lambda r: asked.append(1) or True)
-    assert asked == [1]
-
-
-def test_a_rejection_is_never_reopened(approvals):
-    first = approvals.ask(approvals.request(call_id="c"), answers(False))
-    approvals.drive(workflow.reopen(first, store=approvals.store))
-    assert list(approvals.store.scan("approvals/once/")) == []
-
-
 # Around the question
 
 

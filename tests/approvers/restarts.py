@@ -12,7 +12,7 @@ from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 
 from guarded_tools import Guard, Policy
 from guarded_tools.approvers.interrupt import InterruptApprover
@@ -22,13 +22,21 @@ folder, calls = Path(sys.argv[1]), json.loads(sys.argv[2])
 
 
 @tool
-def t(x: int, die: bool = False) -> str:
+def t(x: int, die: bool = False, pause: bool = False) -> str:
     """A tool."""
+    if pause:
+        interrupt("go on?")
     with (folder / "ran").open("a") as file:
         file.write(f"{x}\n")
     if die:
         os.kill(os.getpid(), signal.SIGKILL)
     return f"t{x}"
+
+
+def die_late(event):
+    """Die when the tool has ended and the checkpointer does not know it yet."""
+    if event.kind == "settled" and (folder / "late").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 policy = {"version": "1", "default": "deny", "tools": {"t": ASK | {"rate_limit": "9/hour"}}}
@@ -37,6 +45,7 @@ guard = Guard(
     store=f"disk://{folder / 'state'}",
     approver=InterruptApprover(),
     audit=folder / "audit.jsonl",
+    observers=[die_late],
 )
 config = {"configurable": {"thread_id": "thread"}}
 turn = [{"name": "t", "args": args, "id": f"call_{at}"} for at, args in enumerate(calls)]
@@ -47,4 +56,5 @@ with SqliteSaver.from_conn_string(str(folder / "checkpoints.sqlite")) as checkpo
     state = agent.get_state(config)
 answers = {m.tool_call_id: m.content for m in state.values["messages"] if isinstance(m, ToolMessage)}
 used = {usage.counter: usage.used for usage in guard.usage() if usage.counter.endswith("rate_limit")}
-print(json.dumps({"pending": {i.id: i.value["args"]["x"] for i in state.interrupts}, "answers": answers, "used": used}))
+pending = {i.id: i.value["args"]["x"] for i in state.interrupts if isinstance(i.value, dict)}
+print(json.dumps({"pending": pending, "answers": answers, "used": used}))

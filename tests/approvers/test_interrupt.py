@@ -248,7 +248,7 @@ def test_every_answer_that_front_ends_send_is_understood(start, answer, ran):
     assert run.ran == [("t", x) for x in ran]
     said = run.answers()["call_0"]
     if "forty" in str(answer):
-        assert said == "forty"
+        assert said.endswith("\nforty")
     elif not ran:
         assert said.startswith("DENIED")
         assert "do not repeat" in said
@@ -326,7 +326,7 @@ def test_pending_asks_are_answered_in_any_order_and_partially(start):
     run.resume({by_x[1]: APPROVE})
     assert run.ran == [("t", 2), ("t", 10), ("t", 1)]
     assert run.answers()["call_3"].startswith("DENIED")
-    assert {k: v for k, v in run.answers().items() if k != "call_3"} == {
+    assert {k: v.splitlines()[-1] for k, v in run.answers().items() if k != "call_3"} == {
         "call_0": "t10",
         "call_1": "t1",
         "call_2": "t2",

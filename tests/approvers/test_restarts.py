@@ -28,6 +28,9 @@ class Lives:
         assert ended.returncode == 0, ended.stderr
         return json.loads(ended.stdout)
 
+    def last_line(self):
+        return json.loads((self.folder / "audit.jsonl").read_text().splitlines()[-1])
+
     def ran(self):
         path = self.folder / "ran"
         return path.read_text().split() if path.exists() else []
@@ -63,8 +66,41 @@ def test_a_call_that_was_killed_in_the_middle_does_not_run_again(lives):
     assert run.ran() == ["1"]
     said = run.live(APPROVE)
     assert run.ran() == ["1"]
-    assert said["answers"]["call_0"].startswith("DENIED")
+    told = said["answers"]["call_0"]
+    assert told.startswith("UNKNOWN OUTCOME: t may have taken effect.")
+    assert "began to run" in told
+    assert "before you call it again" in told
+    assert "did not run" not in told
+    assert run.last_line()["outcome"] == "unknown"
+    assert run.last_line()["kind"] == "refused"
     assert list(said["used"].values()) == [1]
+
+
+def test_a_call_that_was_killed_after_it_had_paused_may_have_taken_effect_too(lives):
+    run = lives({"x": 1, "die": True, "pause": True})
+    run.live()
+    run.live(APPROVE)
+    assert run.ran() == []
+    run.live("yes", dies=True)
+    assert run.ran() == ["1"]
+    said = run.live("yes")
+    assert run.ran() == ["1"]
+    assert said["answers"]["call_0"].startswith("UNKNOWN OUTCOME")
+    assert list(said["used"].values()) == [1]
+
+
+def test_a_call_whose_result_was_lost_with_its_process_is_not_told_to_be_done_once_more(lives):
+    run = lives({"x": 1})
+    run.live()
+    late = run.folder / "late"
+    late.touch()
+    run.live(APPROVE, dies=True)
+    late.unlink()
+    said = run.live(APPROVE)
+    assert run.ran() == ["1"]
+    assert said["answers"]["call_0"].startswith("UNKNOWN OUTCOME")
+    assert "ran to its end" in said["answers"]["call_0"]
+    assert "once more" not in said["answers"]["call_0"]
 
 
 def test_one_answer_given_by_two_processes_at_once_runs_once(lives):
