@@ -11,7 +11,7 @@ import nbformat
 import pexpect
 import pytest
 
-PAGES = Path(__file__).parents[2] / "docs" / "approvals"
+PAGES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "fleet.py"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "fleet.py"
 
 
 @pytest.fixture

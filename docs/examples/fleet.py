@@ -1,6 +1,6 @@
 """One limit, held by agents on several machines: run this as often as you like, anywhere, on one Redis.
 
-$ python docs/fleet.py redis://localhost:6379
+$ python docs/examples/fleet.py redis://localhost:6379
 """
 
 from __future__ import annotations
