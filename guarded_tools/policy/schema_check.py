@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote
 
 import jsonschema_rs
@@ -29,7 +29,10 @@ _MOST_VALIDATORS: Final = 1024
 _LONGEST_EXPECTATION: Final = 120
 _LONGEST_FLAW: Final = 200
 _BACKTRACKING: Final = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000)
-_CANNOT_BE_CHECKED: Final = (ValueError, TypeError, RecursionError, jsonschema_rs.ReferencingError)
+# Stubs of jsonschema-rs up to 0.44 have its error as none.
+_CANNOT_BE_CHECKED: Final = cast(
+    "tuple[type[Exception], ...]", (ValueError, TypeError, RecursionError, jsonschema_rs.ReferencingError)
+)
 # What may stand in a reference as it is; ``Page[Item]`` may not, though servers write it.
 _SAFE: Final = "%/:?#&=@!$'()*+,;~-._"
 _DATA: Final = frozenset({"enum", "const", "default", "examples"})
@@ -187,7 +190,10 @@ def _flaw(error: Exception) -> str:
     said = str(error).partition("\n")[0]
     if said.startswith("Unknown meta-schema"):
         return _short(f'its "$schema" names a dialect that is not known: {said.partition(": ")[2].partition(". ")[0]}')
-    place = pointer(*map(str, getattr(error, "instance_path", None) or ()))
+    path = getattr(error, "instance_path", None)
+    if not path and getattr(getattr(error, "kind", None), "name", "") == "format":
+        path = getattr(error, "schema_path", None)  # of a broken pattern jsonschema-rs 0.44 tells the place only so
+    place = pointer(*map(str, path or ()))
     return _short(said) + (f" at {one_line(place)}" if place else "")
 
 

@@ -36,7 +36,7 @@ def test_an_unknown_tool_is_destructive():
 
 def test_schemas_are_draft_7_and_closed():
     for info in catalogue().values():
-        jsonschema_rs.Draft7Validator(info.schema)
+        jsonschema_rs.Draft7Validator(dict(info.schema or {}))
         assert info.description.endswith(".")
         if info.schema["properties"]:
             assert info.schema["additionalProperties"] is False

@@ -70,7 +70,7 @@ def test_it_marks_every_mistake_that_a_schema_can_see(validator):
     for row in problems.TABLE:
         try:
             seen = not validator.is_valid(problems.document(row))
-        except UnicodeEncodeError:
+        except ValueError:  # half a surrogate pair; which error it is depends on the release
             continue
         if not seen and not any(word in said for said in row["problems"].values() for word in BEYOND_A_SCHEMA):
             unseen.append(row)

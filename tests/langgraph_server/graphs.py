@@ -1,0 +1,52 @@
+"""What the server serves: two agents of one guard, which keeps its state where the environment says; and one that blocks."""
+
+import time
+
+from langchain.agents import create_agent
+from langchain_core.tools import tool
+
+from guarded_tools import Guard, Policy
+from guarded_tools.approvers.interrupt import InterruptApprover
+from guarded_tools.testing import ScriptedModel
+
+TURNS = 4
+"""How many runs of one thread the models have a script for: a call, and then nothing more to say."""
+
+
+@tool
+async def send(to: str) -> str:
+    """Send a message."""
+    return f"sent to {to}"
+
+
+@tool
+def pay_back(amount: int) -> str:
+    """Pay an amount back."""
+    return f"paid back {amount}"
+
+
+guard = Guard(
+    Policy.model_validate(
+        {
+            "version": "1",
+            "default": "deny",
+            "tools": {"send": {"rate_limit": "2/hour"}, "pay_back": {"action": "approve", "rate_limit": "2/hour"}},
+        }
+    ),
+    approver=InterruptApprover(),
+)
+
+mail = create_agent(ScriptedModel([[("send", {"to": "ann"})], []] * TURNS), guard.wrap([send]))
+refund = create_agent(
+    ScriptedModel([[("pay_back", {"amount": 5})], []] * TURNS), [pay_back], middleware=[guard.middleware()]
+)
+
+
+@tool
+async def dawdle() -> str:
+    """Block the loop, which no tool may."""
+    time.sleep(0.01)  # noqa: ASYNC251 - on purpose
+    return "dawdled"
+
+
+blocking = create_agent(ScriptedModel([[("dawdle", {})]]), [dawdle])
