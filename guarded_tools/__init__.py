@@ -8,6 +8,7 @@ The names below load what they need when they are first used, so that importing 
 
 from __future__ import annotations
 
+import datetime as dt
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -131,4 +132,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    # freezegun looks at every name of every module, with a class of its own in the place of `datetime`. A name that is
+    # loaded for that look would keep the class, and pydantic refuses it: the MCP SDK's models and LangChain's fail.
+    frozen = dt.datetime.__module__ != "datetime"
+    return sorted(name for name in __all__ if name in globals() or not frozen)

@@ -15,18 +15,31 @@ to open such a file, and it trusts nothing that it finds under the name:
 Locks are ``flock``'s: of the open file, so a fork shares them and a closed descriptor releases them. They are asked for
 again and again rather than waited for, since a wait in the kernel knows no end.
 
+None of this is to be had on Windows: no ``flock``, no owner by number, no ``O_NOFOLLOW``, no directory that can be
+forced to the disk. A guard without it would promise what it does not keep, so there loading this module is an error
+that says what to do. Policies can be read and judged there: they need no files of ours.
+
 All raise :class:`OSError` with a ``strerror`` for people; whose file it is, and what follows from it, says the caller.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
 import stat
+import sys
 import time
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:
+    raise ImportError(
+        "guarded_tools keeps its counters and its audit by the file locks of POSIX (the module fcntl), and this"
+        f" platform ({sys.platform}) has none: run it on Linux or macOS, and on Windows in WSL",
+        name="fcntl",
+    ) from None
 
 PATIENCE = 5.0
 """Seconds that a lock is waited for where nobody says otherwise."""

@@ -201,3 +201,56 @@ def test_what_an_import_does_not_load(statement, absent):
     code = f"{statement}\nimport sys, json; print(json.dumps([m for m in {absent!r} if m in sys.modules]))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert json.loads(out) == []
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_freezing_time_loads_none_of_the_names():
+    code = """
+import sys, guarded_tools
+from freezegun import freeze_time
+with freeze_time("2026-01-01"):
+    assert "mcp" not in sys.modules and "langchain_core" not in sys.modules
+    assert set(dir(guarded_tools)) <= set(guarded_tools.__all__) - {"Guard", "guarded_tools", "pictify_tools"}
+assert dir(guarded_tools) == guarded_tools.__all__
+guarded_tools.guarded_tools
+with freeze_time("2026-01-01"):
+    assert "guarded_tools" in dir(guarded_tools)
+"""
+    assert run_python(code).stderr == ""
+
+
+WINDOWS = "import sys; sys.modules['fcntl'] = sys.modules['termios'] = None\n"  # as far as it can be had here
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from guarded_tools import Guard",
+        "from guarded_tools import AuditLog",
+        "from guarded_tools import guarded_tools",
+        "from guarded_tools import open_store; open_store('disk:///tmp')",
+        "from guarded_tools.cli.app import main; main(['status'])",
+        "from guarded_tools.cli.app import main; main(['--help'])",
+    ],
+)
+def test_without_locks_the_error_says_what_to_do(statement):
+    ended = run_python(WINDOWS + statement)
+    last = ended.stderr.splitlines()[-1]
+    assert ended.returncode != 0
+    assert "file locks of POSIX" in last
+    assert last.endswith("on Windows in WSL")
+    assert ("Traceback" in ended.stderr) == ("main" not in statement)
+
+
+def test_without_locks_a_policy_still_judges():
+    code = """
+from guarded_tools import Policy, TerminalApprover, ToolCall, decide, open_store
+policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"t": {}}})
+print(decide(policy, ToolCall("t", {})).effect, decide(policy, ToolCall("u", {})).effect)
+open_store("memory://")
+"""
+    ended = run_python(WINDOWS + code)
+    assert (ended.stdout, ended.stderr) == ("allow deny\n", "")

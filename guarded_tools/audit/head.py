@@ -7,7 +7,6 @@ written with every line, and in the store, at most a second later. The file is a
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -20,7 +19,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from guarded_tools.audit.record import GENESIS, parse_line
-from guarded_tools.audit.rotation import flush, lock, open_own, rotated
+from guarded_tools.audit.rotation import rotated
+from guarded_tools.files import flush, lock, open_private, unlock
 
 log = logging.getLogger("guarded_tools.audit")
 
@@ -92,11 +92,11 @@ def nobody_writing(path: Path) -> Iterator[int | None]:
         return
     try:
         with contextlib.suppress(OSError):
-            lock(descriptor, fcntl.LOCK_SH)
+            lock(descriptor, shared=True)
         yield descriptor
     finally:
         with contextlib.suppress(OSError):  # a file system that knows no locks
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # said aloud: a fork of this moment holds the same lock
+            unlock(descriptor)
         os.close(descriptor)
 
 
@@ -114,7 +114,7 @@ def adopt(descriptor: int, head: Head) -> Head:
 def last_of(path: str) -> Head:
     """Find the last intact line of a file of which nothing else is known."""
     last = Head()
-    with os.fdopen(open_own(path, os.O_RDWR), "rb") as file:
+    with os.fdopen(open_private(path, os.O_RDWR), "rb") as file:
         end = 0
         for line in file:
             end += len(line)
@@ -251,7 +251,7 @@ class HeadSync:
         """Bring the store up to date; true where it already was."""
         try:
             if self._fsync:
-                flush(str(self._path))
+                flush(self._path)
             if self._store is None:
                 return True
             head = peek(head_path(self._path))

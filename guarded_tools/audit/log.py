@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import errno
-import fcntl
 import logging
 import os
 import threading
@@ -16,8 +15,9 @@ from typing import Literal, Self, TypeAlias
 
 from guarded_tools.audit.head import WIDTH, Head, HeadStore, HeadSync, adopt, head_path, last_of, parse
 from guarded_tools.audit.record import chain, encode
-from guarded_tools.audit.rotation import flush, lock, open_own, rotated, same_file, write_all
+from guarded_tools.audit.rotation import rotated
 from guarded_tools.errors import AuditError
+from guarded_tools.files import PATIENCE, flush, lock, open_private, same_file, unlock, write_all
 from guarded_tools.flow import together
 from guarded_tools.values import AuditEvent
 
@@ -143,7 +143,7 @@ class AuditLog:
                         written += [None] * count
             finally:
                 if self._head >= 0:
-                    fcntl.flock(self._head, fcntl.LOCK_UN)
+                    unlock(self._head)
             if self._sync is not None:
                 self._sync.touched()
 
@@ -272,9 +272,9 @@ class AuditLog:
         while True:
             if self._head < 0:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._head = open_own(self._head_path, os.O_RDWR)
+                self._head = open_private(self._head_path, os.O_RDWR)
                 self._look_again = 0.0
-            lock(self._head)
+            lock(self._head, timeout=PATIENCE)
             now = time.monotonic()
             if now < self._look_again:
                 return
@@ -305,9 +305,9 @@ class AuditLog:
         return begun
 
     def _open_file(self) -> int:
-        descriptor = open_own(self._file_path, os.O_RDWR | os.O_APPEND)
+        descriptor = open_private(self._file_path, os.O_RDWR | os.O_APPEND)
         if self.fsync != "never":
-            flush(str(self.path.parent))  # a name that is not on the disk takes its lines with it
+            flush(self.path.parent)  # a name that is not on the disk takes its lines with it
         return descriptor
 
     def _close_files(self) -> None:

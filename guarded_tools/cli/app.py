@@ -50,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail(error, UNREADABLE if error.unreadable else PROBLEMS)
     except GuardError as error:
         _fail(error, UNREADABLE)
+    except ImportError as error:
+        if error.name != "fcntl":  # what guarded_tools.files says where there is none, as on Windows
+            raise
+        _fail(GuardError(str(error)), UNREADABLE)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -129,7 +129,7 @@ def test_a_fork_while_threads_write_does_not_hang(make_log, event, path, store):
 
 
 def test_a_process_that_stopped_with_the_lock_in_hand_refuses_the_others(make_log, event, path, monkeypatch):
-    monkeypatch.setattr("guarded_tools.audit.rotation._LOCK_PATIENCE", 0.2)
+    monkeypatch.setattr("guarded_tools.audit.log.PATIENCE", 0.2)
     log = make_log()
     log.write(event(1))
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, f"{path}.head"], stdout=subprocess.PIPE)

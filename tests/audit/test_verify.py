@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from guarded_tools.audit import read, rotation, verify
+from guarded_tools import files
+from guarded_tools.audit import read, verify
 from guarded_tools.audit.head import Head, head_path, parse, peek, store_key
 
 
@@ -318,7 +319,7 @@ def test_a_head_that_is_being_written_is_not_read_half(written, monkeypatch):
             os.pwrite(writer.fileno(), new, 0)
             fcntl.flock(writer, fcntl.LOCK_UN)
 
-        monkeypatch.setattr(rotation.time, "sleep", finish)
+        monkeypatch.setattr(files.time, "sleep", finish)
         assert peek(head_path(written)) == parse(new)
 
 
@@ -344,7 +345,7 @@ def test_a_line_that_is_being_written_is_not_torn(written, make_log, event, monk
             fcntl.flock(writer, fcntl.LOCK_UN)
 
         monkeypatch.setattr(module, "parse_line", begin)
-        monkeypatch.setattr(rotation.time, "sleep", finish)
+        monkeypatch.setattr(files.time, "sleep", finish)
         assert verify(written) == []
         assert file.tell() == len(lines) + len(line)
 
