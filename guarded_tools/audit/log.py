@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
-from guarded_tools.audit.head import WIDTH, Head, HeadStore, HeadSync, adopt, head_path, last_of, parse
+from guarded_tools.audit.head import WIDTH, Head, adopt, head_path, last_of, parse
+from guarded_tools.audit.kept_head import HeadStore, HeadSync
 from guarded_tools.audit.record import chain, encode
 from guarded_tools.audit.rotation import rotated
 from guarded_tools.errors import AuditError

@@ -6,7 +6,8 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, TypeAlias
 
-from guarded_tools.audit.head import Head, HeadStore, from_store, head_path, nobody_writing, peek, store_key
+from guarded_tools.audit.head import Head, head_path, nobody_writing, peek
+from guarded_tools.audit.kept_head import HeadStore, kept_head
 from guarded_tools.audit.read import opened
 from guarded_tools.audit.record import GENESIS, ChainedLine, parse_line
 
@@ -62,7 +63,7 @@ def verify(path: str | PathLike[str], store: HeadStore | None = None, *, first: 
     # Heads first: lines that are written while we read come after them.
     heads = {head_path(path).name: peek(head_path(path))}
     if store is not None:
-        heads["the store"] = from_store(store, store_key(path))
+        heads["the store"] = kept_head(store, path)
     chain = _Chain(first, heads)
     for name, lines in opened(path):
         for number, line in enumerate(lines, 1):

@@ -7,7 +7,8 @@ import pytest
 
 from guarded_tools import open_store
 from guarded_tools.audit import AuditLog, verify
-from guarded_tools.audit.head import EVERY, Head, from_store, still_holds, store_key
+from guarded_tools.audit.head import Head
+from guarded_tools.audit.kept_head import EVERY, kept_head, still_holds
 from guarded_tools.values import AuditEvent
 
 
@@ -41,14 +42,14 @@ def test_a_rewritten_history_is_found_after_the_log_went_on(tmp_path, caplog, ag
     log = AuditLog(path, store=store)
     write(log, "read", "wire_money", "read")
     log.close()
-    assert from_store(store, store_key(path)).seq == 3
+    assert kept_head(store, path).seq == 3
     assert verify(path, store) == []
     rewrite(path)
     log = AuditLog(path, store=store) if again else log
     write(log, "read", "read")
     until(lambda: "was rewritten" in caplog.text)
     log.close()
-    assert from_store(store, store_key(path)).seq == 3, "the store keeps what contradicts the log"
+    assert kept_head(store, path).seq == 3, "the store keeps what contradicts the log"
     assert "edited" in [finding.fault for finding in verify(path, store)]
 
 
@@ -57,7 +58,7 @@ def test_the_head_goes_on_over_honest_lines_rotations_and_starts(tmp_path, caplo
     for turn in range(1, 4):
         with AuditLog(path, store=store, max_bytes=700) as log:
             write(log, *["read"] * 10)
-        assert from_store(store, store_key(path)).seq == 10 * turn
+        assert kept_head(store, path).seq == 10 * turn
     assert verify(path, store) == []
     assert "rewritten" not in caplog.text
 

@@ -12,7 +12,8 @@ import pytest
 
 from guarded_tools import files
 from guarded_tools.audit import read, verify
-from guarded_tools.audit.head import Head, head_path, parse, peek, store_key
+from guarded_tools.audit.head import Head, head_path, parse, peek
+from guarded_tools.audit.kept_head import place_key
 
 
 def faults(path, store=None, **options):
@@ -204,7 +205,7 @@ def test_a_store_without_a_head_is_said(written, store):
 
 def test_the_store_knows_of_a_log_before_its_first_line_is_out(path, make_log, event, store):
     make_log(store=store).write(event(1))
-    assert store_key(path) in store.kept
+    assert place_key(path) in store.kept
     assert faults(path, store) == []
 
 
@@ -212,7 +213,7 @@ def test_the_stores_head_is_written_behind_the_caller_and_at_the_end(path, make_
     with make_log(store=store) as log:
         for number in range(500):
             log.write(event(number))
-    assert json.loads(store.kept[store_key(path)])["seq"] == 500
+    assert json.loads(store.kept[place_key(path)])["seq"] == 500
     assert peek(head_path(path)).seq == 500
 
 
@@ -226,7 +227,7 @@ def test_a_store_that_is_down_is_logged_and_costs_no_line(path, make_log, event,
     store.broken = False
     with make_log(store=store) as log:
         log.write(event(3))
-    assert json.loads(store.kept[store_key(path)])["seq"] == 3
+    assert json.loads(store.kept[place_key(path)])["seq"] == 3
 
 
 def test_an_older_head_in_the_store_is_no_finding(path, make_log, event, store):
@@ -244,7 +245,7 @@ def test_an_older_head_in_the_store_is_no_finding(path, make_log, event, store):
 
 
 def test_a_garbled_head_in_the_store_is_no_head(written, store):
-    store.put(store_key(written), b"?")
+    store.put(place_key(written), b"?")
     assert faults(written, store) == [("headless", 0, 10)]
 
 
