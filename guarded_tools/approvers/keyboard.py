@@ -21,7 +21,7 @@ from guarded_tools.errors import CannotAsk
 from guarded_tools.text.visible import quoted
 from guarded_tools.values import ApprovalRequest
 
-TICK = 0.1
+_TICK = 0.1
 _ERASE = "\r\x1b[2K"
 _CTRL_C = "\x03"
 
@@ -77,7 +77,7 @@ class Keyboard:
         self._deadline = deadline
         self._began = time.monotonic()
         self._pending = ""
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def __enter__(self) -> Self:
         # A description of its own, because locks belong to those: threads and forked children take turns, too.
@@ -101,7 +101,7 @@ class Keyboard:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 self.stop_if_over()
-                time.sleep(TICK)
+                time.sleep(_TICK)
             else:
                 return
 
@@ -115,6 +115,9 @@ class Keyboard:
         restore = functools.partial(termios.tcsetattr, self._fd, termios.TCSAFLUSH, before)
         atexit.register(restore)  # a program that ends on Ctrl-C does not wait for the thread that asks
         tty.setcbreak(self._fd, termios.TCSAFLUSH)
+        # Also what came in one piece with the end of the last line: it was typed before this line was asked for.
+        self._pending = ""
+        self._decoder.reset()
         attributes = termios.tcgetattr(self._fd)
         attributes[6][termios.VINTR] = bytes([os.fpathconf(self._fd, "PC_VDISABLE")])
         termios.tcsetattr(self._fd, termios.TCSANOW, attributes)
@@ -159,12 +162,12 @@ class Keyboard:
     def key(self) -> str | None:
         """Return the next character, or ``None`` a tick later."""
         if not self._pending:
-            ready, _, _ = select.select([self._fd], [], [], TICK)
+            ready, _, _ = select.select([self._fd], [], [], _TICK)
             if ready:
                 data = os.read(self._fd, 4096)
                 if not data:
                     raise CannotAsk("the terminal was closed while it showed a question")
-                self._pending += self._decode(data)
+                self._pending += self._decoder.decode(data)
                 if _CTRL_C in self._pending:
                     self._interrupt()
         if not self._pending:

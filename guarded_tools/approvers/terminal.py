@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shlex
-import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from guarded_tools.approvers import card
 from guarded_tools.approvers.conversation import TITLE, converse
-from guarded_tools.approvers.keyboard import TICK, Keyboard, terminal
-from guarded_tools.approvers.protocol import Unanswered
+from guarded_tools.approvers.editor import edit_in, editor
+from guarded_tools.approvers.keyboard import Keyboard, terminal
 from guarded_tools.values import ApprovalRequest, Verdict
 
 
@@ -66,26 +60,7 @@ class _TerminalScreen:
         self._keyboard.write("".join(f"  {line}\r\n" for line in lines))
 
     def edit(self, text: str) -> str:
-        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-        if not editor:
+        command = editor()
+        if not command:
             return self.line("all arguments, as a JSON object")
-        try:
-            command = shlex.split(editor)
-            with tempfile.TemporaryDirectory(prefix="guarded-tools-") as folder:
-                path = Path(folder) / "arguments.json"
-                path.write_text(text, encoding="utf-8")
-                self._run([*command, str(path)])
-                return path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise ValueError(f"the editor {editor} (VISUAL or EDITOR) did not work: {error}") from None
-
-    def _run(self, command: list[str]) -> None:
-        with subprocess.Popen(command) as process:  # noqa: S603 - the user's own editor
-            while process.poll() is None:
-                try:
-                    self._keyboard.stop_if_over()
-                except Unanswered:
-                    process.terminate()
-                    raise
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(TICK)
+        return edit_in(command, text, look=self._keyboard.stop_if_over)

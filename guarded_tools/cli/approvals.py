@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -23,8 +17,9 @@ from rich.text import Text
 from guarded_tools.approval.remembered import remembered, revoke
 from guarded_tools.approvers import card
 from guarded_tools.approvers.conversation import TITLE
+from guarded_tools.approvers.editor import edit_in, editor
 from guarded_tools.approvers.inbox import POLL, Question, Receipt, answer, first_answer, is_open, questions
-from guarded_tools.approvers.keyboard import find_terminal
+from guarded_tools.approvers.keyboard import Keyboard, find_terminal
 from guarded_tools.approvers.protocol import Unanswered, who, withdrawn_by
 from guarded_tools.approvers.terminal import ask_at_terminal
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
@@ -60,7 +55,7 @@ def approvals(context: typer.Context, store: Url = None, state: State = None) ->
 def show(context: typer.Context, question: Id) -> None:
     """Show one question in full, and its seal."""
     asked = _find(context.obj, question)
-    _print(asked, full=True)
+    _print(asked, Console(), full=True)
     typer.echo(f"seal {asked.seal}")
 
 
@@ -95,10 +90,8 @@ def edit(
     try:
         edited = card.parse_edit(args or _in_editor(card.editable(asked.request.args)))
     except ValueError as error:
-        raise _stopped(f"the arguments were not accepted: {error}", PROBLEMS) from None
-    console = Console()
-    console.print(card.to_rich(card.diff(asked.request.args, edited), "Your edit", console.width))
-    _confirm(asked, seal, yes, "run it with these arguments", shown=True)
+        raise _stopped(f"the arguments were not accepted: {plain(str(error))}", PROBLEMS) from None
+    _confirm(asked, seal, yes, "run it with these arguments", edited)
     _tell(answer(context.obj, asked, Verdict.edit(edited, by=who())))
 
 
@@ -218,27 +211,49 @@ def _find(store: Store, prefix: str) -> Question:
     raise _stopped(f"no question {plain(prefix, 40)} waits: {why}", PROBLEMS)
 
 
-def _print(question: Question, *, full: bool) -> None:
-    console = Console()
+def _print(question: Question, console: Console, *, full: bool) -> None:
     left = _span(question.closes_at - time.time())
     title = f"Question {question.id} of {plain(question.asker, 80)}, process {question.pid}; open another {left}"
     console.print(card.to_rich(card.rows(question.request, full=full), title, console.width))
 
 
-def _confirm(question: Question, seal: str, yes: bool, what: str, *, shown: bool = False) -> None:
+def _confirm(question: Question, seal: str, yes: bool, what: str, edited: Mapping[str, Any] | None = None) -> None:
     """Make sure that what is answered is what was looked at."""
     if seal and seal != question.seal:
         raise _stopped(
             "the question is not what `show` showed: somebody altered it. Look again before you answer", PROBLEMS
         )
-    if not shown:
-        _print(question, full=not (seal or yes))
+
+    def display(console: Console) -> None:
+        if edited is None:
+            _print(question, console, full=not (seal or yes))
+        else:
+            console.print(card.to_rich(card.diff(question.request.args, edited), "Your edit", console.width))
+
     if seal or yes:
-        return
-    if not sys.stdin.isatty():
-        raise _stopped("nobody is here to confirm: look with `show`, then pass --seal, or pass --yes", UNREADABLE)
-    if not typer.confirm(f"{what}?"):
+        display(Console())
+    elif not _says_yes(f"{what}? y or n", max(question.closes_at - time.time(), 0.0), display):
         raise _stopped("nothing was answered", PROBLEMS)
+
+
+def _says_yes(prompt: str, seconds: float, display: Callable[[Console], None]) -> bool:
+    """Show something at the terminal, and ask there whether to do it; what was typed before it stood there is lost."""
+    try:
+        terminal = find_terminal()
+    except CannotAsk:
+        display(Console())
+        raise _stopped(
+            "nobody is here to confirm: look with `show`, then pass --seal, or pass --yes", UNREADABLE
+        ) from None
+    try:
+        with Keyboard(terminal, time.monotonic() + seconds) as keyboard:
+            console = keyboard.console()
+            display(console)
+            console.file.close()
+            with keyboard.raw():
+                return keyboard.line(prompt).lower() in ("y", "yes")
+    except (Unanswered, CannotAsk) as why:
+        raise _stopped(f"nothing was answered: {why}", PROBLEMS) from None
 
 
 def _became(receipt: Receipt) -> str:
@@ -293,19 +308,13 @@ def _taken_back_when_closed(store: Store, question: Question) -> Iterator[None]:
 
 
 def _in_editor(text: str) -> str:
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-    if not editor:
+    command = editor()
+    if not command:
         raise _stopped("set EDITOR, or pass the arguments with --args", UNREADABLE)
     try:
-        command = shlex.split(editor)
-        with tempfile.TemporaryDirectory(prefix="guarded-tools-") as folder:
-            path = Path(folder) / "arguments.json"
-            path.write_text(text, encoding="utf-8")
-            subprocess.run([*command, str(path)], check=False)  # noqa: S603 - the user's own editor
-            return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        why = f"the editor {plain(editor, 80)} did not work: {error}; set EDITOR, or pass the arguments with --args"
-        raise _stopped(why, UNREADABLE) from None
+        return edit_in(command, text)
+    except ValueError as error:
+        raise _stopped(f"{error}; set EDITOR, or pass the arguments with --args", UNREADABLE) from None
 
 
 def _stopped(why: str, code: int) -> typer.Exit:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -159,7 +160,7 @@ def test_at_a_terminal_one_sees_it_and_confirms_or_not(office, tmp_path):
     question = agent.question()
     at = office.sit("approve", question)
     at.expect('"x": 1')
-    at.expect("approve this once.*: ")
+    at.expect("approve this once.*> ")
     at.send("n\r")
     at.expect("nothing was answered")
     at.close()
@@ -167,12 +168,63 @@ def test_at_a_terminal_one_sees_it_and_confirms_or_not(office, tmp_path):
     (tmp_path / "editor").chmod(0o700)
     at = office.sit("edit", question, EDITOR=str(tmp_path / "editor"))
     at.expect(r'\+ +"x": 2')
-    at.expect("run it with these arguments.*: ")
+    at.expect("run it with these arguments.*> ")
     at.send("y\r")
     at.expect("the agent goes on with it")
     assert agent.ended()["said"] == "ran"
     assert office.ran() == [{"x": 2}]
     at.close()
+
+
+@pytest.mark.parametrize("command", [["approve"], ["edit", "--args", '{"x": 9}']], ids=lambda words: words[0])
+def test_what_was_typed_before_the_question_stood_there_confirms_nothing(office, command):
+    agent = office.agent(timeout=60)
+    at = office.sit(command[0], agent.question(), *command[1:])
+    at.send("y\ry\r")  # while the command still starts
+    at.expect("y or n .*> ")
+    at.expect(r"y or n \[\d+:\d\d\] > ")  # the prompt is drawn anew each second: it still waits
+    assert office.ran() == []
+    at.send("\r")
+    at.expect("nothing was answered")
+    at.close()
+    office.run("reject", agent.question())
+    agent.ended()
+    assert office.ran() == []
+
+
+def test_the_question_to_confirm_is_shown_where_it_is_answered(office):
+    """Not in the file that standard output goes to, unseen."""
+    agent = office.agent(args={"x": 4711}, timeout=60)
+    words = [*COMMAND, "--store", f"disk://{office.folder}", "approve", agent.question()]
+    at = pexpect.spawn("sh", ["-c", f"{shlex.join(words)} > {office.folder}/said"], encoding="utf-8", timeout=20)
+    at.expect("4711")
+    at.expect("approve this once.*> ")
+    at.send("yes\r")
+    at.expect(pexpect.EOF)
+    at.close()
+    assert agent.ended()["said"] == "ran"
+
+
+def test_ctrl_c_confirms_nothing(office):
+    agent = office.agent(timeout=60)
+    at = office.sit("approve", agent.question())
+    at.expect("y or n .*> ")
+    at.send("y\x03")
+    at.expect(pexpect.EOF)
+    at.close()
+    assert at.exitstatus != 0
+    office.run("reject", agent.question())
+    assert agent.ended()["said"].startswith("rejected")
+
+
+def test_the_end_of_its_time_confirms_nothing(office):
+    agent = office.agent(timeout=8)
+    at = office.sit("approve", agent.question())
+    at.expect("y or n .*> ")
+    at.send("y")
+    at.expect("nothing was answered: nobody answered in time")
+    at.close()
+    assert agent.ended()["said"].startswith("unanswered")
 
 
 def test_a_seal_that_still_holds_answers_what_was_shown(office):

@@ -150,6 +150,23 @@ def test_type_ahead_is_thrown_away(terminal):
     assert t.verdict()["kind"] == "reject"
 
 
+def test_what_was_pasted_together_with_a_line_answers_none_of_those_that_follow(terminal):
+    t = terminal({})
+    t.expect(PROMPT)
+    t.child.send('e\r{"x": 7}\ry\r')
+    t.answer('{"x": 8}', r"JSON object.*> ")
+    t.answer("y", GO_ON)
+    assert t.verdict()["args"] == {"x": 8}
+
+
+def test_half_a_letter_that_was_typed_before_spoils_no_answer(terminal):
+    t = terminal({})
+    t.expect(PROMPT)
+    os.write(t.child.child_fd, b"r\r\xc3")
+    t.answer("caf\u00e9", r"why\?.*> ")
+    assert t.verdict()["message"] == "caf\u00e9"
+
+
 def test_the_countdown_runs(terminal):
     t = terminal({"timeout": 2})
     t.expect(r"\[0:01\]")
