@@ -11,8 +11,10 @@ answer. ``docs/approvals/inbox.md`` says how to keep agents and people apart.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -23,6 +25,8 @@ from guarded_tools.errors import StoreError
 from guarded_tools.values import ApprovalRequest, Usage, Verdict, digest
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
     from guarded_tools.stores import Store
 
 POLL = 0.2
@@ -30,6 +34,8 @@ POLL = 0.2
 
 _OPEN, _ANSWERS, _RECEIPTS = "approvals/inbox/", "approvals/answer/", "approvals/receipt/"
 _KEPT = 600.0
+_ID = re.compile("[0-9a-f]{8}")
+_MOST = 2**63  # no time, amount or process id is more; neither is an infinity or a nan less
 _FIELDS = [field.name for field in dataclasses.fields(ApprovalRequest) if field.name != "check_edit"]
 
 
@@ -76,7 +82,7 @@ class InboxApprover:
             answer = json.loads(kept)
             verdict = Verdict(*(answer[name] for name in ("kind", "args", "message", "remember", "by")))
             receipt, seal = f"{_RECEIPTS}{question.id}/{answer['nonce']}", answer["seal"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise Altered("the answer in the store cannot be read") from None
         if seal != question.seal:
             self._store.put(receipt, b"what you were shown is not what the agent asked: somebody altered it", _KEPT)
@@ -132,48 +138,50 @@ class Question(NamedTuple):
         return json.dumps(self._record()).encode()
 
     @classmethod
-    def load(cls, kept: bytes) -> Question:
-        """Read what :meth:`dump` wrote.
+    def load(cls, key: str, kept: bytes) -> Question:
+        """Read what :meth:`dump` wrote, from the key that it was kept under.
+
+        Showing it, and counting with its numbers, cannot fail.
 
         Raises:
             StoreError: it is something else.
         """
         try:
             record = json.loads(kept)
+            # Half a surrogate pair is text to Python and to the guard, and none to pydantic.
+            _checks().validate_json(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace"), strict=True)
             usage = tuple(Usage(*each) for each in record["request"].pop("usage"))
             question = cls(**record)._replace(request=ApprovalRequest(**record["request"], usage=usage))
-            if question.dump() != kept or not _is_sound(question):
+            if question.dump() != kept or not _ID.fullmatch(question.id) or key != f"{_OPEN}{question.id}":
                 raise ValueError("it holds something else")  # noqa: TRY301 - one way out for all that is wrong with it
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            if not all(abs(number) <= _MOST for number in question.numbers()):
+                raise ValueError("a number in it is beyond measure")  # noqa: TRY301 - as above
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise StoreError(f"a question in the store cannot be read; somebody altered it ({error})") from None
         return question
 
+    def numbers(self) -> list[float]:
+        """List all that is counted with, or shown as a number."""
+        request = self.request
+        counted = [number for each in request.usage for number in each[2:]]
+        times = [self.asked_at, self.closes_at, request.timeout, request.expires_at, request.remember_for]
+        return [self.pid, *times, *counted]
 
-def _is_sound(question: Question) -> bool:
-    """Whether every field is of its type, so that showing it cannot fail."""
-    request, usage = question.request, question.request.usage
-    texts: list[object] = [question.id, question.asker, request.tool, request.session, request.digest, request.rule]
-    texts += [request.reason, request.server, request.description, request.risk, request.remember, request.definition]
-    texts += [text for each in usage for text in (each.scope, each.counter)]
-    numbers: list[object] = [question.pid, question.asked_at, question.closes_at, request.timeout]
-    numbers += [request.expires_at, request.remember_for]
-    numbers += [number for each in usage for number in (each.used, each.max, each.window, each.frees_in)]
-    return (
-        all(isinstance(text, str) for text in texts)
-        and all(isinstance(number, int | float) for number in numbers)
-        and isinstance(request.args, dict)
-        and isinstance(request.grant, str | None)
-        and isinstance(request.call_id, str | None)
-    )
+
+@functools.cache
+def _checks() -> TypeAdapter[Question]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Question)
 
 
 def questions(store: Store) -> list[Question]:
     """List the questions that wait in a store for an answer, the oldest first. One that cannot be read is left out."""
     answered = {key.removeprefix(_ANSWERS) for key, _ in store.scan(_ANSWERS)}
     found = []
-    for _, kept in store.scan(_OPEN):
+    for key, kept in store.scan(_OPEN):
         try:
-            found.append(Question.load(kept))
+            found.append(Question.load(key, kept))
         except StoreError:
             continue
     return sorted((each for each in found if each.id not in answered), key=lambda question: question.asked_at)
@@ -189,7 +197,7 @@ def first_answer(store: Store, question_id: str) -> str:
     kept = store.get(f"{_ANSWERS}{question_id}")
     try:
         return "" if kept is None else f"{json.loads(kept)['kind']} by {json.loads(kept)['by']}"
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return "an answer that cannot be read"
 
 
@@ -207,6 +215,6 @@ def answer(store: Store, question: Question, verdict: Verdict, *, wait: float = 
     while time.monotonic() < until:
         receipt = store.take(f"{_RECEIPTS}{question.id}/{nonce}")
         if receipt is not None:
-            return Receipt("refused", receipt.decode()) if receipt else Receipt("taken")
+            return Receipt("refused", receipt.decode("utf-8", "replace")) if receipt else Receipt("taken")
         time.sleep(POLL / 2)
     return Receipt("unclaimed")

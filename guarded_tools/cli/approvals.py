@@ -147,7 +147,7 @@ def remembered_(
     if revoke_id:
         if not run(revoke(context.obj, revoke_id)):
             raise _stopped(f"no approval {plain(revoke_id, 40)} is remembered", PROBLEMS)
-        typer.echo(f"{revoke_id} is forgotten: the next such call is asked about")
+        typer.echo(f"{plain(revoke_id, 40)} is forgotten: the next such call is asked about")
         return
     entries = run(remembered(context.obj, session or None))
     if not entries:

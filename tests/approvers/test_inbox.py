@@ -201,7 +201,80 @@ def test_unknown_fields_make_an_entry_unreadable(approvals, waiting):
     call = waiting()
     kept = json.loads(approvals.store.get(f"approvals/inbox/{call.question.id}"))
     with pytest.raises(StoreError, match="altered"):
-        Question.load(json.dumps(kept | {"extra": 1}).encode())
+        Question.load(f"approvals/inbox/{call.question.id}", json.dumps(kept | {"extra": 1}).encode())
+
+
+def planted(store, request, key=None, **changes):
+    """What somebody who can write to the store puts there as a question, in the very form of one."""
+    record = json.loads(Question.ask(request).dump())
+    for name, value in changes.items():
+        where = record["request"] if name in record["request"] else record
+        where[name] = value
+    store.put(f"approvals/inbox/{record['id'] if key is None else key}", json.dumps(record).encode(), 60)
+    return questions(store)
+
+
+EVIL = "\x1b[2J\x1b[H tool: list_files (read)"
+
+
+@pytest.mark.parametrize("id_", [EVIL, "", "ABCDEF01", "0123456", "012345678", "01234567\n", "\u0660" * 8, 12345678])
+def test_an_id_that_draws_or_is_none_of_ours_is_not_shown(store, sync_approvals, id_):
+    assert planted(store, sync_approvals.request(), key=id_, id=id_) == []
+
+
+def test_a_question_under_the_key_of_another_is_not_shown(store, sync_approvals):
+    assert planted(store, sync_approvals.request(), key="01234567") == []
+    assert planted(store, sync_approvals.request(), key="01234567", id="01234567") != []
+
+
+NUMBERS = ["pid", "asked_at", "closes_at", "timeout", "expires_at", "remember_for"]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize(
+    "number", [float("inf"), float("-inf"), float("nan"), 10**400, 1e300, True, None, "1"], ids=str
+)
+def test_a_number_that_nothing_can_be_counted_with_is_not_shown(store, sync_approvals, name, number):
+    assert planted(store, sync_approvals.request(), **{name: number}) == []
+
+
+@pytest.mark.parametrize("at", range(2, 6))
+@pytest.mark.parametrize("number", [float("inf"), 10**400])
+def test_nor_is_a_limit_of_which_no_row_can_be_drawn(store, sync_approvals, at, number):
+    usage = ["a", "b", 1, 2, 3, 0.0]
+    assert planted(store, sync_approvals.request(), usage=[usage]) != []
+    usage[at] = number
+    assert len(planted(store, sync_approvals.request(), usage=[usage])) == 1
+
+
+@pytest.mark.parametrize("change", [{"risk": "none"}, {"remember": "ever"}, {"definition": None}, {"rule": 1}], ids=str)
+def test_a_word_that_is_none_of_ours_is_not_shown(store, sync_approvals, change):
+    assert planted(store, sync_approvals.request(), **change) == []
+
+
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_what_is_nested_beyond_measure_is_left_out_and_the_others_are_listed(store, sync_approvals, depth):
+    nested = b"[" * depth + b"]" * depth
+    store.put("approvals/inbox/01234567", nested, 60)
+    question = Question.ask(sync_approvals.request({"x": 1}))
+    store.put("approvals/inbox/" + question.id, question.dump().replace(b'"x": 1', b'"x": ' + nested), 60)
+    store.put("approvals/answer/01234567", nested, 60)
+    assert len(planted(store, sync_approvals.request())) == 1
+    inbox.first_answer(store, "01234567")
+
+
+def test_a_receipt_that_is_no_text_is_shown_all_the_same(store, sync_approvals):
+    (question,) = planted(store, sync_approvals.request())
+
+    class Meddled:
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def take(self, key):
+            return b"\xff"
+
+    receipt = answer(Meddled(), question, Verdict.approve())
+    assert (receipt.kind, receipt.detail) == ("refused", "\ufffd")
 
 
 def test_an_edit_that_the_policy_would_refuse_leaves_the_question_open(approvals, waiting):
