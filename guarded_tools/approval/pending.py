@@ -113,8 +113,8 @@ def is_withdrawn(question: str, *, store: Store) -> Flow[bool]:
     return entry == _WITHDRAWN
 
 
-def withdraw(session: str, *, store: Store) -> Flow[int]:
-    """Take back all questions of a session that wait, and free their slots: how many there were.
+def withdraw(session: str | None, *, store: Store) -> Flow[int]:
+    """Take back all questions of a session that wait, or of every session, and free their slots: how many there were.
 
     An answer that comes to one of them runs nothing.
     """
@@ -148,7 +148,7 @@ def _withdraw(slot: str, question: str, store: Store) -> Flow[bool]:
     return entry not in (None, _WITHDRAWN)
 
 
-def _open(session: str, store: Store) -> Flow[list[tuple[str, str]]]:
+def _open(session: str | None, store: Store) -> Flow[list[tuple[str, str]]]:
     found = yield Await(store.scan, store.ascan, (_slots(session),))
     return [(slot, question.decode("ascii", "replace")) for slot, question in found]
 
@@ -158,8 +158,8 @@ def _free(slot: str, question: str, store: Store) -> Flow[None]:
         yield Await(store.take, store.atake, (slot,))
 
 
-def _slots(session: str) -> str:
-    return f"approvals/open/{digest(session)[:32]}/"
+def _slots(session: str | None) -> str:
+    return "approvals/open/" if session is None else f"approvals/open/{digest(session)[:32]}/"
 
 
 def _live(question: str) -> str:

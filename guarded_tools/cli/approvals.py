@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from guarded_tools.approval.remembered import remembered, revoke
+from guarded_tools.approval.withdrawal import withdraw
 from guarded_tools.approvers import card
 from guarded_tools.approvers.conversation import TITLE
 from guarded_tools.approvers.editor import edit_in, editor
@@ -24,13 +25,13 @@ from guarded_tools.approvers.protocol import Unanswered, who, withdrawn_by
 from guarded_tools.approvers.terminal import ask_at_terminal
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
 from guarded_tools.cli.console import out
-from guarded_tools.cli.options import State, Url, opened
+from guarded_tools.cli.options import State, Url, note, opened
 from guarded_tools.errors import CannotAsk
 from guarded_tools.flow import run
 from guarded_tools.stores import Store
 from guarded_tools.text.redaction import mask
 from guarded_tools.text.visible import plain
-from guarded_tools.values import Verdict
+from guarded_tools.values import Verdict, session_scope
 
 app = typer.Typer(
     add_completion=False,
@@ -38,6 +39,7 @@ app = typer.Typer(
     invoke_without_command=True,
     help="Answer waiting questions. --store and --state stand before the command: approvals --store URL watch.",
 )
+_STATE = "guarded_tools.state"
 Id = Annotated[str, typer.Argument(metavar="ID", help="The question, or the first letters of its id.")]
 Seal = Annotated[str, typer.Option("--seal", help="Answer only if this is still what `show` showed.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask me to confirm.")]
@@ -47,6 +49,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask me to confirm.")]
 def approvals(context: typer.Context, store: Url = None, state: State = None) -> None:
     """List the questions that wait for a human, and answer them."""
     context.obj = opened(store, state)
+    context.meta[_STATE] = state
     if context.invoked_subcommand is None:
         _list(context.obj)
 
@@ -113,6 +116,19 @@ def respond(
 ) -> None:
     """Answer the model in place of the tool."""
     _tell(answer(context.obj, _find(context.obj, question), Verdict.respond(message, by=who())))
+
+
+@app.command("withdraw")
+def withdraw_(
+    context: typer.Context,
+    session: Annotated[str, typer.Option("--session", help="The agent session whose questions are taken back.")],
+) -> None:
+    """Take back all questions of a session that wait, also those of suspended runs; an answer runs nothing then."""
+    gone = withdraw(session, store=context.obj)
+    note(
+        context.meta[_STATE], "(withdraw)", f"{who()} withdrew the open questions of {session_scope(session)} ({gone})"
+    )
+    typer.echo(f"{gone} open questions of {plain(session, 80)} are withdrawn: what they asked about does not run.")
 
 
 @app.command()

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from guarded_tools.approval.withdrawal import withdraw
 from guarded_tools.cli.app import FINE, PROBLEMS
 from guarded_tools.cli.console import out
 from guarded_tools.cli.options import Grant, Session, State, Url, note, opened, scope_of, store_name, store_url, unused
@@ -70,7 +71,10 @@ def reset(
     state: State = None,
     store: Url = None,
 ) -> None:
-    """Start limits at zero: of one session, of one grant, or all. Counters that were lost need this before any call."""
+    """Start limits at zero: of one session, of one grant, or all. Open questions of the sessions are withdrawn.
+
+    Counters that were lost need this before any call.
+    """
     scope = scope_of(session, grant)
     whose = "all counters" if scope is None else f"the counters of {plain(scope)}"
     source: Store | None
@@ -90,8 +94,10 @@ def reset(
         typer.echo(f"Started {whose} anew; open questions and remembered approvals are gone with the old ones.")
         raise typer.Exit(FINE)
     forgotten = source.reset(scope)
-    note(state, "(reset)", f"started {whose} at zero ({forgotten} forgotten)")
-    typer.echo(f"Started {whose} at zero: {forgotten} forgotten.")
+    gone = withdraw(session, store=source) if grant is None else 0  # a question belongs to a session
+    withdrew = f", {gone} open questions withdrawn" if gone else ""
+    note(state, "(reset)", f"started {whose} at zero ({forgotten} forgotten{withdrew})")
+    typer.echo(f"Started {whose} at zero: {forgotten} forgotten{withdrew}.")
 
 
 def prune(*, state: State = None, store: Url = None) -> None:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
+from guarded_tools.approval.withdrawal import withdraw
 from guarded_tools.approvers.protocol import Approver, check_approver, deny_all
 from guarded_tools.audit import AuditLog, audit_path
 from guarded_tools.errors import PolicyError
@@ -137,6 +138,23 @@ class Gate:
         """List the limits that were touched, of one session or of all, busiest first."""
         now = None if self._clock is None else self._clock()
         return Usages(self.store.usage(None if session is None else session_scope(session), now))
+
+    def withdraw(self, session: str) -> int:
+        """Take back all questions of a session that wait for a human, and free their places; how many there were.
+
+        An answer that comes to one of them runs nothing, and none of it counts as a rejection. A call that waits at an
+        inbox goes on at once, refused; another one once its approver comes back, or its run is resumed.
+
+        Raises:
+            TypeError: the session is no text.
+            StoreError: the store cannot be relied on.
+            AuditError: it cannot be written down; the questions are withdrawn all the same.
+        """
+        _check_session(session)
+        gone = withdraw(session, store=self.store)
+        said = f"withdrew the open questions of {session_scope(session)} ({gone})"
+        self._recorder().write(AuditEvent("control", rule="(withdraw)", outcome="ok", message=said))
+        return gone
 
     def explain(self, call: ToolCall) -> Decision:
         """Say what the policy would decide. Changes nothing, counts nothing, asks nobody."""

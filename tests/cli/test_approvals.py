@@ -1,9 +1,12 @@
 """``guarded-tools approvals``, where no second process is needed. What goes on between processes: tests/approvers."""
 
+import json
 import threading
 import time
 
-from guarded_tools import Guard, InboxApprover, Policy, ToolCall, Verdict, open_store
+import pytest
+
+from guarded_tools import Guard, InboxApprover, Policy, ToolCall, ToolDenied, Verdict, open_store
 from guarded_tools.approvers.inbox import Question, answer, questions
 from guarded_tools.state import state_dir
 from guarded_tools.values import ApprovalRequest
@@ -39,6 +42,90 @@ def test_what_waits_says_whom_the_agent_acts_for(cli):
     guard.audit.close()
     store.close()
     assert "s, acting for ann" in listed
+
+
+@pytest.fixture
+def asking():
+    """A guard whose calls wait at its inbox, each in a thread; started as ``asking(session)``."""
+    store = open_store(f"disk://{state_dir()}")
+    guard = Guard(POLICY, store=store, approver=InboxApprover(store))
+    threads = []
+
+    def start(session):
+        said = []
+
+        def call():
+            with pytest.raises(ToolDenied) as denied:
+                guard.call(ToolCall("note", {"n": len(threads)}, session=session), lambda args: "ran")
+            said.append(denied.value)
+
+        before = len(questions(store))
+        threads.append(threading.Thread(target=call))
+        threads[-1].start()
+        until = time.monotonic() + 20
+        while len(questions(store)) == before and time.monotonic() < until:
+            time.sleep(0.02)
+        return threads[-1], said
+
+    start.guard = guard
+    yield start
+    for question in questions(store):
+        answer(store, question, Verdict.reject(), wait=0)
+    for thread in threads:
+        thread.join(20)
+    guard.audit.close()
+    store.close()
+
+
+WITHDRAW = {
+    "command": lambda cli, guard: cli("approvals", "withdraw", "--session", "s"),
+    "guard": lambda cli, guard: guard.withdraw("s"),
+    "reset": lambda cli, guard: cli("reset", "--session", "s", "--confirm"),
+}
+
+
+@pytest.mark.parametrize("way", WITHDRAW)
+def test_withdrawing_ends_what_a_session_waits_for_and_no_other(cli, asking, way):
+    (thread, said), (other, _) = asking("s"), asking("t")
+    WITHDRAW[way](cli, asking.guard)
+    thread.join(20)
+    (denied,) = said
+    assert denied.outcome == "unanswered"
+    assert "withdrawn" in str(denied)
+    assert [question.request.session for question in questions(asking.guard.store)] == ["t"]
+    assert other.is_alive()
+    lines = [json.loads(line) for line in asking.guard.audit.path.read_text().splitlines()]
+    (control,) = [line for line in lines if line["kind"] == "control"]
+    assert "session:s" in control["message"]
+    assert [line["approval"]["cause"] for line in lines if line["kind"] == "answered"] == ["stray"]
+
+
+def test_withdrawn_questions_are_no_rejections_and_their_places_are_free(cli, asking):
+    for _ in range(7):  # five may be open, and three rejections close a tool
+        thread, said = asking("s")
+        assert cli("approvals", "withdraw", "--session", "s").out.startswith("1 open questions of s")
+        thread.join(20)
+        assert "withdrawn" in str(said[0])
+    assert cli("approvals", "withdraw", "--session", "s").out.startswith("0 ")
+
+
+def test_a_reset_of_all_withdraws_the_questions_of_all(cli, asking):
+    waiting = [asking("s"), asking("t")]
+    assert "2 open questions withdrawn" in cli("reset", "--confirm").out
+    for thread, said in waiting:
+        thread.join(20)
+        assert "withdrawn" in str(said[0])
+
+
+def test_a_reset_of_a_grant_withdraws_nothing(cli, asking):
+    asking("s")
+    assert "withdrawn" not in cli("reset", "--grant", "s", "--confirm").out
+    assert len(questions(asking.guard.store)) == 1
+
+
+def test_a_session_that_is_no_text_withdraws_nothing(asking):
+    with pytest.raises(TypeError, match="session must be a text"):
+        asking.guard.withdraw(None)
 
 
 def test_a_question_that_draws_on_the_terminal_is_neither_listed_nor_shown(cli):
