@@ -33,7 +33,6 @@ from guarded_tools.pipeline.recorder import Recorder, approval_of, event_from
 from guarded_tools.pipeline.registry import Registry
 from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.policy.engine import SCHEMA_RULE
-from guarded_tools.policy.policy import Policy
 from guarded_tools.stores import Store
 from guarded_tools.text.redaction import mask
 from guarded_tools.values import (
@@ -141,11 +140,9 @@ class Pipeline:
     def _clear(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
         """Bring a call to where the policy lets it run, through a human where it asks for one."""
         answer = None
-        announce = Await(self._recorder.record, None, (context, "asked"))
+        human = self._human(context)
         if suspends(self._approver):
-            answer = yield from workflow.resume(
-                self._request(context), announce=announce, **self._human(context.policy)
-            )
+            answer = yield from workflow.resume(self._request(context), **human)
         if answer is None and context.paused is not None:
             answer = execution.permitted_by(context.paused)
         if answer is None:
@@ -156,11 +153,7 @@ class Pipeline:
             if blocked is not None and context.paused is None:
                 raise self._blocked(context, blocked)
             usage = yield from self._usage_against(context.decision.charges)
-            answer = yield from workflow.ask(
-                self._request(context, usage, self._check_edit(context, read)),
-                announce=announce,
-                **self._human(context.policy),
-            )
+            answer = yield from workflow.ask(self._request(context, usage, self._check_edit(context, read)), **human)
         edited = answer.verdict.args if answer.verdict.kind == "edit" else None
         context = context._replace(human=answer.waited, answer=answer, approval=approval_of(context.call, answer))
         if context.paused is None or answer.outcome is not None:  # else it was recorded when it was given
@@ -346,7 +339,8 @@ class Pipeline:
         """Ask the store about a call: what it takes, when, and whose stop button ends it."""
         return Await(sync, async_, (context.decision.charges, self._now(), scopes_of(context.call)))
 
-    def _human(self, policy: Policy | None) -> dict[str, Any]:
-        """Hand over what asking takes: who is asked, how often at most, and where that is kept."""
-        limits = ApprovalLimits() if policy is None else policy.approvals
-        return {"store": self._store, "approver": self._approver, "limits": limits, "clock": self._clock}
+    def _human(self, context: CallContext) -> dict[str, Any]:
+        """Hand over what asking takes: who is asked, how often at most, where that is kept, and what is recorded."""
+        limits = ApprovalLimits() if context.policy is None else context.policy.approvals
+        kept: dict[str, Any] = {"store": self._store, "limits": limits, "clock": self._clock}
+        return kept | {"approver": self._approver, "announce": Await(self._recorder.record, None, (context, "asked"))}
