@@ -186,8 +186,10 @@ class ServerContext:
             raise
 
     async def __aexit__(self, *exc: object) -> None:
-        await asyncio.gather(*(session.aclose() for session in self._sessions))
-        self._let_go()
+        try:
+            await asyncio.gather(*(session.aclose() for session in self._sessions))
+        finally:
+            await asyncio.to_thread(self._let_go)
 
 
 def guarded_tools(

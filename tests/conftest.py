@@ -1,16 +1,22 @@
 """What every test has: a state directory of its own, so that none reads or writes the user's; and the command."""
 
+import inspect
 import json
 import re
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from blockbuster import BlockBuster
 
 from guarded_tools.cli.app import main
+
+TESTS = str(Path(__file__).parent)
+WATCHED = {"servers", "telemetry", "approval", "attacks"}
+"""The folders whose tests all run where blocking an event loop is an error; elsewhere single files ask for it."""
 
 
 class Ran(NamedTuple):
@@ -70,7 +76,35 @@ def http_sandbox():
 @pytest.fixture(scope="session")
 def block_buster():
     """What LangGraph's server runs graphs under: blocking calls on an event loop's thread are errors."""
-    return BlockBuster("guarded_tools")
+    buster = BlockBuster("guarded_tools")
+    for function in buster.functions.values():
+        may = function.can_block_predicate
+        function.can_block_predicate = lambda *args, may=may, **kwargs: may(*args, **kwargs) or is_the_tests_own()
+    return buster
+
+
+def is_the_tests_own():
+    """Whether a test, or a tool or an approver of one, does what blocks: it calls what is not awaited, on its loop.
+
+    Such is making a guard, ``reload()``, ``usage()`` or ``tool.invoke()``. What a coroutine of the package or of
+    LangChain does, or the loop itself, is not the test's own.
+    """
+    frame = sys._getframe(2)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if path.startswith(TESTS):
+            return True
+        if frame.f_code.co_flags & inspect.CO_COROUTINE or "/asyncio/" in path:
+            return False
+        frame = frame.f_back
+    return False
+
+
+@pytest.fixture(autouse=True)
+def loops_stay_free(request):
+    """Has every test of some folders run so."""
+    if request.node.path.relative_to(TESTS).parts[0] in WATCHED:
+        request.getfixturevalue("no_blocking_in_event_loops")
 
 
 @pytest.fixture

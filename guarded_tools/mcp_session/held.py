@@ -7,6 +7,7 @@ code and from notebooks. The thread is a daemon: a program whose author forgot t
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -88,10 +89,14 @@ class HeldSession:
 
     async def aopen(self) -> None:
         """As :meth:`open`, without blocking the loop."""
-        self._thread.start()
+        # It looks for the command on the PATH, and waits until its thread is there.
+        starting = asyncio.get_running_loop().run_in_executor(None, self._thread.start)
         try:
+            await asyncio.shield(starting)
             await self._thread.await_(self._thread.connected())
         except BaseException:
+            if not starting.done():  # cancelled while it starts
+                starting.add_done_callback(lambda _: self._thread.stop())
             await self.aclose()
             raise
 

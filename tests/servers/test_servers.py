@@ -11,6 +11,7 @@ import pytest
 
 from guarded_tools import ConnectionFailed, guarded_tools
 from guarded_tools.errors import GuardError, PolicyError
+from guarded_tools.mcp_session import HeldSession, StdioServer
 
 
 def named(tools):
@@ -218,3 +219,16 @@ def test_a_server_that_is_described_wrongly(config, problem, policy, options):
         guarded_tools({"it": config}, policy=policy(), **options)
     assert str(failed.value).startswith("the server it is described wrongly: ")
     assert "12345678" not in str(failed.value)
+
+
+async def test_an_opening_that_is_cancelled_while_it_starts_is_ended(monkeypatch):
+    held = HeldSession(StdioServer(sys.executable, ("-c", "import sys; sys.stdin.read()")), name="s")
+    go, begin = threading.Event(), held._thread.start
+    monkeypatch.setattr(held._thread, "start", lambda: go.wait() and begin())
+    opening = asyncio.create_task(held.aopen())
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    go.set()
+    await asyncio.to_thread(held._thread._stopped.result, 10)
