@@ -36,6 +36,7 @@ _OPEN, _ANSWERS, _RECEIPTS = "approvals/inbox/", "approvals/answer/", "approvals
 _KEPT = 600.0
 _ID = re.compile("[0-9a-f]{8}")
 _MOST = 2**63  # no time, amount or process id is more; neither is an infinity or a nan less
+_LONGEST = 366 * 86_400.0  # that an answer is kept; a time that somebody else wrote may be beyond what a store counts
 _FIELDS = [field.name for field in dataclasses.fields(ApprovalRequest) if field.name != "check_edit"]
 
 
@@ -208,7 +209,7 @@ def answer(store: Store, question: Question, verdict: Verdict, *, wait: float = 
         return Receipt("second", first) if first else Receipt("late")
     nonce = secrets.token_hex(8)
     record: Mapping[str, Any] = dataclasses.asdict(verdict) | {"seal": question.seal, "nonce": nonce}
-    seconds = max(question.closes_at - time.time(), 0.0) + _KEPT
+    seconds = min(max(question.closes_at - time.time(), 0.0), _LONGEST) + _KEPT
     if not store.add(f"{_ANSWERS}{question.id}", json.dumps(record).encode(), seconds):
         return Receipt("second", first_answer(store, question.id))
     until = time.monotonic() + wait

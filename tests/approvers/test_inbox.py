@@ -263,6 +263,12 @@ def test_what_is_nested_beyond_measure_is_left_out_and_the_others_are_listed(sto
     inbox.first_answer(store, "01234567")
 
 
+@pytest.mark.parametrize("closes_at", [1e12, 9.2e18, -9.2e18])
+def test_a_question_that_is_open_for_ever_can_be_answered(store, sync_approvals, closes_at):
+    (question,) = planted(store, sync_approvals.request(), closes_at=closes_at)
+    assert answer(store, question, Verdict.reject(), wait=0).kind == "unclaimed"
+
+
 def test_a_receipt_that_is_no_text_is_shown_all_the_same(store, sync_approvals):
     (question,) = planted(store, sync_approvals.request())
 
