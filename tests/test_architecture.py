@@ -254,3 +254,35 @@ open_store("memory://")
 """
     ended = run_python(WINDOWS + code)
     assert (ended.stdout, ended.stderr) == ("allow deny\n", "")
+
+
+def definitions(node, public=True):
+    """Each class and function of a module, and whether others may use it; what stands inside a function is its own."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            named = public and not child.name.startswith("_")
+            yield child, named
+            yield from definitions(child, named and isinstance(child, ast.ClassDef))
+        else:
+            yield from definitions(child, public)
+
+
+def test_what_others_may_use_says_what_it_promises():
+    silent = [
+        f"{module}:{node.lineno} {node.name}"
+        for module, path in MODULES.items()
+        for node, public in definitions(ast.parse(path.read_text()))
+        if public and not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
+def test_files_and_functions_stay_short():
+    long = []
+    for module, path in MODULES.items():
+        text = path.read_text()
+        long += [module] if len(text.splitlines()) > 350 else []
+        for node, _ in definitions(ast.parse(text)):
+            if not isinstance(node, ast.ClassDef) and node.end_lineno - node.lineno + 1 > 50:
+                long.append(f"{module}:{node.lineno} {node.name}")
+    assert long == []

@@ -41,8 +41,13 @@ _NUMBER = re.compile(rb'\{"seq":([0-9]{1,18}),')
 class HeadStore(Protocol):
     """The part of a store that the audit needs."""
 
-    def get(self, key: str) -> bytes | None: ...  # noqa: D102 - see guarded_tools.stores.Store
-    def put(self, key: str, value: bytes, ttl: float | None = None) -> None: ...  # noqa: D102
+    def get(self, key: str) -> bytes | None:
+        """Read what :meth:`put` kept, or ``None``; raises :class:`~guarded_tools.errors.StoreError`."""
+        ...
+
+    def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        """Keep ``value`` for ``ttl`` seconds, or for good; raises :class:`~guarded_tools.errors.StoreError`."""
+        ...
 
 
 def place_key(path: Path) -> str:

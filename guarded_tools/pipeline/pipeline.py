@@ -7,8 +7,7 @@
       ├─ reserve ── full or halted ─→ refused
       └─ admitted → the tool runs → settled
 
-It is written once, as a generator of :class:`~guarded_tools.flow.Await`; the guard drives it, with an event loop or
-without one.
+Written once, as a generator of :class:`~guarded_tools.flow.Await`, for callers with an event loop and without one.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from guarded_tools.approval import execution, workflow
 from guarded_tools.approval.suspension import is_suspension, will_run_again
@@ -52,7 +51,6 @@ from guarded_tools.values import (
     scopes_of,
 )
 
-T = TypeVar("T")
 OutcomeClassifier: TypeAlias = Callable[[Any], BodyOutcome]
 Read: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 

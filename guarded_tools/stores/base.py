@@ -14,9 +14,17 @@ from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 class StopButton(Protocol):
     """What halts calls: on disk it works without the counters, in whatever state these are."""
 
-    def halt(self, scope: str, reason: str) -> None: ...  # noqa: D102
-    def resume(self, scope: str) -> bool: ...  # noqa: D102
-    def halts(self) -> list[Halted]: ...  # noqa: D102
+    def halt(self, scope: str, reason: str) -> None:
+        """Press the stop button, as :meth:`Store.halt`."""
+        ...
+
+    def resume(self, scope: str) -> bool:
+        """Release it, as :meth:`Store.resume`."""
+        ...
+
+    def halts(self) -> list[Halted]:
+        """List what is halted, as :meth:`Store.halts`."""
+        ...
 
 
 @runtime_checkable
@@ -108,18 +116,41 @@ class Store(Protocol):
         """Let go of files and connections. The store may be used again afterwards."""
         ...
 
-    async def areserve(  # noqa: D102
+    async def areserve(
         self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Reservation | Full | Halted: ...
-    async def arefund(self, reservation: Reservation, now: float | None = None) -> int: ...  # noqa: D102
-    async def apeek(  # noqa: D102
+    ) -> Reservation | Full | Halted:
+        """Do as :meth:`reserve`, off the event loop."""
+        ...
+
+    async def arefund(self, reservation: Reservation, now: float | None = None) -> int:
+        """Do as :meth:`refund`, off the event loop."""
+        ...
+
+    async def apeek(
         self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Full | Halted | None: ...
-    async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None: ...  # noqa: D102
-    async def aadd(self, key: str, value: bytes, ttl: float | None = None) -> bool: ...  # noqa: D102
-    async def aget(self, key: str) -> bytes | None: ...  # noqa: D102
-    async def atake(self, key: str) -> bytes | None: ...  # noqa: D102
-    async def ascan(self, prefix: str) -> Iterable[tuple[str, bytes]]: ...  # noqa: D102
+    ) -> Full | Halted | None:
+        """Do as :meth:`peek`, off the event loop."""
+        ...
+
+    async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        """Do as :meth:`put`, off the event loop."""
+        ...
+
+    async def aadd(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        """Do as :meth:`add`, off the event loop."""
+        ...
+
+    async def aget(self, key: str) -> bytes | None:
+        """Do as :meth:`get`, off the event loop."""
+        ...
+
+    async def atake(self, key: str) -> bytes | None:
+        """Do as :meth:`take`, off the event loop."""
+        ...
+
+    async def ascan(self, prefix: str) -> Iterable[tuple[str, bytes]]:
+        """Do as :meth:`scan`, off the event loop."""
+        ...
 
 
 class BlockingStore:

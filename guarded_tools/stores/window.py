@@ -24,13 +24,12 @@ from __future__ import annotations
 
 import json
 import random
-import struct
-import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import SECOND, Clock
+from guarded_tools.stores.row_bytes import FORMAT, pack, unpack
 from guarded_tools.stores.slots import (
     STEADY,
     Refusal,
@@ -55,10 +54,6 @@ _VERSION, _LENGTH, _LAST, _OFFSET, _BOOT, _MOVED, _LIVE_UNTIL, _HEAD = range(8)
 _ID, _SIZE, _MAX, _WINDOW, _USED, _BLOCK = range(6)
 _SLOT = 3
 
-_FORMAT = 1
-_CHECKSUM = 8
-_START = struct.Struct("<Qqq")
-
 
 class Row:
     """Every counter of one scope, as one value that is read and written whole."""
@@ -71,7 +66,7 @@ class Row:
             # Slots are told by when they free less this. It differs from row to row: what was charged before a reset
             # must not be given back after it.
             moved = random.getrandbits(60)
-            words = array("q", (_FORMAT, _HEAD, 0, 0, 0, moved, 0))
+            words = array("q", (FORMAT, _HEAD, 0, 0, 0, moved, 0))
         self._words = words
         self._names = names
 
@@ -82,26 +77,13 @@ class Row:
         Raises:
             StoreError: it is not that, or not any more.
         """
-        if len(data) < _START.size:
-            raise StoreError("a counter row is damaged (it is too short); see `guarded-tools reset --confirm`")
-        checksum, version, length = _START.unpack_from(data)
-        body = memoryview(data)[_CHECKSUM:]
-        if zlib.crc32(body) != checksum:
-            raise StoreError(
-                "a counter row is damaged (its checksum does not match); see `guarded-tools reset --confirm`"
-            )
-        words = array("q")
-        words.frombytes(body[: length * 8])
-        if version != _FORMAT or len(words) != length or length < _HEAD:
-            raise StoreError(f"a counter row has format {version}; this version reads format {_FORMAT}")
-        return cls(words, data[_CHECKSUM + length * 8 :])
+        return cls(*unpack(data, _HEAD))
 
     def encode(self) -> bytes:
         """Write the row as bytes, with a checksum over all of them."""
         words = self._words
         words[_LENGTH] = len(words)
-        body = words.tobytes() + self._names
-        return zlib.crc32(body).to_bytes(_CHECKSUM, "little") + body
+        return pack(words, self._names)
 
     def copy(self) -> Row:
         """Make a row that can be changed without changing this one."""

@@ -45,6 +45,18 @@ def demo(
     raise typer.Exit(asyncio.run(_demo(scripted_yes=yes, model=model, state=state)))
 
 
+def _introduce(console: Console, session: str, model: str, human: _Human) -> None:
+    console.rule("[bold]guarded_tools demo")
+    console.print(f"Agent session [bold]{session}[/], policy [bold]standard[/], a local Pictify over MCP stdio.")
+    console.print(
+        "A [bold]scripted chat model[/] plays the agent: no language model is involved."
+        if not model
+        else f"The agent is driven by [bold]{model}[/].",
+    )
+    if not human.really:
+        console.print("No terminal to ask at (or --yes): a [bold]scripted answer[/] stands in for the human.")
+
+
 async def _demo(*, scripted_yes: bool, model: str, state: Path | None) -> int:
     try:
         from langchain.agents import create_agent
@@ -58,15 +70,7 @@ async def _demo(*, scripted_yes: bool, model: str, state: Path | None) -> int:
     report = Report(console)
     human = _Human(report, really=sys.stdin.isatty() and sys.stdout.isatty() and not scripted_yes)
     driver: Any = ScriptedModel(scenario, last=LAST) if not model else _real_model(model)
-    console.rule("[bold]guarded_tools demo")
-    console.print(f"Agent session [bold]{session}[/], policy [bold]standard[/], a local Pictify over MCP stdio.")
-    console.print(
-        "A [bold]scripted chat model[/] plays the agent: no language model is involved."
-        if not model
-        else f"The agent is driven by [bold]{model}[/].",
-    )
-    if not human.really:
-        console.print("No terminal to ask at (or --yes): a [bold]scripted answer[/] stands in for the human.")
+    _introduce(console, session, model, human)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         arrivals = Path(folder, "arrivals.jsonl")

@@ -79,8 +79,7 @@ class Operations:
         self, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
     ) -> Reservation | Full | Halted:
         """Take all charges or none."""
-        recently_full = self._recently_full
-        if not charges or (recently_full and not recently_full.isdisjoint([charge.scope for charge in charges])):
+        if not charges or (self._recently_full and not self._recently_full.isdisjoint([one.scope for one in charges])):
             answer = self.peek(charges, now, scopes)
             if answer:
                 return answer
@@ -121,15 +120,17 @@ class Operations:
                     raise _Refused(full(refusal))  # noqa: TRY301 - rolls the transaction back
         except _Refused as refused:
             if isinstance(refused.answer, Full):
-                # The next one is likely to be refused as well, and reading that takes no lock.
-                if len(self._recently_full) >= _RECENTLY_FULL:
-                    self._recently_full.clear()
-                self._recently_full.add(refused.answer.charge.scope)
+                self._note_full(refused.answer.charge.scope)
                 self._record_clock_step(stepped, now)
             return refused.answer
-        if self._recently_full:
-            self._recently_full.difference_update(groups)
+        self._recently_full.difference_update(groups)
         return reserved(charges, slots)
+
+    def _note_full(self, scope: str) -> None:
+        """Have the next one look first: it is likely to be refused as well, and reading that takes no lock."""
+        if len(self._recently_full) >= _RECENTLY_FULL:
+            self._recently_full.clear()
+        self._recently_full.add(scope)
 
     def peek(self, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]) -> Full | Halted | None:
         """Say what :meth:`reserve` would refuse, and change nothing."""
