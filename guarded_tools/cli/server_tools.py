@@ -135,7 +135,8 @@ def read_tools(
     if token_env and source.kind != "address":
         raise GuardError("--token-env is sent to an address: name one with --url")
     if source.kind == "catalogue":
-        return ServerTools(server or SERVER, tuple((info, {}) for info in catalogue().values()))
+        name = server or SERVER
+        return ServerTools(name, tuple((info._replace(server=name), {}) for info in catalogue().values()))
     if source.kind == "file":
         return _in_file(Path(source.where), server)
     return _ask(source, server, env or (), token_env)

@@ -322,7 +322,9 @@ def test_a_click_answers_in_its_place(agents):
     assert any("write the answer first" in str(s.get("value")) for s in agents.widgets.values())
     agents.write("forty", _model_name="TextModel")
     agents.click("Answer in its place")
-    assert agents.cell("print(agents.ran, agents.answers())") == "[] {'call_0': 'forty'}\n"
+    assert agents.cell("print(agents.ran, agents.answers())") == (
+        "[] {'call_0': 'NOTE: u did not run. A human answered in its place:\\nforty'}\n"
+    )
 
 
 def test_a_tools_own_question_gets_a_box_of_its_own(agents):

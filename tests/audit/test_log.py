@@ -476,8 +476,8 @@ def test_an_fsync_that_fails_refuses_and_takes_the_line_back(make_log, event, pa
 
 def test_a_close_that_cannot_reach_the_disk_lets_go_all_the_same(make_log, event, path, store, monkeypatch):
     first, second = (make_log(path=path.with_name(name), fsync="always", store=store) for name in ("a", "b"))
-    for log in (first, second):
-        log.write(event())
+    for number, log in enumerate((first, second)):
+        log.write(event(number))
 
     def fail(_descriptor):
         raise OSError(5, "Input/output error")

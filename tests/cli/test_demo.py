@@ -62,7 +62,11 @@ def at_terminal(env, *answers):
     for answer in answers:
         child.expect("A tool call waits for you")
         child.expect("your answer.*> ")
-        child.send(f"{answer}\r")
+        first, *more = answer.split("\r")
+        child.send(f"{first}\r")
+        for line in more:  # what is typed before a question stands there is thrown away
+            child.expect(r"why\?.*> ")
+            child.send(f"{line}\r")
     child.expect(pexpect.EOF)
     child.close()
     return child

@@ -482,7 +482,7 @@ class TestAddress:
         if shutil.which("openssl") is None:
             pytest.skip("openssl is not installed, which makes the certificate")
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=elsewhere",
              "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key", "-out", tmp_path / "cert"],
             check=True, capture_output=True,
         )  # fmt: skip
