@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
-import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from benchmarks import floors
 from benchmarks.common import RATIO, Row, paired_us, table
 from guarded_tools import Guard, Policy
 from guarded_tools.audit import AuditLog, read, verify
@@ -44,11 +45,14 @@ CHARGES = (
 )
 
 
-class _Silent(AuditLog):
-    """An audit that writes nothing, to compare with."""
+class _Bare(AuditLog):
+    """An audit that writes the floor of two lines in place of the first one, and nothing in place of the second."""
+
+    floor: Callable[[], None]
 
     def write(self, event: AuditEvent) -> None:
-        del event
+        if event.kind == "admitted":
+            self.floor()
 
 
 def _event(kind: str, number: int = 0) -> AuditEvent:
@@ -94,25 +98,28 @@ def _two_events() -> Callable[[], None]:
     return body
 
 
-def _floor(path: Path) -> Callable[[], None]:
-    """The least that two chained lines can cost: encode, hash, append; no lock, no head, no clock, nothing masked."""
-    descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-    encode = json.JSONEncoder(separators=(",", ":")).encode
-    prev = "0" * 64
+def _floor(folder: Path) -> Callable[[], None]:
+    """The least that two chained lines can cost; the making of the events is in both."""
+    admitted, settled = (floors.line(folder, _fields(_event(kind))) for kind in ("admitted", "settled"))
 
     def body() -> None:
-        nonlocal prev
-        for kind in ("admitted", "settled"):
-            fields = {name: value for name, value in _event(kind)._asdict().items() if value}
-            line = encode(fields | {"prev": prev}).encode()
-            prev = hashlib.sha256(line).hexdigest()
-            os.write(descriptor, line + b"\n")
+        _event("admitted")
+        admitted()
+        _event("settled")
+        settled()
 
     return body
 
 
+def _fields(event: AuditEvent) -> dict[str, object]:
+    return {name: value for name, value in event._asdict().items() if value}
+
+
 def _in_a_call(folder: Path, blocks: int) -> tuple[float, float]:
-    """A guarded call without and with its audit; the body does what a small tool does, so that caches are as cold."""
+    """A guarded call with the floor of an audit and with the audit.
+
+    The body does what a small tool does, so that caches are as cold.
+    """
     payload = json.dumps([{"id": n, "name": f"template {n}", "tags": ["a", "b"]} for n in range(60)])
 
     def body(_: dict[str, object]) -> object:
@@ -122,38 +129,53 @@ def _in_a_call(folder: Path, blocks: int) -> tuple[float, float]:
         guard = Guard(POLICY, store=open_store("memory://"), audit=audit)
         return lambda: guard.call(CALL, body)
 
-    silent, real = _Silent(folder / "silent.jsonl"), AuditLog(folder / "call.jsonl")
-    return paired_us(calling(silent), calling(real), blocks=blocks, size=25)
+    bare, real = _Bare(folder / "silent.jsonl"), AuditLog(folder / "call.jsonl")
+    bare.floor = _floor(folder / "bare-call")
+    return paired_us(calling(bare), calling(real), blocks=blocks, size=25)
 
 
-def _write_many(path: str, count: int, start: float, waits: str) -> None:
-    log = AuditLog(path)
-    event = _event("settled")
-    worst = 0
-    time.sleep(max(0.0, start - time.time()))
+def _write_many(path: str, kind: str, count: int, ready: Any, note: str) -> None:
+    if kind == "bare":
+        body = floors.line(Path(path).parent, _fields(_event("settled")))
+    else:
+        log, made = AuditLog(path), _event("settled")
+        body = partial(log.write, made)
+    body()
+    took = []
+    ready.wait(120)
+    start = time.time()
     for _ in range(count):
         began = time.perf_counter_ns()
-        log.write(event)
-        worst = max(worst, time.perf_counter_ns() - began)
-    Path(waits).write_text(f"{worst / 1e6} {time.time()}", encoding="utf-8")
+        body()
+        took.append(time.perf_counter_ns() - began)
+    told = start, time.time(), statistics.quantiles(took, n=100)[98] / 1e6, max(took) / 1e6
+    Path(note).write_text(json.dumps(told), encoding="utf-8")
 
 
-def _writers(folder: Path, count: int) -> tuple[float, float]:
-    """Lines a second and the worst wait in milliseconds, with eight processes writing as fast as they can."""
+def _together(folder: Path, kind: str, count: int) -> tuple[float, float, float]:
+    """Lines a second, p99 and worst wait in milliseconds, with eight processes writing as fast as they can."""
+    folder.mkdir()
     context = multiprocessing.get_context("spawn")
-    path = folder / "many.jsonl"
-    start = time.time() + 3
+    path, ready = folder / "many.jsonl", context.Barrier(WRITERS)
     notes = [folder / f"note-{number}" for number in range(WRITERS)]
-    processes = [context.Process(target=_write_many, args=(str(path), count, start, str(note))) for note in notes]
+    processes = [context.Process(target=_write_many, args=(str(path), kind, count, ready, str(note))) for note in notes]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    ended = [note.read_text(encoding="utf-8").split() for note in notes]
-    if [f.message for f in verify(path)] or sum(1 for _ in read(path)) != WRITERS * count:
+    told = list(zip(*(json.loads(note.read_text(encoding="utf-8")) for note in notes), strict=True))
+    if kind != "bare" and (list(verify(path)) or sum(1 for _ in read(path)) != WRITERS * (count + 1)):
         raise RuntimeError("lines were lost under load")
-    took = max(float(end) for _, end in ended) - start
-    return WRITERS * count / took, max(float(worst) for worst, _ in ended)
+    return WRITERS * count / (max(told[1]) - min(told[0])), statistics.median(told[2]), max(told[3])
+
+
+def _writers(folder: Path, count: int) -> Iterator[Row]:
+    """Eight processes that write, against bare ones that take the same lock and make the same system calls."""
+    bare, ours = _together(folder / "eight-bare", "bare", count), _together(folder / "eight", "ours", count)
+    note = f"{ours[0]:,.0f}/s over {bare[0]:,.0f}/s; none lost, one chain"
+    yield Row(f"lines of {WRITERS} processes, over bare ones", ours[0] / bare[0], RATIO, 0.2, note, at_least=True)
+    note = f"{ours[2]:.0f} ms over {bare[2]:.0f} ms; p99 {ours[1]:.2f} ms over {bare[1]:.2f} ms"
+    yield Row(f"worst wait of {WRITERS} saturated processes, over bare ones", ours[2] / bare[2], RATIO, 5, note)
 
 
 def _per_line_us(body: Callable[[], object], lines: int) -> float:
@@ -171,35 +193,36 @@ def _log(folder: Path, name: str, fsync: Fsync = "never", *, stored: bool = Fals
         store.close()
 
 
-def rows(quick: bool = False) -> list[Row]:
+def rows(quick: bool = False) -> Iterator[Row]:
     """Measure; ``quick`` takes a tenth of the samples."""
     blocks = 8 if quick else 60
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = []
-        with _log(folder, "hot") as log:
-            made, written = paired_us(_two_events(), _two_lines(log), blocks=blocks)
-            floor, again = paired_us(_floor(folder / "floor.jsonl"), _two_lines(log), blocks=blocks)
-        hot = written - made
-        found.append(Row("two lines over the least that two chained lines can cost", again / floor, RATIO))
-        found.append(Row("two lines, one after the other", hot, "µs", 40, "p50; the making of the events taken off"))
-        bare, audited = _in_a_call(folder, blocks)
-        note = f"p50; {bare:.0f} µs without, {audited:.0f} µs with, in blocks of 25"
-        found.append(Row("what its audit adds to a guarded call", audited - bare, "µs", 40, note))
-        with _log(folder, "kept", stored=True) as log:
-            _, kept = paired_us(_two_events(), _two_lines(log), blocks=blocks)
-        found.append(Row("two lines, the head kept in a disk store", kept - made, "µs", 40, "p50"))
-        for fsync in ("second", "always"):
-            with _log(folder, fsync, fsync) as log:
-                _, forced = paired_us(
-                    _two_events(), _two_lines(log), blocks=2 if fsync == "always" else blocks, size=20
-                )
-            found.append(Row(f'two lines, fsync="{fsync}"', forced - made, "µs", None, "p50; the disk's latency"))
-        lines, worst = _writers(folder, 500 if quick else 5000)
-        found.append(Row(f"lines of {WRITERS} processes", lines, "1/s", None, "none lost, one chain"))
-        found.append(Row(f"worst wait of {WRITERS} saturated processes", worst, "ms", 100))
-        found += _reading(folder, 2_000 if quick else 50_000)
-    return found
+        yield from lines(folder, blocks)
+        with _log(folder, "plain") as log:
+            plain = _two_lines(log)
+            with _log(folder, "kept", stored=True) as other:
+                without, kept = paired_us(plain, _two_lines(other), blocks=blocks)
+            note = f"{kept:.1f} µs over {without:.1f} µs"
+            yield Row("two lines, the head kept in a disk store, over without", kept / without, RATIO, 1.25, note)
+            for fsync in ("second", "always"):
+                few = 2 if fsync == "always" else blocks
+                with _log(folder, fsync, fsync) as other:
+                    without, forced = paired_us(plain, _two_lines(other), blocks=few, size=20)
+                note = f"{without:.1f} µs without; the difference is the disk's flush"
+                yield Row(f'two lines, fsync="{fsync}"', forced, "µs", None, note)
+        yield from _writers(folder, 500 if quick else 5000)
+        yield from _reading(folder, 2_000 if quick else 50_000)
+
+
+def lines(folder: Path, blocks: int) -> Iterator[Row]:
+    """Two lines one after the other, and in a guarded call, over their floor."""
+    with _log(folder, "hot") as log:
+        floor, ours = paired_us(_floor(folder / "bare"), _two_lines(log), blocks=blocks)
+    yield Row("two lines, over their floor", ours / floor, RATIO, 3, f"{ours:.1f} µs over {floor:.1f} µs")
+    bare, audited = _in_a_call(folder, blocks)
+    note = f"{audited:.0f} µs over {bare:.0f} µs, in blocks of 25"
+    yield Row("a guarded call in memory with its audit, over one with the floor", audited / bare, RATIO, 1.6, note)
 
 
 def _reading(folder: Path, count: int) -> list[Row]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
 RATIO = "\N{MULTIPLICATION SIGN}"
 """The unit of a ratio, which is what carries over from one machine to another."""
+
+BLOCK = 25
+"""Calls of a block: what is compared takes turns in blocks, so that both see the same machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +91,27 @@ def paired_us(
         first.append(p50_us(base, rounds=size, warmup=5))
         second.append(p50_us(more, rounds=size, warmup=5))
     return statistics.median(first), statistics.median(second)
+
+
+def in_turns(*bodies: Callable[[], object], blocks: int = 80) -> list[list[float]]:
+    """The microseconds a call took in each block of :data:`BLOCK` calls, the bodies taking turns."""
+    for body in bodies:
+        body()
+    taken: list[list[float]] = [[] for _ in bodies]
+    for _ in range(blocks):
+        for body, times in zip(bodies, taken, strict=True):
+            start = time.perf_counter()
+            for _ in range(BLOCK):
+                body()
+            times.append((time.perf_counter() - start) / BLOCK * 1e6)
+    return taken
+
+
+def ratio(base: Sequence[float], more: Sequence[float]) -> float:
+    """The median of the ratios of blocks that ran side by side."""
+    return statistics.median(b / a for a, b in zip(base, more, strict=True))
+
+
+def added(base: Sequence[float], more: Sequence[float]) -> float:
+    """The median of what blocks took more than those that ran beside them."""
+    return statistics.median(b - a for a, b in zip(base, more, strict=True))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import importlib.util
 import logging
 import statistics
@@ -16,25 +15,20 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool
 
-from benchmarks.common import RATIO, Row, table
-from guarded_tools import Guard, Policy, open_store
+from benchmarks import count, floors, loop
+from benchmarks.common import BLOCK, RATIO, Row, added, in_turns, ratio, table
+from benchmarks.guarded import ARGS, by_schema, guard_of, limit, noop
+from benchmarks.loop import CALLS, Burst, burst
+from guarded_tools import Policy, open_store
 
-BLOCK = 25
 SANDBOX = (sys.executable, "-m", "guarded_tools.pictify.sandbox")
-SCHEMA = {
-    "type": "object",
-    "properties": {"n": {"type": "integer"}, "word": {"type": "string", "maxLength": 100}},
-    "required": ["n"],
-    "additionalProperties": False,
-}
-ARGS = {"n": 1, "word": "x"}
-CALLS = 200
 BURSTS = 5
 
 
@@ -43,76 +37,35 @@ def rows(quick: bool = False) -> Iterator[Row]:
     del quick
     with tempfile.TemporaryDirectory() as folder:
         yield from around_a_tool(Path(folder))
+        yield from loop.rows(Path(folder))
         yield from in_an_agent(Path(folder))
         yield from asyncio.run(over_a_session(Path(folder)))
         yield from asyncio.run(under_load(Path(folder)))
+    yield from count.rows()
     yield from at_import()
 
 
-def limit(name: str, window: str, maximum: int) -> dict[str, Any]:
-    return {"counter": name, "window": window, "max": maximum, "scope": "session"}
-
-
-def guard_of(folder: Path, *tools: str) -> Guard:
-    """A guard with two limits of one scope for each tool, on disk, and an audit."""
-    folder.mkdir(parents=True, exist_ok=True)
-    limits = [limit("minute", "minute", 10**6), limit("day", "day", 10**7)]
-    policy = Policy.model_validate(
-        {"version": "1", "default": "deny", "tools": {tool: {"limits": limits} for tool in tools}}
-    )
-    guard = Guard(policy, store=open_store(f"disk://{folder / 'counters'}"), audit=folder / "audit.jsonl")
-    # A store that was opened within the last two seconds looks at its directory at every call, since the file system's
-    # clock cannot tell two changes apart that fast. An agent lives longer than that.
-    time.sleep(SETTLES)
-    return guard
-
-
-SETTLES = 2.2
-
-
-def noop(n: int, word: str = "w") -> str:
-    """Do nothing."""
-    del n, word
-    return "done"
-
-
-def by_schema() -> StructuredTool:
-    """A tool as MCP's are: nobody but the guard checks its arguments."""
-    return StructuredTool(name="noop", description="Do nothing.", args_schema=SCHEMA, func=noop)
-
-
-def in_turns(*bodies: Callable[[], object], blocks: int = 80) -> list[list[float]]:
-    """The microseconds a call took in each block of :data:`BLOCK` calls, the bodies taking turns."""
-    for body in bodies:
-        body()
-    taken: list[list[float]] = [[] for _ in bodies]
-    for _ in range(blocks):
-        for body, times in zip(bodies, taken, strict=True):
-            start = time.perf_counter()
-            for _ in range(BLOCK):
-                body()
-            times.append((time.perf_counter() - start) / BLOCK * 1e6)
-    return taken
-
-
-def ratio(base: Sequence[float], more: Sequence[float]) -> float:
-    """The median of the ratios of blocks that ran side by side."""
-    return statistics.median(b / a for a, b in zip(base, more, strict=True))
-
-
-def added(base: Sequence[float], more: Sequence[float]) -> float:
-    """The median of what blocks took more than those that ran beside them."""
-    return statistics.median(b - a for a, b in zip(base, more, strict=True))
-
-
 def around_a_tool(folder: Path) -> Iterator[Row]:
-    """``StructuredTool.invoke`` of a no-op, guarded and raw."""
-    guard = guard_of(folder / "tool", "noop")
-    for kind, raw in (("dict schema", by_schema()), ("pydantic schema", StructuredTool.from_function(noop))):
+    """``StructuredTool.invoke`` of a no-op, guarded, over the raw one with the floor before it and after it."""
+    home = folder / "tool"
+    guard = guard_of(home, "noop")
+    for kind, raw in (("dict", by_schema()), ("pydantic", StructuredTool.from_function(noop))):
         (guarded,) = guard.wrap([raw])
-        base, more = in_turns(lambda raw=raw: raw.invoke(ARGS), lambda guarded=guarded: guarded.invoke(ARGS))  # type: ignore[misc]
-        note = f"raw {statistics.median(base):.0f} µs, guard adds {added(base, more):.0f} µs"
-        yield Row(f"guarded tool over raw, {kind}, two limits on disk, audit", ratio(base, more), RATIO, 1.75, note)
+        guarded.invoke(ARGS)
+        begin, end = floors.call(home / kind, home / "counters", home / "audit.jsonl")
+
+        def bare(raw: BaseTool = raw, begin: floors.Body = begin, end: floors.Body = end) -> None:
+            begin()
+            raw.invoke(ARGS)
+            end()
+
+        alone, base, more = in_turns(partial(raw.invoke, ARGS), bare, partial(guarded.invoke, ARGS))
+        note = (
+            f"raw {statistics.median(alone):.0f} µs, its floor {added(alone, base):.0f} µs, "
+            f"the guard's own {added(base, more):.0f} µs; {ratio(alone, more):.2f} {RATIO} the raw call"
+        )
+        name = f"guarded call, {kind} schema, two limits on disk, audit, over raw and its floor"
+        yield Row(name, ratio(base, more), RATIO, 1.6, note)
 
 
 def in_an_agent(folder: Path) -> Iterator[Row]:
@@ -233,82 +186,22 @@ async def under_load(folder: Path) -> list[Row]:
     from guarded_tools.mcp_session import HeldSession, StdioServer
 
     async with HeldSession(StdioServer(SANDBOX[0], SANDBOX[1:])) as session:
-        raw = await best_of(BURSTS, named(langchain_tools(session), "pictify_list_templates"))
+        raw = await bursts(named(langchain_tools(session), "pictify_list_templates"))
     async with sandbox_tools(folder / "load") as tools:
-        guarded = await best_of(BURSTS, named(tools, "pictify_list_templates"))
+        guarded = await bursts(named(tools, "pictify_list_templates"))
         counted = {usage.used for usage in tools.guard.usage()} - {0}
-    note = f"raw tools: {raw.step * 1000:.1f} ms"
-    lag = f"raw tools: {raw.lag * 1000:.0f} ms; {CALLS} ready tasks take their turns before a timer does"
+    took, lag = (min(one.seconds for one in each) * 1000 for each in (raw, guarded)), min(one.lag for one in guarded)
+    base, more = took
+    note = f"{more:.0f} ms over {base:.0f} ms; a timer came {lag * 1000:.0f} ms late at the worst"
+    exact = float(counted == {BURSTS * CALLS})
     return [
-        Row(
-            f"{CALLS} calls at once, counted exactly",
-            float(counted == {BURSTS * CALLS}),
-            "yes",
-            1,
-            f"{counted}",
-            at_least=True,
-        ),
-        Row(f"{CALLS} calls at once, the longest step of the loop", guarded.step * 1000, "ms", 10, note),
-        Row(f"{CALLS} calls at once, the longest wait of a timer", guarded.lag * 1000, "ms", note=lag),
+        Row(f"{CALLS} calls at once over a session, counted exactly", exact, "yes", 1, f"{counted}", at_least=True),
+        Row(f"{CALLS} calls at once over a session, over raw tools", more / base, RATIO, 3, note),
     ]
 
 
-class Burst(NamedTuple):
-    """How long the loop was busy with one step, and how late a timer was, at the worst; in seconds."""
-
-    step: float
-    lag: float
-
-
-async def best_of(bursts: int, tool: BaseTool) -> Burst:
-    """The burst that the machine's other work disturbed least: what the code itself does shows in every burst."""
-    all_of_them = [await burst(tool) for _ in range(bursts)]
-    return Burst(min(one.step for one in all_of_them), min(one.lag for one in all_of_them))
-
-
-async def burst(tool: BaseTool) -> Burst:
-    lags: list[float] = []
-
-    async def beat() -> None:
-        while True:
-            due = time.perf_counter() + 0.001
-            await asyncio.sleep(0.001)
-            lags.append(time.perf_counter() - due)
-
-    beating = asyncio.create_task(beat())
-    gc.collect()
-    gc.disable()  # a full collection alone takes longer than the bound, whoever's turn it is
-    try:
-        with Longest() as longest:
-            answers = await asyncio.wait_for(asyncio.gather(*(tool.ainvoke({}) for _ in range(CALLS))), 60)
-            await asyncio.sleep(0.01)
-    finally:
-        gc.enable()
-    beating.cancel()
-    assert not [answer for answer in answers if "DENIED" in str(answer)]
-    return Burst(longest.seconds, max(lags))
-
-
-class Longest:
-    """Watches for how long one step of a loop keeps all others waiting, where asyncio's own debug mode watches."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._run: Any = asyncio.Handle._run  # noqa: SLF001
-
-    def __enter__(self) -> Self:
-        def measured(handle: asyncio.Handle) -> None:
-            start = time.perf_counter()
-            self._run(handle)
-            if asyncio.get_running_loop() is loop:
-                self.seconds = max(self.seconds, time.perf_counter() - start)
-
-        loop = asyncio.get_running_loop()
-        setattr(asyncio.Handle, "_run", measured)  # noqa: B010 - no type checker lets a method be assigned
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        setattr(asyncio.Handle, "_run", self._run)  # noqa: B010
+async def bursts(tool: BaseTool) -> list[Burst]:
+    return [await burst(lambda: tool.ainvoke({})) for _ in range(BURSTS)]
 
 
 def at_import() -> Iterator[Row]:

@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks import crowd, floors
 from benchmarks import redis as fleet
 from benchmarks.common import RATIO, Row, table
 from guarded_tools.stores.disk.store import DiskStore
-from guarded_tools.values import Charge, Full, Reservation
+from guarded_tools.values import Charge, Full
 
 PROCESSES = 8
 LIVE = 30
@@ -54,28 +55,6 @@ def _filled(path: Path, *, durability: str = "process") -> DiskStore:
     return store
 
 
-class _Raw:
-    """The floor: SQLite without anything in between, in the same mode."""
-
-    def __init__(self, path: Path, timeout: float = 5.0) -> None:
-        self.connection = sqlite3.connect(path, isolation_level=None, timeout=timeout)
-        self.connection.execute("PRAGMA journal_mode = wal")
-        self.connection.execute("PRAGMA synchronous = NORMAL")
-        self.connection.execute("CREATE TABLE IF NOT EXISTS c (key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID")
-
-    def upserts(self, count: int) -> Body:
-        execute = self.connection.execute
-        keys = [(f"key{n}",) for n in range(count)]
-
-        def body() -> None:
-            execute("BEGIN IMMEDIATE")
-            for key in keys:
-                execute("INSERT INTO c VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET value = value + 1", key)
-            execute("COMMIT")
-
-        return body
-
-
 def _interleaved(bodies: dict[str, Body], blocks: int, size: int = 50) -> dict[str, tuple[float, float]]:
     """The p50 and p99 of each in microseconds, in blocks that take turns, so that all see the same machine."""
     clock = time.perf_counter_ns
@@ -104,28 +83,29 @@ def rows(quick: bool = False) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         return [
-            *_one_process(folder, 10 if quick else 100),
-            *_saturated(folder, 1.0 if quick else 4.0),
+            *one_process(folder, 10 if quick else 100),
+            *crowd.saturated(folder / "crowd", 3 if quick else 8),
             *_many_sessions(folder, 100_000 if quick else 1_000_000, 10 if quick else 60),
             *_admitted(folder),
             *fleet.rows(quick),
         ]
 
 
-def _one_process(folder: Path, blocks: int) -> Iterator[Row]:
-    store, raw = _filled(folder / "one"), _Raw(folder / "raw.db")
-    stopped = _filled(folder / "stopped")
+def one_process(folder: Path, blocks: int) -> Iterator[Row]:
+    """Reserve, peek and refuse, each over its floor."""
+    store, stopped = _filled(folder / "one"), _filled(folder / "stopped")
     stopped.halt("session:somebody", "else")
     time.sleep(SETTLED_S)
-    row = sqlite3.connect(folder / "one" / "counters" / "cache.db", isolation_level=None)
-    bodies: dict[str, Body] = {f"raw {count}": raw.upserts(count) for count in (1, 2, 4)}
-    bodies |= {name: lambda charges=charges: store.reserve(charges) for name, charges in CALLS.items()}  # type: ignore[misc]
-    bodies |= {
-        f"raw read of {key}": lambda key=key: row.execute(  # type: ignore[misc]
-            "SELECT value FROM Cache WHERE key = ? AND raw = 1", (key.encode(),)
-        ).fetchone()
-        for key in ("session:s", "session:full")
-    }
+    bodies: dict[str, Body] = {}
+    for name, charges in CALLS.items():
+        scopes = {charge.scope.encode() for charge in charges}
+        home = folder / f"bare {name}"
+        home.mkdir()
+        rows = {key: row for key, row in floors.rows_of(folder / "one").items() if key in scopes}
+        bodies[f"bare {name}"] = floors.Database(home / "bare.db", rows).transaction(*rows)
+        bodies[name] = lambda charges=charges: store.reserve(charges)  # type: ignore[misc]
+    database = floors.Database(folder / "reads.db", floors.rows_of(folder / "one"))
+    bodies |= {f"bare read of {key}": database.reading(key.encode()) for key in ("session:s", "session:full")}
     bodies["peek"] = lambda: store.peek(CALLS["1 charge"])
     bodies["refusal"] = lambda: store.reserve(REFUSED)
     bodies["halted"] = lambda: stopped.reserve(CALLS["1 charge"])
@@ -137,25 +117,19 @@ def _one_process(folder: Path, blocks: int) -> Iterator[Row]:
         note = f"p50 {p50:.1f} µs, p99 {p99:.0f} µs; floor p50 {least:.1f} µs"
         return Row(label, p50 / least, RATIO, bound, note)
 
-    for name, charges in CALLS.items():
-        yield row_of(
-            f"reserve {name}, over as many raw upserts",
-            name,
-            f"raw {len(charges)}",
-            4.5 if "scopes" in name else 3,
-        )
-    yield row_of("peek, over a raw read of the row", "peek", "raw read of session:s", 3)
-    yield row_of("refusal, over a raw read of the row", "refusal", "raw read of session:full", 3)
+    for name in CALLS:
+        yield row_of(f"reserve {name}, over a bare transaction", name, f"bare {name}", 5 if "scopes" in name else 4)
+    yield row_of("peek, over a bare read of the row", "peek", "bare read of session:s", 4)
+    yield row_of("refusal, over a bare read of the row", "refusal", "bare read of session:full", 4)
     plain, halted = took["1 charge"][0], took["halted"][0]
     note = f"{halted:.1f} µs against {plain:.1f} µs"
-    yield Row("reserve while somebody else is halted, over nobody", halted / plain, RATIO, 1.15, note)
+    yield Row("reserve while somebody else is halted, over nobody", halted / plain, RATIO, 1.25, note)
     stopped.close()
     for name in _NAMES:
         p50, p99 = took[name]
         yield Row(f"{name}, one charge", p50, "µs", None, f"p99 {p99:.0f} µs")
     yield _power(folder, store, max(blocks // 20, 2))
     store.close()
-    row.close()
 
 
 def _power(folder: Path, store: DiskStore, blocks: int) -> Row:
@@ -203,76 +177,6 @@ def _other(name: str, folder: Path, limit: int) -> Callable[[], bool]:
         return True
 
     return naive
-
-
-# What eight processes do. Each waits for the common start, and writes what it saw to a file.
-
-
-def _worker(kind: str, folder: str, start: float, *, seconds: float, think: float, out: str) -> None:
-    body = _body(kind, Path(folder))
-    body()
-    count, worst, admitted = 0, 0, 0
-    time.sleep(max(0.0, start - time.time()))
-    end = time.perf_counter() + seconds
-    while (began := time.perf_counter()) < end:
-        admitted += isinstance(body(), Reservation)
-        took = time.perf_counter() - began
-        count += 1
-        worst = max(worst, round(took * 1e6))
-        if think:
-            time.sleep(think)
-    Path(out).write_text(json.dumps([count, worst, admitted]), encoding="utf-8")
-
-
-def _body(kind: str, folder: Path) -> Body:
-    if kind == "nothing":
-        return lambda: sum(range(500))
-    if kind == "raw":
-        return _Raw(folder / "many.db").upserts(1)
-    store = DiskStore(folder / "many")
-    charges = _charges(["session:s"]) if kind == "admitted" else REFUSED
-    return lambda: store.reserve(charges)
-
-
-def _together(folder: Path, kind: str, seconds: float, think: float = 0.0) -> tuple[float, float]:
-    """Calls a second of eight processes together, and the longest that one call took, in milliseconds."""
-    context = multiprocessing.get_context("spawn")
-    outs = [folder / f"out{n}" for n in range(PROCESSES)]
-    start = time.time() + 4
-    processes = [
-        context.Process(
-            target=_worker,
-            args=(kind, str(folder), start),
-            kwargs={"seconds": seconds, "think": think, "out": str(out)},
-        )
-        for out in outs
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    told = [json.loads(out.read_text(encoding="utf-8")) for out in outs]
-    return sum(count for count, _, _ in told) / seconds, max(worst for _, worst, _ in told) / 1000
-
-
-def _saturated(folder: Path, seconds: float) -> Iterator[Row]:
-    store = DiskStore(folder / "many")
-    store.reserve(REFUSED)
-    _, pause = _together(folder, "nothing", seconds / 2)
-    raw, raw_worst = _together(folder, "raw", seconds)
-    admitted, worst = _together(folder, "admitted", seconds)
-    refused, refused_worst = _together(folder, "refused", seconds)
-    beside = f"raw SQLite: {raw:,.0f}/s, worst wait {raw_worst:,.0f} ms"
-    yield Row(f"admitted of {PROCESSES} saturated processes", admitted / raw, RATIO, 0.2, f"{admitted:,.0f}/s", True)
-    yield Row(f"refused of {PROCESSES} saturated processes", refused / raw, RATIO, 0.5, f"{refused:,.0f}/s", True)
-    yield Row(f"worst wait of {PROCESSES} saturated processes", worst, "ms", 100, beside)
-    yield Row("worst wait of a refusal", refused_worst, "ms", 100)
-    yield Row("worst pause of as many that only add numbers", pause, "ms", None, "the machine's own share of a wait")
-    raw, _ = _together(folder, "raw", seconds, THINK_S)
-    calm, calm_worst = _together(folder, "admitted", seconds, THINK_S)
-    note = f"{calm:,.0f}/s, worst wait {calm_worst:.1f} ms; raw {raw:,.0f}/s"
-    yield Row(f"admitted of {PROCESSES} processes that think for 10 ms", calm / raw, RATIO, 0.95, note, True)
-    store.close()
 
 
 def _many_sessions(folder: Path, many: int, blocks: int) -> Iterator[Row]:
