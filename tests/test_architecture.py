@@ -177,6 +177,17 @@ def test_what_users_may_import_is_listed_and_is_there():
             assert hasattr(module, told) or f"{name}.{told}" in MODULES, f"{module.__name__} has no {told}"
 
 
+def test_what_tests_import_is_there():
+    """Inside functions too: otherwise a moved name is missed only when that one test runs."""
+    for path in sorted((ROOT.parent / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE:
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    full = f"{node.module}.{alias.name}".removeprefix(f"{PACKAGE}.")
+                    assert hasattr(module, alias.name) or full in MODULES, f"{path}:{node.lineno} {alias.name}"
+
+
 def test_public_names():
     assert sorted(guarded_tools.__all__) == guarded_tools.__all__
     for name in guarded_tools.__all__:

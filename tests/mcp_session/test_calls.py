@@ -214,18 +214,18 @@ async def test_a_call_that_finds_the_stream_closed_was_not_sent():
     from mcp.shared.message import SessionMessage
     from mcp.types import JSONRPCMessage, JSONRPCRequest
 
-    from guarded_tools.mcp_session.connection import _flight, _Outgoing, _PendingCall
+    from guarded_tools.mcp_session.pending import Outgoing, PendingCall, pending_call
     from guarded_tools.mcp_session.transport import Streams
 
     writer, reader = create_memory_object_stream(1)
     call = JSONRPCRequest(jsonrpc="2.0", id=7, method="tools/call", params={"name": "x"})
-    flight = _PendingCall("x")
-    _flight.set(flight)
-    outgoing = _Outgoing(Streams(reader, writer, {}))
+    pending = PendingCall("x")
+    pending_call.set(pending)
+    outgoing = Outgoing(Streams(reader, writer, {}))
     await outgoing.send(SessionMessage(JSONRPCMessage(call)))
-    assert (flight.id, flight.sent) == (7, True)
+    assert (pending.id, pending.sent) == (7, True)
     await outgoing.aclose()
     with pytest.raises(ClosedResourceError):
         await outgoing.send(SessionMessage(JSONRPCMessage(call)))
-    assert not flight.sent
+    assert not pending.sent
     await reader.aclose()
