@@ -31,6 +31,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from guarded_tools.approval.result import ApprovalResult, Spent, refusal
 from guarded_tools.errors import StoreError
 from guarded_tools.flow import Await, Flow
+from guarded_tools.libraries import langgraph
 from guarded_tools.stores import Store
 from guarded_tools.values import Outcome, Verdict, digest
 
@@ -61,7 +62,7 @@ def task() -> str:
     runnables = sys.modules.get("langchain_core.runnables.config")  # nothing runs in a task where it was never imported
     config = None if runnables is None else runnables.var_child_runnable_config.get()
     configurable = (config or {}).get("configurable") or {}
-    if not configurable.get("__pregel_checkpointer"):
+    if not langgraph.is_kept(configurable):
         return ""
     return digest(str(configurable.get("thread_id")), configurable.get("checkpoint_ns") or "")
 

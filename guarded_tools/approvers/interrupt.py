@@ -10,6 +10,7 @@ from typing import Any
 from guarded_tools.approvers import card
 from guarded_tools.approvers.protocol import CallAddress
 from guarded_tools.errors import CannotAsk
+from guarded_tools.libraries import langgraph
 from guarded_tools.text.visible import plain
 from guarded_tools.values import ApprovalRequest, Verdict, canonical
 
@@ -97,12 +98,11 @@ def _configurable(request: ApprovalRequest) -> Mapping[str, Any]:
         pass  # no run
     else:
         configurable = config.get("configurable", {})
-        path = config.get("metadata", {}).get("langgraph_path") or ("__pregel_pull",)
-        if "__pregel_scratchpad" not in configurable:
-            pass  # a runnable's config, but no task of a graph
-        elif configurable.get("__pregel_checkpointer") is None:
+        if not langgraph.is_task(configurable):
+            pass  # a runnable's config
+        elif not langgraph.is_kept(configurable):
             problem = "in a graph without a checkpointer, which could never be resumed: compile it with one"
-        elif path[0] == "__pregel_pull":
+        elif not langgraph.runs_alone(config):
             problem = _SHARED
         else:
             return configurable

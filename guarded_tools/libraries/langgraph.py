@@ -4,11 +4,16 @@
   whether another agent's tools run behind a guard; should they be gone, every such agent counts as unguarded.
 - It hands a call to its innermost wrapper by a function called ``execute``. Should that name change, the guard warns
   of an order of middleware that is right.
+- What a task's config says of its run stands in ``configurable`` under ``__pregel_scratchpad`` (this is a task of a
+  graph) and ``__pregel_checkpointer`` (its run is kept, and can be resumed), and in its metadata: a
+  ``langgraph_path`` that begins with ``__pregel_pull`` is a node that the graph itself runs, as all of a step's calls
+  at once; others were sent one by one. LangGraph's own ``interrupt()`` reads the same scratchpad. Should a name
+  change, no run counts as one that can be resumed, and whoever asks by interrupting refuses to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 INNERMOST = "execute"
@@ -19,3 +24,19 @@ def wrappers(tool_node: Any) -> tuple[Callable[..., Any], ...]:
     """Return what a tool node puts around each of its calls: without an event loop, and with one."""
     around = (getattr(tool_node, name, None) for name in ("_wrap_tool_call", "_awrap_tool_call"))
     return tuple(wrapper for wrapper in around if wrapper is not None)
+
+
+def is_task(configurable: Mapping[str, Any]) -> bool:
+    """Whether it is a graph's task whose config says this, and not some other runnable."""
+    return "__pregel_scratchpad" in configurable
+
+
+def is_kept(configurable: Mapping[str, Any]) -> bool:
+    """Whether the run is kept by a checkpointer, so that it can be resumed; ``False`` stands there for none, too."""
+    return bool(configurable.get("__pregel_checkpointer"))
+
+
+def runs_alone(config: Mapping[str, Any]) -> bool:
+    """Whether a task is one call that was sent on its own; one of several shares its answers with them."""
+    path = (config.get("metadata") or {}).get("langgraph_path") or ("__pregel_pull",)
+    return bool(path[0] != "__pregel_pull")
