@@ -15,6 +15,7 @@ from guarded_tools.cli.options import State, Url
 from guarded_tools.cli.server_tools import ToolsToCheck, parse_source, read_tools
 from guarded_tools.errors import GuardError, PolicyError, Problem
 from guarded_tools.policy.presets import PRESETS, cases_of, preset_text
+from guarded_tools.text.strict_json import no_key_twice
 from guarded_tools.text.visible import one_line
 
 if TYPE_CHECKING:
@@ -142,16 +143,11 @@ def _say(file: str, policy: Policy | None, problems: Iterable[Problem], remarks:
 
 
 def _arguments(text: str) -> dict[str, Any]:
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(items)
-        if len(found) != len(items):
-            raise GuardError("--args: a key stands there twice; which of them counts?")
-        return found
-
     try:
-        args = json.loads(text, object_pairs_hook=pairs)
+        # NaN and infinity are let through: a model may send them, and what becomes of that call is to be explained.
+        args = json.loads(text, object_pairs_hook=no_key_twice)
     except (ValueError, RecursionError) as error:
-        raise GuardError(f"--args is not JSON: {error}") from None
+        raise GuardError(f"--args cannot be read as JSON: {error}") from None
     if type(args) is not dict:
         raise GuardError("--args is a JSON object, like '{\"amount\": 5}'")
     return args

@@ -363,10 +363,11 @@ def test_explain_speaks_json(run, policy):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ("{", "not JSON"),
+        ("{", "cannot be read as JSON"),
         ("[]", "is a JSON object"),
-        ('{"a": 1, "a": 2}', "a key stands there twice"),
-        ("[" * 9999, "not JSON"),
+        ('{"a": 1, "a": 2}', 'the key "a" appears twice'),
+        ('{"a": [{"b\u202e": 1, "b\u202e": 2}]}', r'the key "b\u202e" appears twice'),
+        ("[" * 9999, "cannot be read as JSON"),
     ],
 )
 def test_arguments_that_are_no_object_cannot_be_read(run, policy, args, message):
