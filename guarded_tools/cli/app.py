@@ -31,8 +31,8 @@ COMMANDS = {
     "status": "guarded_tools.cli.state:status",
     "reset": "guarded_tools.cli.state:reset",
     "prune": "guarded_tools.cli.state:prune",
-    "halt": "guarded_tools.cli.halt:halt",
-    "resume": "guarded_tools.cli.halt:resume",
+    "halt": "guarded_tools.cli.state:halt",
+    "resume": "guarded_tools.cli.state:resume",
 }
 """Name of a command → ``module:function``, or ``module:app`` for a ``typer.Typer`` with commands of its own."""
 

@@ -187,8 +187,8 @@ def test_status_makes_no_store_to_look_at(command, tmp_path):
 
 
 def test_a_password_is_not_printed():
-    from guarded_tools.cli.halt import _undone_by
     from guarded_tools.cli.options import store_name
+    from guarded_tools.cli.state import _undone_by
 
     url = "redis://me:secret@host/1?namespace=n"
     assert store_name(url, None) == "redis://host:6379/1?namespace=n"
