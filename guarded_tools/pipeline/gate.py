@@ -6,6 +6,7 @@ event loop or without one. :class:`guarded_tools.guard.Guard` adds what stands a
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 import os
@@ -123,6 +124,11 @@ class Gate:
             raise
         self._recorder().write(AuditEvent("control", rule="(reload)", outcome="ok", message="a new policy is in force"))
 
+    async def areload(self) -> None:
+        """As :meth:`reload`, beside the event loop."""
+        # Not in the store's thread, as calls are: there they would wait for a long policy, or for a large store.
+        await asyncio.to_thread(self.reload)
+
     def for_session(self, session: str) -> Self:
         """Give a view of this guard for one agent session; everything else is shared.
 
@@ -138,6 +144,10 @@ class Gate:
         """List the limits that were touched, of one session or of all, busiest first."""
         now = None if self._clock is None else self._clock()
         return Usages(self.store.usage(None if session is None else session_scope(session), now))
+
+    async def ausage(self, session: str | None = None) -> Usages:
+        """As :meth:`usage`, beside the event loop."""
+        return await asyncio.to_thread(self.usage, session)
 
     def withdraw(self, session: str) -> int:
         """Take back all questions of a session that wait for a human, and free their places; how many there were.
@@ -155,6 +165,10 @@ class Gate:
         said = f"withdrew the open questions of {session_scope(session)} ({gone})"
         self._recorder().write(AuditEvent("control", rule="(withdraw)", outcome="ok", message=said))
         return gone
+
+    async def awithdraw(self, session: str) -> int:
+        """As :meth:`withdraw`, beside the event loop."""
+        return await asyncio.to_thread(self.withdraw, session)
 
     def explain(self, call: ToolCall) -> Decision:
         """Say what the policy would decide. Changes nothing, counts nothing, asks nobody."""

@@ -132,6 +132,9 @@ async def calls(guard: Guard) -> None:
         return list(args)
 
     assert_type(await guard.acall(ToolCall("t", {}), body), list[str])
+    assert_type(await guard.ausage("s"), Usages)
+    assert_type(await guard.awithdraw("s"), int)
+    await guard.areload()
 
 
 def stores() -> None:
