@@ -29,7 +29,8 @@ class Guard(Gate):
         clock: Seconds since the epoch. Default: the store's own clock, which a clock step does not fool.
         on_denied: ``"return"`` gives the model a text it understands; ``"raise"`` raises :class:`ToolDenied`.
         lock: Pinned tools; one that changed since, or is new, is refused.
-        observers: Called with every audit event after it was written; what they raise is logged and changes nothing.
+        observers: Called with every audit event after it was written, and when an execution pauses and goes on; what
+            they raise is logged and changes nothing.
         state: The state directory. Default: ``GUARDED_TOOLS_HOME``, else the user's own.
 
     Raises:

@@ -302,13 +302,15 @@ class Verdict:
 class AuditEvent(NamedTuple):
     """One line of the audit, before the log adds its time, number and hashes.
 
-    ``key`` joins the lines of one call. ``args`` are the names of the top-level arguments, sorted; ``values`` holds
-    only what the user asked to be logged. ``charges`` are (scope, counter, amount, max, window in seconds);
-    ``refunded`` is how many of them were given back. ``approval`` says who answered what, and how long it took.
-    Latencies are in milliseconds. ``trace`` carries ids that join with other traces.
+    ``paused`` and ``resumed`` are no lines: an execution that pauses is one, admitted once and settled once. Observers
+    alone hear of them, when its run is suspended and when it comes back. ``key`` joins the lines of one call. ``args``
+    are the names of the top-level arguments, sorted; ``values`` holds only what the user asked to be logged.
+    ``charges`` are (scope, counter, amount, max, window in seconds); ``refunded`` is how many of them were given back.
+    ``approval`` says who answered what, and how long it took. Latencies are in milliseconds. ``trace`` carries ids that
+    join with other traces.
     """
 
-    kind: Literal["refused", "asked", "answered", "admitted", "settled", "shadow", "control"]
+    kind: Literal["refused", "asked", "answered", "admitted", "paused", "resumed", "settled", "shadow", "control"]
     tool: str = ""
     session: str = ""
     key: str = ""

@@ -28,7 +28,7 @@ from guarded_tools.flow.job import Left
 from guarded_tools.pipeline import messages
 from guarded_tools.pipeline.body import Ended, arun_body, run_body
 from guarded_tools.pipeline.context import CallContext, digest_of, freeze, request_from
-from guarded_tools.pipeline.recorder import Recorder, approval_of, event_from
+from guarded_tools.pipeline.recorder import Recorder, approval_of, event_from, timed
 from guarded_tools.pipeline.registry import Registry
 from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.policy.engine import SCHEMA_RULE
@@ -243,9 +243,11 @@ class Pipeline:
 
     def _admit(self, context: CallContext, reservation: Reservation) -> Flow[AuditEvent]:
         """Write down that the body is about to run; of an execution that goes on this was written before."""
-        admitted = event_from(context, "admitted")
         if context.paused is not None:
-            return admitted._replace(charges=context.paused.charges)
+            resumed = event_from(context, "resumed")._replace(charges=context.paused.charges)
+            yield from self._recorder.telling(resumed)
+            return resumed
+        admitted = event_from(context, "admitted")
         try:
             yield from execution.begin(context.spent, store=self._store)
             yield from self._recorder.recording(admitted)
@@ -282,7 +284,7 @@ class Pipeline:
             outcome = "unknown"  # it did not get far this time; what it did before it paused, it did
         try:
             if context.execution and (outcome == "suspended" or (never_began and context.paused is not None)):
-                yield from self._pause(context, admitted)
+                yield from self._pause(context, admitted, tool)
             else:
                 if never_began:
                     yield from execution.reopen(context.spent, store=self._store)
@@ -292,12 +294,13 @@ class Pipeline:
             log.exception("A call of %r ran but could not be settled; its charge is kept", mask(context.call.tool))
         return ended._replace(outcome=outcome)
 
-    def _pause(self, context: CallContext, admitted: AuditEvent) -> Flow[None]:
+    def _pause(self, context: CallContext, admitted: AuditEvent, tool: float) -> Flow[None]:
         """Keep an execution that is suspended: nothing is given back, and its resume is the same one."""
         answer = context.answer
         verdict = None if answer is None or answer.spent is not None else answer.verdict
         paused = execution.Paused(context.key, admitted.charges, verdict)
         yield from execution.pause(context.execution, paused, context.spent, store=self._store)
+        yield from self._recorder.telling(timed(admitted, context, tool)._replace(kind="paused", outcome="suspended"))
 
     def _settle(
         self, context: CallContext, admitted: AuditEvent, reservation: Reservation, outcome: Outcome, tool: float
@@ -307,9 +310,8 @@ class Pipeline:
         if outcome == "never_ran" and reservation.charges:
             refunded = yield Await(self._store.refund, self._store.arefund, (reservation, self._now()))
         yield from execution.end(context.spent, outcome, store=self._store)
-        guard = time.perf_counter() - context.started - context.human - tool
-        timed = admitted._replace(values=None, guard_ms=guard * 1000, tool_ms=tool * 1000)
-        yield from self._recorder.recording(timed._replace(kind="settled", outcome=outcome, refunded=refunded))
+        settled = timed(admitted, context, tool)._replace(kind="settled", outcome=outcome, refunded=refunded)
+        yield from self._recorder.recording(settled)
 
     def _judge(self, context: CallContext, ended: Ended, judge: OutcomeClassifier) -> Outcome:
         """Say what became of the body. It is done: a judge that stumbles over its result must not cost the answer.

@@ -40,6 +40,10 @@ class Recorder:
     def recording(self, event: AuditEvent) -> Flow[None]:
         """Do as :meth:`write`, in a step of its own: lines of many calls that come at once are written at once."""
         yield Await(self._audit.write, None, (event,))
+        yield from self.telling(event)
+
+    def telling(self, event: AuditEvent) -> Flow[None]:
+        """Tell the observers of an event, which is written or has no line of its own."""
         if self._observers:  # where the caller is: one that begins a span there has the body run inside it
             yield Await(self._tell, self._atell, (event,))
 
@@ -80,7 +84,9 @@ class Recorder:
         return ToolDenied(mask(said), context.decision._replace(message=mask(why)), outcome, retry_after)
 
 
-def event_from(context: CallContext, kind: Literal["refused", "asked", "answered", "admitted", "shadow"]) -> AuditEvent:
+def event_from(
+    context: CallContext, kind: Literal["refused", "asked", "answered", "admitted", "resumed", "shadow"]
+) -> AuditEvent:
     """Describe a call as it stands."""
     call, decision, policy = context.call, context.decision, context.policy
     spent = time.perf_counter() - context.started - context.human
@@ -102,6 +108,12 @@ def event_from(context: CallContext, kind: Literal["refused", "asked", "answered
         human_ms=context.human * 1000 if context.human else None,
         trace=trace_ids(),
     )
+
+
+def timed(admitted: AuditEvent, context: CallContext, tool: float) -> AuditEvent:
+    """Say of a body that ran for ``tool`` seconds, to its end or to a pause, where the time went."""
+    guard = time.perf_counter() - context.started - context.human - tool
+    return admitted._replace(values=None, guard_ms=guard * 1000, tool_ms=tool * 1000)
 
 
 def approval_of(call: ToolCall, answer: ApprovalResult) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Watching a guard with the tools people already have: standard logging, LangChain's events, OpenTelemetry.
 
 Each is an observer to hand to a guard, ``Guard(policy, observers=[to_logging(), to_opentelemetry()])``. An observer is
-called with every :class:`~guarded_tools.values.AuditEvent` after it was written; what it raises is logged and changes
-no decision. A guard without observers pays for none of them.
+called with every :class:`~guarded_tools.values.AuditEvent` after it was written, and with ``paused`` and ``resumed``,
+of which the audit has no line; what it raises is logged and changes no decision. A guard without observers pays for
+none of them.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ def to_opentelemetry(tracer_provider: Any = None, meter_provider: Any = None) ->
     to the outcome. Durations go to ``gen_ai.execute_tool.duration`` and, for tools of an MCP server, to
     ``mcp.client.operation.duration``; decisions and waits for a human to ``guarded_tools.calls`` and
     ``guarded_tools.approval.duration``. Providers default to the global ones.
+
+    An execution that pauses has a span for each stretch that its body ran, all with one ``guarded_tools.key``; those
+    that end in a pause have the outcome ``suspended``. It is measured and counted once, when it ends; the duration is
+    its last stretch's. Pauses are counted by ``guarded_tools.pauses``.
 
     Raises:
         GuardError: ``opentelemetry-api`` is not installed.

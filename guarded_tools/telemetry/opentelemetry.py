@@ -20,6 +20,7 @@ except ImportError as error:
 _NAME = "guarded_tools"
 # Names that only a model knows would each become a time series of their own.
 _UNKNOWN_TOOL = ("(default deny)", "(no policy)", "(lock)")
+_NO_ERROR = (None, "ok", "suspended")
 # Both as the conventions say: doubling for a tool's execution, the other for an operation of MCP.
 _EXECUTION_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
@@ -62,6 +63,9 @@ class _Instruments:
         self._calls = meter.create_counter(
             "guarded_tools.calls", unit="{call}", description="Guarded calls, by what became of them"
         )
+        self._pauses = meter.create_counter(
+            "guarded_tools.pauses", unit="{pause}", description="How often executions were suspended and kept"
+        )
         self._approvals = meter.create_histogram(
             "guarded_tools.approval.duration",
             unit="s",
@@ -70,10 +74,14 @@ class _Instruments:
         )
 
     def observe(self, event: AuditEvent) -> None:
-        if event.kind == "admitted":
+        if event.kind in ("admitted", "resumed"):
             self._begin(event)
+        elif event.kind == "paused":
+            self._end(event)
+            self._pauses.add(1, {"gen_ai.tool.name": mask(event.tool)})
         elif event.kind == "settled":
             self._end(event)
+            self._measure(event)
         elif event.kind == "refused":
             self._refuse(event)
         elif event.kind == "answered":
@@ -90,13 +98,16 @@ class _Instruments:
         running = _running.get()
         while running is not None and running.key != event.key:
             running = running.outer
-        if running is None:  # settled in another context than it was admitted in
+        if running is None:  # it ended in another context than it began in, because its caller had left
+            self._tell_afterwards(event, f"execute_tool {mask(event.tool)}", event.tool_ms)
             return
         context.detach(running.token)
         _running.set(running.outer)
         running.span.set_attributes(_describe(event))
         _fail(running.span, event)
         running.span.end()
+
+    def _measure(self, event: AuditEvent) -> None:
         labels = _labels(event)
         self._executions.record((event.tool_ms or 0.0) / 1000, labels)
         if event.server:
@@ -104,13 +115,16 @@ class _Instruments:
         self._count(event)
 
     def _refuse(self, event: AuditEvent) -> None:
-        now = time.time_ns()
-        began = now - int(((event.guard_ms or 0.0) + (event.human_ms or 0.0)) * 1e6)
         name = "execute_tool" if event.rule in _UNKNOWN_TOOL else f"execute_tool {mask(event.tool)}"
-        span = self._tracer.start_span(name, attributes=_describe(event), start_time=began)
+        self._tell_afterwards(event, name, (event.guard_ms or 0.0) + (event.human_ms or 0.0))
+        self._count(event)
+
+    def _tell_afterwards(self, event: AuditEvent, name: str, took: float | None) -> None:
+        """Make a span of what is over, and took so many milliseconds."""
+        now = time.time_ns()
+        span = self._tracer.start_span(name, attributes=_describe(event), start_time=now - int((took or 0.0) * 1e6))
         _fail(span, event)
         span.end(now)
-        self._count(event)
 
     def _count(self, event: AuditEvent) -> None:
         name = "_OTHER" if event.rule in _UNKNOWN_TOOL else mask(event.tool)
@@ -123,7 +137,7 @@ def _labels(event: AuditEvent) -> dict[str, str]:
         "gen_ai.tool.name": mask(event.tool),
         "gen_ai.tool.type": "extension" if event.server else "function",
     }
-    return labels if event.outcome in {None, "ok"} else labels | {"error.type": str(event.outcome)}
+    return labels if event.outcome in _NO_ERROR else labels | {"error.type": str(event.outcome)}
 
 
 def _describe(event: AuditEvent) -> dict[str, Any]:
@@ -150,5 +164,5 @@ def _describe(event: AuditEvent) -> dict[str, Any]:
 
 
 def _fail(span: Span, event: AuditEvent) -> None:
-    if event.outcome != "ok":
+    if event.outcome not in _NO_ERROR:
         span.set_status(StatusCode.ERROR, mask(event.message) or str(event.outcome))

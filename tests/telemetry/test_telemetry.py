@@ -5,10 +5,15 @@ import json
 import logging
 import subprocess
 import sys
+from typing import TypedDict
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool as make_tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, interrupt
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -63,10 +68,10 @@ def otel():
             return {span.name: span for span in self.exporter.get_finished_spans()}
 
         def points(self, name):
-            data = self.reader.get_metrics_data()
+            data = self.reader.get_metrics_data()  # None, where nothing was measured
             return [
                 point
-                for resource in data.resource_metrics
+                for resource in (data.resource_metrics if data else ())
                 for scope in resource.scope_metrics
                 for metric in scope.metrics
                 if metric.name == name
@@ -313,6 +318,147 @@ def test_metrics_count_what_became_of_calls(make_guard, otel):
     assert operations.attributes["mcp.method.name"] == "tools/call"
     (approvals,) = otel.points("guarded_tools.approval.duration")
     assert approvals.attributes["guarded_tools.verdict"] == "reject"
+
+
+class Trip(TypedDict, total=False):
+    trip: int
+    booked: str
+
+
+class Booking:
+    """A graph of one task, whose guarded body asks two questions of its own before it is done."""
+
+    def __init__(self, make_guard, otel, body=None, **options):
+        self.heard = []
+        self.guard = make_guard(otel.observer, self.heard.append, **options)
+        self.otel = otel
+        graph = StateGraph(Trip)
+        graph.add_node("book", RunnableLambda(self.node, self.anode))
+        graph.add_edge(START, "book")
+        self.graph = graph.compile(checkpointer=InMemorySaver())
+        self.config = {"configurable": {"thread_id": "thread"}}
+        self.body = body or self.ask_twice
+        self.call = ToolCall("ping", {}, id="call_1")
+
+    def ask_twice(self, _args):
+        with self.otel.tracer.start_as_current_span("inside"):
+            return interrupt("seat?") + interrupt("meal?")
+
+    def node(self, _state):
+        return {"booked": self.guard.call(self.call, self.body, info=PING)}
+
+    async def anode(self, _state):
+        async def body(args):
+            return self.body(args)
+
+        return {"booked": await self.guard.acall(self.call, body, info=PING)}
+
+    def go(self, given, asynchronous):
+        if asynchronous:
+            return asyncio.run(self.graph.ainvoke(given, self.config))
+        return self.graph.invoke(given, self.config)
+
+    def kinds(self):
+        return [event.kind for event in self.heard]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_an_execution_that_pauses_is_counted_once_at_its_end(make_guard, otel, tmp_path, asynchronous):
+    booking = Booking(make_guard, otel)
+    booking.go({"trip": 1}, asynchronous)
+    assert otel.points("guarded_tools.calls") == []
+    booking.go(Command(resume="window "), asynchronous)
+    (paused,) = otel.points("guarded_tools.pauses")
+    assert (paused.value, dict(paused.attributes)) == (2, {"gen_ai.tool.name": "ping"})
+    assert otel.points("guarded_tools.calls") == otel.points("gen_ai.execute_tool.duration") == []
+    assert booking.go(Command(resume="fish"), asynchronous)["booked"] == "window fish"
+
+    (call,) = otel.points("guarded_tools.calls")
+    assert (call.value, call.attributes["guarded_tools.outcome"]) == (1, "ok")
+    for name in ("gen_ai.execute_tool.duration", "mcp.client.operation.duration"):
+        (duration,) = otel.points(name)
+        assert duration.count == 1
+        assert "error.type" not in duration.attributes
+    assert otel.points("guarded_tools.pauses")[0].value == 2
+    assert booking.kinds() == ["admitted", "paused", "resumed", "paused", "resumed", "settled"]
+    assert [record["kind"] for record in read(tmp_path / "audit.jsonl")] == ["admitted", "settled"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_its_pauses_are_spans_that_end_and_hold_the_bodys(make_guard, otel, asynchronous):
+    booking = Booking(make_guard, otel)
+    for given in ({"trip": 1}, Command(resume="window "), Command(resume="fish")):
+        booking.go(given, asynchronous)
+    spans = otel.exporter.get_finished_spans()
+    stretches = [span for span in spans if span.name == "execute_tool ping"]
+    inside = [span for span in spans if span.name == "inside"]
+    assert [span.attributes["guarded_tools.outcome"] for span in stretches] == ["suspended", "suspended", "ok"]
+    assert len({span.attributes["guarded_tools.key"] for span in stretches}) == 1
+    assert [span.parent.span_id for span in inside] == [span.context.span_id for span in stretches]
+    assert all(span.status.status_code.name == "UNSET" for span in stretches)
+    assert not any("error.type" in span.attributes for span in stretches)
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+def test_an_execution_that_paused_and_fails_is_counted_as_that(make_guard, otel):
+    def body(_args):
+        interrupt("seat?")
+        raise TimeoutError
+
+    booking = Booking(make_guard, otel, body)
+    booking.go({"trip": 1}, False)
+    with pytest.raises(TimeoutError):
+        booking.go(Command(resume="window"), False)
+    (call,) = otel.points("guarded_tools.calls")
+    assert (call.value, call.attributes["guarded_tools.outcome"]) == (1, "unknown")
+    (duration,) = otel.points("gen_ai.execute_tool.duration")
+    assert (duration.count, duration.attributes["error.type"]) == (1, "unknown")
+
+
+def test_an_execution_that_may_not_go_on_is_counted_as_refused(make_guard, otel):
+    booking = Booking(make_guard, otel)
+    booking.go({"trip": 1}, False)
+    booking.guard.store.halt("global", "stop")
+    with pytest.raises(ToolDenied):
+        booking.go(Command(resume="window"), False)
+    (call,) = otel.points("guarded_tools.calls")
+    assert (call.value, call.attributes["guarded_tools.outcome"]) == (1, "denied")
+    assert booking.kinds() == ["admitted", "paused", "refused"]
+
+
+def test_logging_tells_of_pauses(make_guard, otel, caplog):
+    booking = Booking(make_guard, otel)
+    booking.guard.observers += (to_logging("pauses"),)
+    with caplog.at_level(logging.INFO, "pauses"):
+        booking.go({"trip": 1}, False)
+    records = [record for record in caplog.records if record.name == "pauses"]
+    assert [(r.levelname, r.getMessage().split()[0]) for r in records] == [("INFO", "admitted"), ("INFO", "paused")]
+
+
+async def test_a_call_whose_caller_left_before_its_body_is_counted(make_guard, otel):
+    """Its end is told by the store's thread, where nothing of what began in its task is known."""
+    begun, ended = [], asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def leave(event):
+        if event.kind == "admitted":
+            begun.append(event.key)
+            asyncio.current_task().cancel()
+        elif event.kind == "settled":
+            loop.call_soon_threadsafe(ended.set)
+
+    guard = make_guard(otel.observer, leave)
+
+    async def body(_args):
+        raise AssertionError("ran")
+
+    task = asyncio.ensure_future(guard.acall(ToolCall("ping", {}, id="call_1"), body))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(ended.wait(), 10)
+    (call,) = otel.points("guarded_tools.calls")
+    assert (call.value, call.attributes["guarded_tools.outcome"]) == (1, "never_ran")
+    assert otel.spans()["execute_tool ping"].attributes["guarded_tools.key"] == begun[0]
 
 
 def test_no_secret_leaves_through_a_span(make_guard, otel):
