@@ -11,14 +11,14 @@ import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any, TypeAlias
 
 from guarded_tools.audit import AuditLog, Record, read
 from guarded_tools.audit.summary import answer, fullest, summarise
 from guarded_tools.audit.summary import calls as join_calls
 from guarded_tools.errors import GuardError
-from guarded_tools.pipeline.messages import window
+from guarded_tools.text.units import utc, whose, window
 from guarded_tools.text.visible import one_line
 
 try:
@@ -127,7 +127,7 @@ def _draw_refusals(axes: Axes, records: list[Record]) -> None:
     if not groups:
         _nothing(axes, "Nobody was refused anything.")
         return
-    who = [f"{_short(g.session)} for {_short(g.grant)}" if g.grant else _short(g.session) for g in groups]
+    who = ["".join(map(_short, whose(group.session, group.grant))) for group in groups]
     labels = [f"{name}\n{_short(group.tool)}" for name, group in zip(who, groups, strict=True)]
     _bars(axes, labels, [[(group.outcome, group.times)] for group in groups])
     for position, group in enumerate(groups):
@@ -162,7 +162,7 @@ def _draw_calls(axes: Axes, records: list[Record]) -> None:
         counts[row.outcome][int((row.ended - start) // width)] += 1
     bins = range(int((last - start) // width) + 1)
     wide: Any = timedelta(seconds=width * 0.9)
-    times: Any = [datetime.fromtimestamp(start + (position + 0.5) * width, UTC) for position in bins]
+    times: Any = [utc(start + (position + 0.5) * width) for position in bins]
     below = [0] * len(bins)
     for outcome in _ordered(counts):
         heights = [counts[outcome][position] for position in bins]

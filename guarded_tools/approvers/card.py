@@ -20,6 +20,7 @@ from guarded_tools.text import strict_json
 from guarded_tools.text.lookalikes import remarks
 from guarded_tools.text.redaction import mask, mask_json
 from guarded_tools.text.tables import AS_IT_IS
+from guarded_tools.text.units import duration
 from guarded_tools.text.visible import plain, visible
 from guarded_tools.text.width import columns, pieces
 from guarded_tools.values import ApprovalRequest, Usage, is_grave, widest_memory
@@ -156,9 +157,7 @@ def _usage(usage: Usage) -> str:
 
 def durations(request: ApprovalRequest) -> dict[str, str]:
     """What may be answered to "for how long?", in words that say what it covers."""
-    seconds = min(request.remember_for, 86_400)
-    size, unit = (seconds, "second") if seconds % 60 else (seconds / 60, "minute")
-    span = f"{size:g} {unit}{'' if size == 1 else 's'}"
+    span = duration(min(request.remember_for, 86_400))
     tool = plain(request.tool, 120)
     offers = {"same": f"these same arguments, for {span}", "tool": f"ANY arguments of {tool}, for {span}"}
     widest = widest_memory(request.risk, request.remember)

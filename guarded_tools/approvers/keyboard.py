@@ -18,6 +18,7 @@ from rich.console import Console
 
 from guarded_tools.approvers.protocol import Unanswered, withdrawn
 from guarded_tools.errors import CannotAsk
+from guarded_tools.text.units import countdown
 from guarded_tools.text.visible import quoted
 from guarded_tools.values import ApprovalRequest
 
@@ -188,7 +189,7 @@ class Keyboard:
         drawn = ""
         while True:
             self.stop_if_over()
-            left = f"{int(self.seconds_left) // 60}:{int(self.seconds_left) % 60:02d}"
+            left = countdown(self.seconds_left)
             shown = f"{prompt} [{left}] > {_shown_tail(typed, self.columns - len(prompt) - 14)}"
             if shown != drawn:
                 self.write(_ERASE + shown)

@@ -16,6 +16,7 @@ from guarded_tools.approvers.buttons import resume_with_buttons
 from guarded_tools.approvers.conversation import converse
 from guarded_tools.approvers.protocol import Unanswered, withdrawn
 from guarded_tools.errors import CannotAsk
+from guarded_tools.text.units import countdown
 from guarded_tools.values import ApprovalRequest, Verdict
 
 __all__ = ["NotebookApprover", "resume_with_buttons"]
@@ -108,7 +109,7 @@ class _Cell:
 
         def read() -> None:
             try:
-                ended.append(input(f"{prompt} [{int(left) // 60}:{int(left) % 60:02d} left] > "))
+                ended.append(input(f"{prompt} [{countdown(left)} left] > "))
             except BaseException as error:  # noqa: BLE001 - belongs to the one who asks
                 ended.append(error)
 

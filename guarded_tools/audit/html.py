@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from guarded_tools.audit.read import read
 from guarded_tools.audit.summary import OPEN, REFUSED, CallRow, RefusalRow, calls, summarise
 from guarded_tools.text.tables import Cell, Tone, table
+from guarded_tools.text.units import date_and_time, latency, whose
 
 _LATEST = 10
 
@@ -31,30 +31,29 @@ def to_html(path: Path) -> str:
 
 def _refusal(row: RefusalRow) -> list[str | Cell]:
     why = f"{row.message}\n{row.rule}" if row.message else row.rule
-    return [_who(row), row.tool, str(row.times), Cell(row.ended, _tone(row.outcome)), why, _clock(row.last)]
+    return [
+        "".join(whose(row.session, row.grant)),
+        row.tool,
+        str(row.times),
+        Cell(row.ended, _tone(row.outcome)),
+        why,
+        date_and_time(row.last),
+    ]
 
 
 def _call(row: CallRow) -> list[str | Cell]:
     human = row.answer + (f" by {row.answered_by}" if row.answered_by else "")
     human += f" after {row.human_ms / 1000:.1f} s" if row.human_ms else ""
     return [
-        _clock(row.ended),
-        _who(row),
+        date_and_time(row.ended),
+        "".join(whose(row.session, row.grant)),
         row.tool,
         Cell(row.outcome, _tone(row.outcome)),
         human,
-        f"{row.guard_ms:.1f} ms" if row.guard_ms else "",
-        f"{row.tool_ms:.1f} ms" if row.tool_ms else "",
+        latency(row.guard_ms),
+        latency(row.tool_ms),
     ]
-
-
-def _who(row: RefusalRow | CallRow) -> str:
-    return f"{row.session} for {row.grant}" if row.grant else row.session
 
 
 def _tone(outcome: str) -> Tone:
     return "bad" if outcome in REFUSED else "good" if outcome == "ok" else "quiet" if outcome == OPEN else "warn"
-
-
-def _clock(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S")

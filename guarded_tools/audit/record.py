@@ -11,12 +11,12 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from guarded_tools.text.redaction import LONGEST_SECRET, mask, mask_json
+from guarded_tools.text.units import utc
 from guarded_tools.values import AuditEvent
 
 GENESIS = "0" * 64
@@ -173,4 +173,4 @@ def timestamp(now: float) -> str:
 
 @lru_cache(maxsize=16)
 def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return utc(seconds).strftime("%Y-%m-%dT%H:%M:%S")

@@ -30,6 +30,7 @@ from guarded_tools.errors import CannotAsk
 from guarded_tools.flow import run
 from guarded_tools.stores import Store
 from guarded_tools.text.redaction import mask
+from guarded_tools.text.units import remaining, whose
 from guarded_tools.text.visible import plain
 from guarded_tools.values import Verdict, session_scope
 
@@ -172,7 +173,7 @@ def remembered_(
     table = _table("ID", "tool", "covers", "session", "by", "for another")
     for entry in entries:
         covers = f"these arguments: {plain(entry.args, 200)}" if entry.covers == "same" else "ANY arguments"
-        left = _span(entry.expires_at - time.time())
+        left = remaining(entry.expires_at - time.time())
         _row(table, entry.id, entry.tool, covers, _whose(entry.session, entry.grant), entry.by, left)
     out().print(table)
 
@@ -186,7 +187,7 @@ def _list(store: Store) -> None:
     for question in waiting:
         request = question.request
         brief = " ".join(row.text.strip() for row in card.arguments(request.args))
-        left = _span(question.closes_at - time.time())
+        left = remaining(question.closes_at - time.time())
         whose = _whose(request.session, request.grant)
         _row(table, question.id, request.tool, request.risk, brief[:120], whose, question.asker, left)
     out().print(table)
@@ -204,11 +205,7 @@ def _row(table: Table, *cells: str) -> None:
 
 
 def _whose(session: str, grant: str | None) -> str:
-    return f"{session}, acting for {grant}" if grant else session
-
-
-def _span(seconds: float) -> str:
-    return f"{max(seconds, 0) / 60:.0f} min" if seconds >= 120 else f"{max(seconds, 0):.0f} s"  # noqa: PLR2004
+    return "".join(whose(session, grant, ", acting for "))
 
 
 def _find(store: Store, prefix: str) -> Question:
@@ -228,7 +225,7 @@ def _find(store: Store, prefix: str) -> Question:
 
 
 def _print(question: Question, console: Console, *, full: bool) -> None:
-    left = _span(question.closes_at - time.time())
+    left = remaining(question.closes_at - time.time())
     title = f"Question {question.id} of {plain(question.asker, 80)}, process {question.pid}; open another {left}"
     console.print(card.to_rich(card.rows(question.request, full=full), title, console.width))
 

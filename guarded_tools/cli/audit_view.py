@@ -5,9 +5,9 @@ Names and messages come from models and servers. Nothing of them may move the cu
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +19,7 @@ from guarded_tools.audit.head import head_path, peek
 from guarded_tools.audit.summary import OPEN, REFUSED, CallRow, RefusalRow, Summary, calls, summarise
 from guarded_tools.cli.console import out
 from guarded_tools.stores import Store
+from guarded_tools.text.units import clock, latency, whose
 from guarded_tools.text.visible import plain
 
 _COLOURS = {"ok": "green", "error": "yellow", "never_ran": "yellow", "unknown": "yellow", OPEN: "yellow"}
@@ -105,8 +106,8 @@ def _cells(row: CallRow) -> list[Text | str]:
         Text(plain(row.tool, 80)),
         _styled(row.outcome),
         Text(plain(human, 80) or ("asked" if row.asked else "")),
-        f"{row.guard_ms:.1f} ms" if row.guard_ms else "",
-        f"{row.tool_ms:.1f} ms" if row.tool_ms else "",
+        latency(row.guard_ms),
+        latency(row.tool_ms),
     ]
 
 
@@ -152,7 +153,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _who(session: str, grant: str) -> str:
-    return f"{plain(session, 60)} for {plain(grant, 60)}" if grant else plain(session, 60)
+    return "".join(plain(part, 60) for part in whose(session, grant))
 
 
 def _styled(outcome: str, said: str = "") -> Text:
@@ -160,5 +161,4 @@ def _styled(outcome: str, said: str = "") -> Text:
 
 
 def _clock(moment: float) -> str:
-    then = datetime.fromtimestamp(moment, UTC)
-    return then.strftime("%H:%M:%S" if then.date() == datetime.now(UTC).date() else "%m-%d %H:%M")
+    return clock(moment, time.time())

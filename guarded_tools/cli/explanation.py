@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from guarded_tools.pipeline.messages import seconds, taken
+from guarded_tools.pipeline.messages import taken
 from guarded_tools.policy.explain import Explanation, ObservedPredicate, Quota
 from guarded_tools.stores import Store
+from guarded_tools.text.units import wait
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import Charge, Full, Halted, ToolCall, scopes_of
 
@@ -158,7 +159,7 @@ def print_explanation(
     if halted is not None:
         said.append(f"calls are halted for {halted.scope}: {halted.reason or 'no reason given'}")
     if decision.ask is not None:
-        said.append(f"a human is asked and has {seconds(decision.ask.timeout)} s")
+        said.append(f"a human is asked and has {wait(decision.ask.timeout)} s")
     if decision.shadow is not None:
         said.append(f"on trial: {decision.shadow.effect} by {decision.shadow.rule}")
     lines += [Text(f"  {one_line(line)}") for line in said]
@@ -204,10 +205,10 @@ def _limit(quota: Quota, count: Counted | None) -> str:
     trial = " (on trial)" if quota.trial else ""
     if charge is None or count is None:
         return one_line(quota.reason or "takes nothing") + trial
-    state = f"frees in {seconds(count.frees_in)} s" if count.used else "nothing is used"
+    state = f"frees in {wait(count.frees_in)} s" if count.used else "nothing is used"
     if count.full is not None:
         after = count.full.retry_after
-        state = "can never fit" if after is None else f"full, fits in {seconds(after)} s"
+        state = "can never fit" if after is None else f"full, fits in {wait(after)} s"
     align = ", aligned to UTC" if charge.align == "utc" else ""
     told = f"{count.used}/{charge.max} in {charge.window} s{align}, takes {taken(charge)}, {state}"
     return f"{one_line(charge.scope)}: {told}{trial}"

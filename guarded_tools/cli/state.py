@@ -7,7 +7,6 @@ import math
 import os
 import re
 import shlex
-from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated
@@ -35,10 +34,10 @@ from guarded_tools.cli.options import (
     unused,
 )
 from guarded_tools.errors import StateLost
-from guarded_tools.pipeline.messages import window
 from guarded_tools.state import state_dir
 from guarded_tools.stores import Store, open_stop_button
 from guarded_tools.stores.disk.address import DiskAddress
+from guarded_tools.text.units import date_and_time, window
 from guarded_tools.text.visible import plain
 from guarded_tools.values import GLOBAL, Halted, Usage
 
@@ -219,6 +218,6 @@ def _in_flight(rows: list[CallRow]) -> Table:
     for name in ("since (UTC)", "tool", "session", "grant"):
         table.add_column(name)
     for row in rows:
-        since = datetime.fromtimestamp(row.time, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        since = date_and_time(row.time)
         table.add_row(since, *(Text(plain(value)) for value in (row.tool, row.session, row.grant)))
     return table

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from guarded_tools.errors import GuardError
 from guarded_tools.policy.engine import SCHEMA_RULE
+from guarded_tools.text.units import wait, window
 from guarded_tools.text.visible import lines, one_line
 from guarded_tools.values import MOST_TOLD, Charge, Full, Halted, Outcome
 
@@ -19,13 +18,6 @@ _ADVICE: dict[str, str] = {
 }
 
 _CORRECT = "The arguments do not fit the tool's schema: correct them and call the tool again."
-
-_UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
-
-
-def seconds(value: float) -> str:
-    """Write a wait so that waiting it is enough: rounded up to the millisecond."""
-    return f"{math.ceil(value * 1000) / 1000:.3f}".rstrip("0").rstrip(".")
 
 
 def used_up(full: Full) -> str:
@@ -72,7 +64,7 @@ def text(
         advice = _CORRECT
     shown = lines if outcome == "rejected" else one_line
     if retry_after is not None:
-        advice = f"Retry after {seconds(retry_after)} seconds."
+        advice = f"Retry after {wait(retry_after)} seconds."
     why = shown(reason) or "the policy says so"
     became = f"DENIED: {one_line(tool)} did not run"
     if outcome == "unknown":
@@ -80,11 +72,3 @@ def text(
     elif paused:
         became = f"DENIED: {one_line(tool)} had begun, and did not go on"
     return f"{became}. Rule: {one_line(rule)}. Reason: {why}. {advice}"
-
-
-def window(length: int) -> str:
-    """Put a span of seconds into words: ``a minute``, ``2 hours``."""
-    unit, size = next((unit, size) for unit, size in _UNITS if length % size == 0)
-    if length == size:
-        return f"an {unit}" if unit == "hour" else f"a {unit}"
-    return f"{length // size} {unit}s"

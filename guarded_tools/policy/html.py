@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from guarded_tools.policy.document import Approval, Limit, PolicyDocument, Predicate, Rules, Tool
 from guarded_tools.text.tables import Cell, table
+from guarded_tools.text.units import duration, exact, window
 
-_HOUR = 3600
-_UNITS = ((86400, "day"), (_HOUR, "hour"), (60, "minute"))
-_NAMED = [size for size, _ in _UNITS]
 _CHECKED = {"off": "off, arguments are not checked against it", "strict": "strict"}
 
 
@@ -63,15 +61,12 @@ def _predicate(one: Predicate) -> str:
 def _asked(approval: Approval) -> str:
     when = "when " + " or ".join(_predicate(one) for one in approval.when) if approval.when else "every time"
     kept = {"never": "", "same": "\nmay remember the same arguments", "tool": "\nmay remember the whole tool"}
-    return f"{when}\nwaits {_span(approval.timeout, one='1 ')}{kept[approval.remember]}"
+    return f"{when}\nwaits {_span(approval.timeout)}{kept[approval.remember]}"
 
 
 def _per(seconds: int) -> str:
-    return f"{'an' if seconds == _HOUR else 'a'} {_span(seconds)}" if seconds in _NAMED else f"in {_span(seconds)}"
+    return window(seconds) if exact(seconds) in {(1, "day"), (1, "hour"), (1, "minute")} else f"in {_span(seconds)}"
 
 
-def _span(seconds: int, one: str = "") -> str:
-    for size, name in _UNITS:
-        if seconds % size == 0:
-            return f"{one}{name}" if seconds == size else f"{seconds // size} {name}s"
-    return f"{seconds} s"
+def _span(seconds: int) -> str:
+    return f"{seconds} s" if exact(seconds)[1] == "second" else duration(seconds, "day")

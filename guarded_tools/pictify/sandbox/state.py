@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from guarded_tools.pictify.sandbox.answers import Refused, Row
+from guarded_tools.text.units import utc
 
 RENDERS_PER_MONTH = 10_000
 
@@ -26,7 +26,7 @@ class AccountState:
 
     def now(self) -> str:
         """The time as the server writes it."""
-        return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="seconds")
+        return utc(self.clock()).isoformat(timespec="seconds")
 
     def template(self, template_id: str) -> Row:
         """Look a template up, or refuse with a 404."""
