@@ -15,6 +15,8 @@ write replaces it, so that a killed process leaves the old one or the new one.
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -22,11 +24,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from guarded_tools.audit.record import GENESIS, parse_line
+from guarded_tools.audit.rotation import rotated
 from guarded_tools.files import lock, open_private, unlock
+
+log = logging.getLogger("guarded_tools.audit")
 
 WIDTH = 112
 """Size in bytes of the head's file."""
 
+_NUMBER = re.compile(rb'\{"seq":([0-9]{1,18}),')
 _SHAPE = re.compile(rb"([0-9]{18}) ([0-9a-f]{64}) ([0-9]{18}) ([0-9]{8})\n")
 
 
@@ -103,3 +109,83 @@ def last_of(path: str) -> Head:
             if record is not None and record.intact:
                 last = Head(record.seq, record.hash, end)
     return last
+
+
+class Seen:
+    """The last line that this process wrote or saw in the log at ``path``.
+
+    What others write stands behind it. Where it is another line by now the log was rewritten, with its head, and this
+    process goes on in no history but its own: until that is back, or the process ends, nothing is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.head = Head()
+        self._path = path
+        self._accused = False
+
+    def move_on(self, head: Head) -> None:
+        """See the head that somebody else left.
+
+        Raises:
+            OSError: the log no longer holds the line that was seen last.
+        """
+        if not holds(self._path, self.head, head.turn):
+            why = f"it was rewritten: record {self.head.seq} is not the one that this process wrote or saw"
+            log.log(logging.DEBUG if self._accused else logging.ERROR, "the audit %s: %s", self._path, why)
+            self._accused = True
+            raise OSError(errno.EBADMSG, f"{why}; see guarded-tools audit verify")
+        self.head, self._accused = head, False
+
+
+def holds(path: Path, known: Head, turn: int) -> bool:
+    """Say whether the log at ``path``, of which so many files are full by now, holds the record that ``known`` names.
+
+    Its bytes are looked at where they ended then, and searched for only where they are not there.
+    """
+    return _ends_with(path, known, turn) or still_holds(path, known)
+
+
+def still_holds(path: Path, kept: Head) -> bool:
+    """Say whether the log at ``path`` holds the record that ``kept`` names, letter for letter, or begins behind it.
+
+    A log whose older files were archived may begin behind it; the first line of it then has to follow that record, if
+    it is the next one.
+    """
+    if kept.seq == 0:
+        return True
+    own, following = b'{"seq":%d,' % kept.seq, b'{"seq":%d,' % (kept.seq + 1)
+    behind = False
+    for file in (path, *(full for _, full in reversed(rotated(path)))):
+        try:
+            lines = file.open("rb")
+        except FileNotFoundError:
+            continue
+        with lines:
+            for line in lines:
+                if line.startswith(own):
+                    return line.endswith(_hash_at_end(kept))
+                if line.startswith(following) and b'"prev":"%b"' % kept.hash.encode("ascii") in line:
+                    return True
+                number = _NUMBER.match(line)
+                if number is not None and int(number[1]) > kept.seq:
+                    behind = True
+                    break
+    return behind
+
+
+def _ends_with(path: Path, head: Head, turn: int) -> bool:
+    """Whether the bytes of a log still end, where they ended at ``head``, in the hash of its record."""
+    file = path if head.turn == turn else path.with_name(f"{path.name}.{head.turn + 1}")
+    ending = _hash_at_end(head)
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        return os.pread(descriptor, len(ending), max(head.size - len(ending), 0)) == ending
+    finally:
+        os.close(descriptor)
+
+
+def _hash_at_end(head: Head) -> bytes:
+    return b',"hash":"%b"}\n' % head.hash.encode("ascii")

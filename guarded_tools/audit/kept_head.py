@@ -1,12 +1,15 @@
 """The store's copy of the head: what a log is held against whose own head may have been changed with it.
 
 **Under which key.** A log is known by its first record: under that record's hash its copy is found again wherever the
-log is, so also by the next container on one volume, whose host has another name. And it is known by its *place*, host
-and path, where a log that is gone, or whose first record is another one, still meets the copy that it has to answer
-for. The own key comes first: of two machines with one host name, one path and one Redis, each finds its own log.
+log is, so also by the next container on one volume, whose host has another name. It is known by the first record of its
+current file as well, which stays when older files are archived, or put back. The further copy counts: what a key was
+told before others took over is older. And a log is known by its *place*, host and path, where one that is gone, or
+whose first record is another one, still meets the copy that it has to answer for. The own keys come first: of two
+machines with one host name, one path and one Redis, each finds its own log.
 
 **Invariant.** The copy names a record that was in the log, and only moves on while the log still holds it, letter for
-letter (:func:`still_holds`). A history that was written anew contradicts the copy, which then stays as it is.
+letter (:func:`~guarded_tools.audit.head.holds`). A history that was written anew contradicts the copy, which then stays
+as it is.
 
 **States** of a copy: *none* (nothing was written yet, or elsewhere), *number 0* (a log begins here), *a record*.
 What the store was told last lags at most :data:`EVERY` seconds behind the head's file, while the store can be reached.
@@ -19,13 +22,12 @@ import hashlib
 import json
 import logging
 import os
-import re
 import socket
 import threading
 from pathlib import Path
 from typing import Protocol
 
-from guarded_tools.audit.head import Head, head_path, peek
+from guarded_tools.audit.head import Head, head_path, holds, peek
 from guarded_tools.audit.record import parse_line
 from guarded_tools.audit.rotation import rotated
 from guarded_tools.files import flush
@@ -34,8 +36,6 @@ log = logging.getLogger("guarded_tools.audit")
 
 EVERY = 1.0
 """Seconds between two looks of :class:`HeadSync`: how far the store's head may lag behind the file's."""
-
-_NUMBER = re.compile(rb'\{"seq":([0-9]{1,18}),')
 
 
 class HeadStore(Protocol):
@@ -56,80 +56,41 @@ def place_key(path: Path) -> str:
     return "audit-head:" + hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def log_key(path: Path) -> str | None:
-    """Name the store's key for the log that begins as the one at ``path``; ``None`` where that has no first record."""
-    for file in (*(full for _, full in rotated(path)), path):
-        try:
-            with file.open("rb") as lines:
-                first = parse_line(lines.readline())
-        except FileNotFoundError:  # nothing was written yet, or its turn came while we looked
-            continue
-        return None if first is None else f"audit-head:log:{first.hash[:32]}"
-    return None
+def log_keys(path: Path) -> list[str]:
+    """Name the store's keys for the log at ``path``, by the first records of its oldest file and of its current one."""
+    keys: list[str] = []
+    for file in (*[full for _, full in rotated(path)][:1], path):
+        with contextlib.suppress(FileNotFoundError), file.open("rb") as lines:  # nothing yet, or its turn just came
+            first = parse_line(lines.readline())
+            if first is not None:
+                keys.append(f"audit-head:log:{first.hash[:32]}")
+    return list(dict.fromkeys(keys))
 
 
-def kept_bytes(store: HeadStore, path: Path) -> bytes | None:
-    """Read what the store keeps for the log at ``path``, as it is: under the log's own key, else its place's."""
-    own = log_key(path)
-    kept = None if own is None else store.get(own)
-    return store.get(place_key(path)) if kept is None else kept
+def is_kept(store: HeadStore, path: Path) -> bool:
+    """Whether the store keeps anything for the log at ``path``."""
+    return bool(_copies(store, path))
 
 
 def kept_head(store: HeadStore, path: Path) -> Head | None:
     """Read the store's head of the log at ``path``; ``None`` where there is none, or something else in its place."""
-    value = kept_bytes(store, path)
-    if value is None:
-        return None
-    try:
-        kept = json.loads(value)
-        return Head(int(kept["seq"]), str(kept["hash"]))
-    except (ValueError, TypeError, KeyError):
-        log.warning("the store's audit head is not readable and is passed over")
-        return None
-
-
-def still_holds(path: Path, kept: Head) -> bool:
-    """Say whether the log at ``path`` holds the record that ``kept`` names, letter for letter, or begins behind it.
-
-    A log whose older files were archived may begin behind it; the first line of it then has to follow that record, if
-    it is the next one.
-    """
-    if kept.seq == 0:
-        return True
-    own, following = b'{"seq":%d,' % kept.seq, b'{"seq":%d,' % (kept.seq + 1)
-    behind = False
-    for file in (path, *(full for _, full in reversed(rotated(path)))):
+    found = []
+    for copy in _copies(store, path):
         try:
-            lines = file.open("rb")
-        except FileNotFoundError:
-            continue
-        with lines:
-            for line in lines:
-                if line.startswith(own):
-                    return line.endswith(_hash_at_end(kept))
-                if line.startswith(following) and b'"prev":"%b"' % kept.hash.encode("ascii") in line:
-                    return True
-                number = _NUMBER.match(line)
-                if number is not None and int(number[1]) > kept.seq:
-                    behind = True
-                    break
-    return behind
+            kept = json.loads(copy)
+            found.append(Head(int(kept["seq"]), str(kept["hash"])))
+        except (ValueError, TypeError, KeyError):
+            log.warning("the store's audit head is not readable and is passed over")
+    return max(found, default=None, key=lambda head: head.seq)
 
 
-def _hash_at_end(head: Head) -> bytes:
-    return b',"hash":"%b"}\n' % head.hash.encode("ascii")
-
-
-def _ends_with(path: Path, head: Head, turn: int) -> bool:
-    """Whether the bytes of a log still end, where they ended at ``head``, in the hash of its record."""
-    file = path if head.turn == turn else path.with_name(f"{path.name}.{head.turn + 1}")
-    ending = _hash_at_end(head)
-    try:
-        with file.open("rb") as lines:
-            lines.seek(max(head.size - len(ending), 0))
-            return lines.read(len(ending)) == ending
-    except OSError:
-        return False
+def _copies(store: HeadStore, path: Path) -> list[bytes]:
+    """What the store keeps under the log's own keys, else under its place's."""
+    own = [copy for key in log_keys(path) if (copy := store.get(key)) is not None]
+    if own:
+        return own
+    copy = store.get(place_key(path))
+    return [] if copy is None else [copy]
 
 
 class HeadSync:
@@ -224,8 +185,8 @@ class HeadSync:
         return False
 
     def _kept(self, store: HeadStore) -> Head | None:
-        own = log_key(self._path)
-        if own is not None and self._begun is not None and not self._known.seq and store.get(own) is None:
+        own = log_keys(self._path)
+        if own and self._begun is not None and not self._known.seq and not any(map(store.get, own)):
             # A log that has just begun follows what stood at its place then. By now that may be another machine's.
             return self._begun
         return kept_head(store, self._path)
@@ -233,7 +194,7 @@ class HeadSync:
     def _is_in_the_log(self, kept: Head, head: Head) -> bool:
         known = self._known
         same = (known.seq, known.hash) == (kept.seq, kept.hash)
-        return (same and _ends_with(self._path, known, head.turn)) or still_holds(self._path, kept)
+        return holds(self._path, known if same else kept, head.turn)
 
     def _accuse(self, kept: Head) -> None:
         text = (
@@ -244,9 +205,8 @@ class HeadSync:
 
     def _put(self, store: HeadStore, head: Head) -> None:
         value = json.dumps({"seq": head.seq, "hash": head.hash}).encode()
-        for key in (log_key(self._path), place_key(self._path)):
-            if key is not None:
-                store.put(key, value)
+        for key in (*log_keys(self._path), place_key(self._path)):
+            store.put(key, value)
 
     def _complain(self) -> None:
         # A store that is down refuses the calls itself; the line that says so must not be refused for it.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
-from guarded_tools.audit.head import WIDTH, Head, adopt, head_path, last_of, parse
+from guarded_tools.audit.head import WIDTH, Head, Seen, adopt, head_path, last_of, parse
 from guarded_tools.audit.kept_head import HeadStore, HeadSync
 from guarded_tools.audit.record import chain, encode
 from guarded_tools.audit.rotation import rotated
@@ -74,6 +74,7 @@ class AuditLog:
         self._head_path = str(head_path(self.path))
         self._store = store
         self._clock = clock
+        self._seen = Seen(self.path)  # kept across a fork: a child knows what its parent wrote
         self._begin()
         _live.add(self)
         # What is registered last runs first: the store takes the head only as long as it is open itself.
@@ -238,7 +239,7 @@ class AuditLog:
         if os.pwrite(self._head, noted, 0) != len(noted):
             os.ftruncate(self._head, 0)
             raise OSError(errno.ENOSPC, "no space left for the head")
-        self._noted, self._last = noted, head
+        self._noted, self._last, self._seen.head = noted, head, head
 
     def _recover_head(self, noted: bytes) -> None:
         """Go on from the head that another process left, or from the furthest that is known where it was damaged."""
@@ -250,6 +251,8 @@ class AuditLog:
         if furthest.seq > head.seq:
             log.error("the audit %s ends at record %d, but had reached %d", self.path, head.seq, furthest.seq)
             head = head._replace(seq=furthest.seq, hash=furthest.hash)
+        elif noted != self._noted:
+            self._seen.move_on(head)
         if head.turn != self._last.turn:
             self._close_file()
         if self._file < 0:

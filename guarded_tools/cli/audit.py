@@ -13,7 +13,7 @@ import typer
 
 from guarded_tools.audit import Filter, audit_path, export, follow, read, verify
 from guarded_tools.audit.head import head_path, peek
-from guarded_tools.audit.kept_head import kept_bytes
+from guarded_tools.audit.kept_head import is_kept
 from guarded_tools.audit.read import files
 from guarded_tools.audit.summary import OPEN
 from guarded_tools.cli.app import FINE, PROBLEMS
@@ -97,7 +97,7 @@ def verify_command(
     """
     path = _path(file, state)
     second = _store(store, path)
-    if second is None or kept_bytes(second, path) is None:  # else the store misses what is not there
+    if second is None or not is_kept(second, path):  # else the store misses what is not there
         _written(path)
     findings = verify(path, second, first=first)
     tampered = [finding for finding in findings if not finding.tolerated]
@@ -192,7 +192,7 @@ def _store(url: str | None, path: Path) -> Store | None:
         return None
     try:
         store = open_store(disk_url(path.parent))
-        return None if kept_bytes(store, path) is None else store
+        return store if is_kept(store, path) else None
     except StoreError as error:
         typer.echo(f"The store beside the log cannot be read, so its head was not compared: {error}", err=True)
         return None

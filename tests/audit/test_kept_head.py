@@ -7,7 +7,7 @@ import pytest
 
 from guarded_tools import open_store
 from guarded_tools.audit import AuditLog, verify
-from guarded_tools.audit.kept_head import kept_head, log_key, place_key
+from guarded_tools.audit.kept_head import is_kept, kept_head, log_keys, place_key
 from guarded_tools.values import AuditEvent
 
 
@@ -89,17 +89,17 @@ def test_a_log_that_begins_anew_has_to_answer_for_what_was_at_its_place(tmp_path
         shutil.copy(tmp_path / "other" / name, tmp_path / name)
     write(path, store, 1)
     assert kept_head(store, path).seq == 5
-    assert store.get(log_key(path)) is None
+    assert not any(map(store.get, log_keys(path)))
     assert "edited" in faults(path, store)
 
 
 def test_a_log_is_known_after_its_oldest_files_were_archived(tmp_path, call_host):
     store, path = open_store("memory://"), tmp_path / "audit.jsonl"
     write(path, store, 10, max_bytes=700)
-    before = log_key(path)
+    before = log_keys(path)
     (tmp_path / "audit.jsonl.1").unlink()
     write(path, store, 1, max_bytes=700)
-    assert log_key(path) != before
+    assert log_keys(path)[0] != before[0]
     call_host("another")
     assert kept_head(store, path).seq == 11
 
@@ -108,7 +108,8 @@ def test_a_copy_of_before_is_still_read(tmp_path):
     store, path = open_store("memory://"), tmp_path / "audit.jsonl"
     write(path, store, 4)
     old = store.get(place_key(path))
-    store.take(log_key(path))
+    (own,) = log_keys(path)
+    store.take(own)
     cut(path, 1)
     assert faults(path, store) == ["cut"]
     assert json.loads(old)["seq"] == 4
@@ -119,6 +120,42 @@ def test_a_copy_of_before_is_still_read(tmp_path):
 
 def test_a_log_without_a_first_record_is_known_by_its_place_alone(tmp_path):
     path = tmp_path / "audit.jsonl"
-    assert log_key(path) is None
+    assert log_keys(path) == []
     path.write_bytes(b"half a li")
-    assert log_key(path) is None
+    assert log_keys(path) == []
+
+
+def archive(path, number):
+    """Move that many of the oldest files away; the first record that is left."""
+    full = sorted(path.parent.glob("audit.jsonl.[0-9]*"), key=lambda file: int(file.suffix[1:]))
+    for file in full[:number]:
+        file.rename(path.parent / f"archived{file.suffix}")
+    (left, *_) = (*full[number:], path)
+    return json.loads(left.read_bytes().splitlines()[0])["seq"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 99], ids=["one", "two", "all"])
+def test_a_log_is_known_where_files_were_archived_the_host_changed_and_nothing_was_written(tmp_path, call_host, number):
+    store, path = open_store("memory://"), tmp_path / "audit.jsonl"
+    call_host("one")
+    write(path, store, 14, max_bytes=700)
+    first = archive(path, number)
+    call_host("two")
+    assert is_kept(store, path)
+    assert kept_head(store, path).seq == 14
+    assert faults(path, store, first=first) == []
+    cut(path, 1)
+    assert faults(path, store, first=first) == ["cut"]
+
+
+def test_a_file_that_is_put_back_from_the_archive_brings_no_old_copy_with_it(tmp_path):
+    store, path = open_store("memory://"), tmp_path / "audit.jsonl"
+    write(path, store, 8, max_bytes=700)
+    archive(path, 1)
+    write(path, store, 1, max_bytes=700)
+    assert kept_head(store, path).seq == 9
+    (tmp_path / "archived.1").rename(tmp_path / "audit.jsonl.1")
+    assert kept_head(store, path).seq == 9
+    assert faults(path, store) == []
+    cut(path, 1)
+    assert faults(path, store) == ["cut"]

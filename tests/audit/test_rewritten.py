@@ -1,14 +1,16 @@
 """A history that was made up anew is found by the head that the store keeps, however long the log goes on after it."""
 
 import hashlib
+import os
 import time
 
 import pytest
 
-from guarded_tools import open_store
+from guarded_tools import Guard, Policy, ToolCall, open_store
 from guarded_tools.audit import AuditLog, verify
-from guarded_tools.audit.head import Head
-from guarded_tools.audit.kept_head import EVERY, kept_head, still_holds
+from guarded_tools.audit.head import Head, still_holds
+from guarded_tools.audit.kept_head import EVERY, kept_head
+from guarded_tools.errors import AuditError, ToolDenied
 from guarded_tools.values import AuditEvent
 
 
@@ -36,21 +38,159 @@ def rewrite(path):
     path.with_name(path.name + ".head").write_bytes(head)
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["the same process", "a process that starts"])
-def test_a_rewritten_history_is_found_after_the_log_went_on(tmp_path, caplog, again):
+def begun(path, store, *tools, **options):
+    log = AuditLog(path, store=store, **options)
+    write(log, *tools)
+    return log
+
+
+def faults(path, store):
+    return [finding.fault for finding in verify(path, store)]
+
+
+def test_a_rewritten_history_is_found_after_the_log_went_on(tmp_path, caplog):
     store, path = open_store("memory://"), tmp_path / "a.jsonl"
-    log = AuditLog(path, store=store)
-    write(log, "read", "wire_money", "read")
-    log.close()
+    begun(path, store, "read", "wire_money", "read").close()
     assert kept_head(store, path).seq == 3
     assert verify(path, store) == []
     rewrite(path)
-    log = AuditLog(path, store=store) if again else log
-    write(log, "read", "read")
+    log = begun(path, store, "read", "read")
     until(lambda: "was rewritten" in caplog.text)
     log.close()
     assert kept_head(store, path).seq == 3, "the store keeps what contradicts the log"
-    assert "edited" in [finding.fault for finding in verify(path, store)]
+    assert "edited" in faults(path, store)
+
+
+@pytest.mark.parametrize("store", ["memory://", None])
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+@pytest.mark.parametrize("more", [0, 1, 3], ids="and {} more".format)
+def test_a_process_that_runs_goes_on_in_no_history_but_its_own(tmp_path, caplog, store, closed, more):
+    store, path = store and open_store(store), tmp_path / "a.jsonl"
+    log = begun(path, store, "read", "wire_money", "read")
+    whole = [file.read_bytes() for file in (path, path.with_name("a.jsonl.head"))]
+    if closed:
+        log.close()
+    rewrite(path)
+    before = path.read_bytes()
+    if more:
+        begun(path, None, *["read"] * more).close()  # somebody goes on with it
+    for _ in range(2):
+        with pytest.raises(AuditError, match=r"record 3 is not the one that this process .* audit verify"):
+            write(log, "read")
+    assert path.read_bytes().startswith(before)
+    assert path.read_bytes().count(b"\n") == 3 + more
+    said = [record for record in caplog.records if record.levelname == "ERROR" and "record 3" in record.getMessage()]
+    assert len(said) == 1
+    if store and closed:
+        assert "edited" in faults(path, store)
+    # Put back what was there, and the log is written again.
+    for file, content in zip((path, path.with_name("a.jsonl.head")), whole, strict=True):
+        file.write_bytes(content)
+    write(log, "read")
+    log.close()
+    assert verify(path) == []
+
+
+def test_what_it_saw_of_others_counts_as_well(tmp_path):
+    stuck = []
+
+    def clock():
+        if stuck:
+            raise OSError("no line can be written")
+        return 0.0
+
+    path = tmp_path / "a.jsonl"
+    log, other = AuditLog(path, clock=clock), AuditLog(path)
+    write(log, "read")
+    write(other, "wire_money", "read")
+    stuck.append(True)
+    with pytest.raises(AuditError):
+        write(log, "read")  # it looks, and writes nothing
+    stuck.clear()
+    rewrite(path)
+    with pytest.raises(AuditError, match="record 3 is not the one"):
+        write(log, "read")
+
+
+def test_calls_are_refused(tmp_path):
+    policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"*": {"rate_limit": "9/hour"}}})
+    guard = Guard(policy, store="memory://", audit=tmp_path / "a.jsonl")
+    for tool in ("read", "wire_money"):
+        guard.call(ToolCall(tool, {}, "s"), lambda _: "done")
+    rewrite(tmp_path / "a.jsonl")
+    with pytest.raises(ToolDenied, match="cannot be written") as denied:
+        guard.call(ToolCall("read", {}, "s"), lambda _: pytest.fail("ran"))
+    assert denied.value.outcome == "failed_closed"
+    assert sum(usage.used for usage in guard.usage("s") if "/read/" in usage.counter) == 1
+
+
+def test_lines_that_come_together_are_all_refused(tmp_path):
+    path = tmp_path / "a.jsonl"
+    log = begun(path, None, "read", "wire_money", "read")
+    rewrite(path)
+    answers = log.write_together([(AuditEvent("admitted", "read"),)] * 3)
+    assert [type(answer) for answer in answers] == [AuditError] * 3
+    assert path.read_bytes().count(b"\n") == 3
+
+
+def test_a_child_knows_what_its_parent_wrote(tmp_path):
+    path = tmp_path / "a.jsonl"
+    log = begun(path, None, "read", "wire_money", "read")
+    rewrite(path)
+    child = os.fork()
+    if not child:
+        try:
+            write(log, "read")
+        except AuditError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("size", [400, 700, 64 << 20], ids="{} bytes a file".format)
+@pytest.mark.parametrize("archived", [False, True])
+def test_honest_writers_take_each_others_lines_for_good(tmp_path, size, archived):
+    """Also through rotations, after a pause over many of them, and where full files were archived meanwhile."""
+    path = tmp_path / "a.jsonl"
+    logs = [AuditLog(path, max_bytes=size) for _ in range(3)]
+    for turn in range(12):
+        for log in logs[turn % 3 :]:
+            write(log, *["read"] * (1 + turn % 4))
+        if archived:
+            for full in tmp_path.glob("a.jsonl.[0-9]*"):
+                full.unlink()
+    for log in logs:
+        log.close()
+    assert {finding.fault for finding in verify(path)} <= ({"removed"} if archived else set())
+
+
+def cut(path, to):
+    lines = path.read_bytes().splitlines(keepends=True)[:to]
+    path.write_bytes(b"".join(lines))
+    head = b"%018d %b %018d %08d\n" % (to, lines[-1][-67:-3], path.stat().st_size, 0)
+    path.with_name(path.name + ".head").write_bytes(head)
+
+
+def test_a_tail_that_was_cut_stays_a_gap_that_everybody_writes_after(tmp_path):
+    path = tmp_path / "a.jsonl"
+    log, other = begun(path, None, "read"), AuditLog(path)
+    write(other, "read", "read", "read")
+    cut(path, 2)
+    write(other, "read")
+    write(log, "read")
+    write(other, "read")
+    assert faults(path, None) == ["removed"]
+
+
+def test_of_a_cut_tail_whoever_wrote_the_part_that_nobody_else_saw_says_so(tmp_path):
+    path = tmp_path / "a.jsonl"
+    log, other = begun(path, None, "read"), AuditLog(path)
+    write(other, "read", "read")
+    write(log, "wire_money")
+    cut(path, 2)
+    write(other, "read")  # it had not seen record 4, and writes another one
+    with pytest.raises(AuditError, match="record 4 is not the one"):
+        write(log, "read")
 
 
 def test_the_head_goes_on_over_honest_lines_rotations_and_starts(tmp_path, caplog):
