@@ -18,8 +18,6 @@ from guarded_tools.flow.worker import Worker
 from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.values import Charge, Reservation
 
-pytestmark = pytest.mark.usefixtures("no_blocking_in_event_loops")
-
 POLICY = Policy.model_validate(
     {"version": "1", "default": "deny", "tools": {"t": {"limits": [{"counter": "c", "window": 3600, "max": 1000}]}}}
 )

@@ -8,12 +8,12 @@ import sys
 import time
 
 import pytest
+from blockbuster import BlockingError
 from langchain_core.tools import tool
 
 from guarded_tools import Guard, Policy
+from guarded_tools.approval.calling import acall_in_place
 from guarded_tools.errors import ToolDenied
-
-pytestmark = pytest.mark.usefixtures("no_blocking_in_event_loops")
 
 HOLD = "import fcntl,os,sys; f=os.open(sys.argv[1],os.O_RDWR); fcntl.flock(f,fcntl.LOCK_EX); print('held',flush=True); input()"
 
@@ -39,6 +39,12 @@ def made(folder, store, **options):
     store = store if store == "memory://" else f"disk://{folder}"
     guard = Guard(Policy.model_validate(policy), store=store, audit=folder / "audit.jsonl", **options)
     return guard, guard.wrap([send, delete])
+
+
+async def test_what_blocks_is_found(tmp_path):
+    guard, _ = made(tmp_path, "disk")
+    with pytest.raises(BlockingError):
+        await acall_in_place(guard.store.get, "key")  # this package's own coroutine, and a database
 
 
 @pytest.mark.parametrize("store", ["disk", "memory://"])

@@ -16,8 +16,6 @@ from guarded_tools.errors import GuardError, PolicyError, StoreError
 from guarded_tools.flow import run
 from guarded_tools.policy import ApprovalLimits, Policy
 
-pytestmark = pytest.mark.usefixtures("no_blocking_in_event_loops")
-
 CALL = ToolCall("t", {}, session="s")
 HERE = CallAddress("call", "task", "thread", "1")
 
