@@ -18,6 +18,7 @@ from guarded_tools.audit import AuditLog, Record, read
 from guarded_tools.audit.summary import answer, fullest, summarise
 from guarded_tools.audit.summary import calls as join_calls
 from guarded_tools.errors import GuardError
+from guarded_tools.text.tones import OUTCOMES, PICTURE, fullness, look, share
 from guarded_tools.text.units import utc, whose, window
 from guarded_tools.text.visible import one_line
 
@@ -31,27 +32,13 @@ except ImportError as error:
 
 Source: TypeAlias = AuditLog | str | os.PathLike[str] | Iterable[Record]
 
-COLOURS = {
-    "ok": "#4c9f70",
-    "error": "#e3b23c",
-    "never_ran": "#f0d58c",
-    "unknown": "#a66a2c",
-    "responded": "#4f86c6",
-    "suspended": "#9fb8d3",
-    "open": "#b8b8b8",
-    "limited": "#7b4fa3",
-    "rejected": "#d98032",
-    "unanswered": "#7f8c8d",
-    "denied": "#c0392b",
-    "failed_closed": "#2c2c2c",
-}
+COLOURS = {outcome: shown.colour for outcome, shown in OUTCOMES.items()}
 """The colour of each outcome, in the order in which they are stacked: what ran first, what was refused last."""
 
 _ANSWERS = {"approve": "#4c9f70", "edit": "#4f86c6", "respond": "#9fb8d3", "reject": "#d98032"}
 _MOST_BARS = 12
 _MOST_LIMITS = 8
 _BINS = 40
-_NEARLY = 0.75
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400, 604800)
 
 
@@ -166,7 +153,7 @@ def _draw_calls(axes: Axes, records: list[Record]) -> None:
     below = [0] * len(bins)
     for outcome in _ordered(counts):
         heights = [counts[outcome][position] for position in bins]
-        axes.bar(times, heights, wide, bottom=below, color=_colour(outcome), label=_legible(outcome))
+        axes.bar(times, heights, wide, bottom=below, color=look(outcome).colour, label=_legible(outcome))
         below = [low + high for low, high in zip(below, heights, strict=True)]
     formatter = ConciseDateFormatter(axes.xaxis.get_major_locator(), tz=UTC)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
@@ -178,17 +165,17 @@ def _draw_calls(axes: Axes, records: list[Record]) -> None:
 
 def _draw_limits(axes: Axes, records: list[Record]) -> None:
     axes.set_title("How full each limit was at its fullest", loc="left", fontweight="bold")
-    found = sorted(fullest(records), key=lambda one: -one.used / one.max)[:_MOST_LIMITS]
+    found = sorted(fullest(records), key=lambda one: -share(one.used, one.max))[:_MOST_LIMITS]
     if not found:
         _nothing(axes, "No call counted against a limit.")
         return
-    shares = [one.used / one.max for one in found]
+    shares = [share(one.used, one.max) for one in found]
     labels = [f"{_short('/'.join(one.counter.split('/')[1:]), 44)}\n{_short(one.scope, 44)}" for one in found]
-    colours = ["#c0392b" if share >= 1 else "#e3b23c" if share >= _NEARLY else "#4c9f70" for share in shares]
-    axes.barh(range(len(found)), [min(share, 1.0) for share in shares], color=colours, height=0.6)
+    colours = [PICTURE[fullness(part)] for part in shares]
+    axes.barh(range(len(found)), [min(part, 1.0) for part in shares], color=colours, height=0.6)
     for position, one in enumerate(found):
         axes.text(0.01, position, f"{one.used} of {one.max} in {window(one.window)}", va="center", fontsize=8)
-    axes.axvline(1.0, color="#c0392b", linewidth=1)
+    axes.axvline(1.0, color=PICTURE["bad"], linewidth=1)
     axes.set_xlim(0, 1.05)
     axes.set_xticks([0, 0.5, 1], ["0", "half", "full"])
     _rows(axes, labels, size=8)
@@ -250,7 +237,7 @@ def _bars(axes: Axes, labels: list[str], parts: list[list[tuple[str, int]]]) -> 
     for position, row in enumerate(parts):
         left = 0
         for outcome, number in row:
-            axes.barh(position, number, left=left, color=_colour(outcome), height=0.6)
+            axes.barh(position, number, left=left, color=look(outcome).colour, height=0.6)
             left += number
     _rows(axes, labels)
 
@@ -265,7 +252,7 @@ def _rows(axes: Axes, labels: list[str], size: int = 9) -> None:
 def _legend(axes: Axes, outcomes: Iterable[str], *, below: bool = False) -> None:
     found = _ordered(set(outcomes))
     for outcome in found:
-        axes.bar(0, 0, color=_colour(outcome), label=_legible(outcome))
+        axes.bar(0, 0, color=look(outcome).colour, label=_legible(outcome))
     _place_legend(axes, len(found), below=below)
 
 
@@ -284,10 +271,6 @@ def _nothing(axes: Axes, text: str) -> None:
 def _ordered(outcomes: Iterable[str]) -> list[str]:
     order = list(COLOURS)
     return sorted(outcomes, key=lambda name: (order.index(name) if name in COLOURS else len(order), name))
-
-
-def _colour(outcome: str) -> str:
-    return COLOURS.get(outcome, "#d64545")
 
 
 def _short(text: str, size: int = 36) -> str:

@@ -162,19 +162,9 @@ class Decision(NamedTuple):
     shadow: Decision | None = None
 
     def _repr_html_(self) -> str:
-        from guarded_tools.text import tables
+        from guarded_tools.text import value_tables
 
-        tones: dict[str, tables.Tone] = {"allow": "good", "ask": "warn", "deny": "bad"}
-        rows: list[list[str | tables.Cell]] = [
-            ["effect", tables.Cell(self.effect, tones[self.effect])],
-            ["rule", self.rule],
-        ]
-        rows += [["because", self.message]] if self.message else []
-        rows += [["counts", f"{c.amount} of {c.max} in {c.window} s, {c.counter} for {c.scope}"] for c in self.charges]
-        rows += [["asked", f"waits {self.ask.timeout:g} s, may be remembered: {self.ask.remember}"]] if self.ask else []
-        if self.shadow is not None:
-            rows.append(["on trial", tables.Cell(f"{self.shadow.effect} by {self.shadow.rule}", "quiet")])
-        return tables.table("Decision", (), rows)
+        return value_tables.decision(self)
 
 
 class Usage(NamedTuple):
@@ -192,19 +182,9 @@ class Usages(list[Usage]):
     """Counters as they stand; in a notebook, a table of them."""
 
     def _repr_html_(self) -> str:
-        from guarded_tools.text import tables
+        from guarded_tools.text import value_tables
 
-        rows: list[list[str | tables.Cell]] = [
-            [
-                u.scope,
-                u.counter,
-                tables.Cell(f"{u.used} of {u.max}", share=u.used / u.max),
-                f"{u.window} s",
-                f"{u.frees_in:.1f} s",
-            ]
-            for u in self
-        ]
-        return tables.table("Usage", ("whose", "counter", "used", "window", "frees in"), rows)
+        return value_tables.usages(self)
 
 
 class Full(NamedTuple):

@@ -190,7 +190,7 @@ class AuditLog:
         return f"AuditLog({str(self.path)!r}, fsync={self.fsync!r})"
 
     def _repr_html_(self) -> str:
-        from guarded_tools.audit.html import to_html
+        from guarded_tools.audit.shown import to_html
 
         return to_html(self.path)
 

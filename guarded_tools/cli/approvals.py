@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from guarded_tools.approval.remembered import remembered, revoke
 from guarded_tools.approval.withdrawal import withdraw
@@ -30,6 +28,7 @@ from guarded_tools.errors import CannotAsk
 from guarded_tools.flow import run
 from guarded_tools.stores import Store
 from guarded_tools.text.redaction import mask
+from guarded_tools.text.tables import Cell, Table, to_rich
 from guarded_tools.text.units import remaining, whose
 from guarded_tools.text.visible import plain
 from guarded_tools.values import Verdict, session_scope
@@ -170,12 +169,12 @@ def remembered_(
     if not entries:
         typer.echo("No approval is remembered.")
         return
-    table = _table("ID", "tool", "covers", "session", "by", "for another")
+    rows = []
     for entry in entries:
         covers = f"these arguments: {plain(entry.args, 200)}" if entry.covers == "same" else "ANY arguments"
         left = remaining(entry.expires_at - time.time())
-        _row(table, entry.id, entry.tool, covers, _whose(entry.session, entry.grant), entry.by, left)
-    out().print(table)
+        rows.append([entry.id, entry.tool, covers, _whose(entry.session, entry.grant), entry.by, left])
+    _print_table(("ID", "tool", "covers", "session", "by", "for another"), rows)
 
 
 def _list(store: Store) -> None:
@@ -183,25 +182,27 @@ def _list(store: Store) -> None:
     if not waiting:
         typer.echo("No question waits.")
         return
-    table = _table("ID", "tool", "risk", "arguments", "session", "asked by", "for another")
+    rows = []
     for question in waiting:
         request = question.request
         brief = " ".join(row.text.strip() for row in card.arguments(request.args))
         left = remaining(question.closes_at - time.time())
-        whose = _whose(request.session, request.grant)
-        _row(table, question.id, request.tool, request.risk, brief[:120], whose, question.asker, left)
-    out().print(table)
+        rows.append(
+            [
+                question.id,
+                request.tool,
+                request.risk,
+                brief[:120],
+                _whose(request.session, request.grant),
+                question.asker,
+                left,
+            ]
+        )
+    _print_table(("ID", "tool", "risk", "arguments", "session", "asked by", "for another"), rows)
 
 
-def _table(*columns: str) -> Table:
-    table = Table()
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _row(table: Table, *cells: str) -> None:
-    table.add_row(*(Text(plain(mask(cell), 300)) for cell in cells))
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    out().print(to_rich(Table(columns, [[Cell(mask(text), limit=300) for text in row] for row in rows])))
 
 
 def _whose(session: str, grant: str | None) -> str:

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from guarded_tools.audit import Filter, Finding, Record, follow, read, when
 from guarded_tools.audit.head import head_path, peek
-from guarded_tools.audit.summary import OPEN, REFUSED, CallRow, RefusalRow, Summary, calls, summarise
+from guarded_tools.audit.shown import call_cells, calls_table, outcome_cell, refusals_table
+from guarded_tools.audit.summary import REFUSED, CallRow, Summary, calls, summarise
 from guarded_tools.cli.console import out
 from guarded_tools.stores import Store
-from guarded_tools.text.units import clock, latency, whose
+from guarded_tools.text.tables import Table, to_rich, to_text
+from guarded_tools.text.tones import TERMINAL
+from guarded_tools.text.units import clock
 from guarded_tools.text.visible import plain
 
-_COLOURS = {"ok": "green", "error": "yellow", "never_ran": "yellow", "unknown": "yellow", OPEN: "yellow"}
 _WIDE = 110
 
 
@@ -50,65 +51,21 @@ def print_summary(path: Path, wanted: Filter, outcome: str | None, lines: int) -
 
 
 def _print_summary(console: Console, found: Summary, verb: str) -> None:
-    names = [Text.assemble(f"{number} ", _styled(name)) for name, number in found.outcomes.most_common()]
+    names = [Text.assemble(f"{number} ", to_text(outcome_cell(name))) for name, number in found.outcomes.most_common()]
     console.print(Text(_count(found.outcomes.total(), "call"), style="bold"), Text(", ").join(names))
     if found.refusals:
-        console.print(_refusals_table(f"Who {verb} refused what, and why", found.refusals))
+        title = f"Who {verb} refused what, and why"
+        console.print(to_rich(refusals_table(title, found.refusals, _clock, narrow=True), framed=False))
     else:
         console.print(f"Nobody {verb} refused anything.")
     if found.latest:
-        console.print(_calls_table(found.latest, console.width))
+        console.print(to_rich(_latest(found.latest, console.width), framed=False))
 
 
-def _refusals_table(title: str, groups: Iterable[RefusalRow]) -> Table:
-    table = _table(title, "who", "times", "what, and why", "last (UTC)")
-    for group in groups:
-        what = Text.assemble(plain(group.tool, 80), "  ", _styled(group.outcome, group.ended))
-        if group.message:
-            what.append(f"\n{plain(group.message, 300)}")
-        what.append(f"\n{plain(group.rule, 200)}", style="dim")
-        table.add_row(Text(_who(group.session, group.grant)), str(group.times), what, _clock(group.last))
-    return table
-
-
-def _calls_table(rows: Iterable[CallRow], width: int) -> Table:
-    columns = ("time (UTC)", "who", "tool", "outcome", "human", "guard", "tool took")
-    shown = len(columns) if width >= _WIDE else len(columns) - 2
-    table = _table("Latest calls", *columns[:shown])
-    for row in rows:
-        table.add_row(*_cells(row)[:shown])
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        header_style="bold",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
-    for column in columns:
-        numeric = column in {"times", "guard", "tool took"}
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    return table
-
-
-def _cells(row: CallRow) -> list[Text | str]:
-    human = " ".join(part for part in (row.answer, f"by {row.answered_by}" if row.answered_by else "") if part)
-    if row.human_ms:
-        human += f" after {row.human_ms / 1000:.1f} s"
-    return [
-        _clock(row.ended),
-        Text(_who(row.session, row.grant)),
-        Text(plain(row.tool, 80)),
-        _styled(row.outcome),
-        Text(plain(human, 80) or ("asked" if row.asked else "")),
-        latency(row.guard_ms),
-        latency(row.tool_ms),
-    ]
+def _latest(rows: Sequence[CallRow], width: int) -> Table:
+    table = calls_table(rows, _clock)
+    shown = len(table.columns) if width >= _WIDE else len(table.columns) - 2
+    return table._replace(columns=table.columns[:shown], rows=[row[:shown] for row in table.rows])
 
 
 def print_as_they_come(path: Path, wanted: Filter, outcome: str | None, last: int) -> None:
@@ -117,9 +74,7 @@ def print_as_they_come(path: Path, wanted: Filter, outcome: str | None, last: in
     for row in calls(follow(path, wanted, after=last), shadow=bool(wanted.shadow)):
         if outcome in {None, row.outcome}:
             why = f"  {plain(row.rule, 200)} {plain(row.message, 300)}" if row.outcome in REFUSED else ""
-            line = Text("  ").join(
-                cell if isinstance(cell, Text) else Text.from_markup(cell) for cell in _cells(row) if cell
-            )
+            line = Text("  ").join(filter(None, map(to_text, call_cells(row, _clock))))
             console.print(Text.assemble(line, Text(why, style="dim")), soft_wrap=True)
 
 
@@ -133,7 +88,7 @@ def print_findings(path: Path, findings: list[Finding], store: Store | None) -> 
     """Print what is wrong with a log, what its end was compared with, and its last record, to be noted elsewhere."""
     console = out()
     for finding in findings:
-        console.print(Text(plain(str(finding))), style="yellow" if finding.tolerated else "red", soft_wrap=True)
+        console.print(Text(plain(str(finding))), style=TERMINAL["warn" if finding.tolerated else "bad"], soft_wrap=True)
     head = peek(head_path(path))
     if head is not None:
         console.print(Text(f"The last record is {head.seq}, with hash {head.hash}."), soft_wrap=True)
@@ -150,14 +105,6 @@ def print_findings(path: Path, findings: list[Finding], store: Store | None) -> 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _who(session: str, grant: str) -> str:
-    return "".join(plain(part, 60) for part in whose(session, grant))
-
-
-def _styled(outcome: str, said: str = "") -> Text:
-    return Text(plain(said or outcome, 40), style=_COLOURS.get(outcome, "red"))
 
 
 def _clock(moment: float) -> str:

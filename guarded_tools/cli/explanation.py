@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from guarded_tools.pipeline.messages import taken
 from guarded_tools.policy.explain import Explanation, ObservedPredicate, Quota
 from guarded_tools.stores import Store
+from guarded_tools.text.tones import EFFECTS, TERMINAL
 from guarded_tools.text.units import wait
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import Charge, Full, Halted, ToolCall, scopes_of
@@ -153,7 +154,7 @@ def print_explanation(
     standing, halted = counts
     decision = explanation.decision
     verdict = _verdict(explanation, standing, halted)
-    colour = {"allow": "green", "ask": "yellow"}.get(verdict, "red")
+    colour = TERMINAL[EFFECTS.get(verdict, "bad")]
     lines = [Text.assemble((verdict, f"bold {colour}"), f"  {one_line(call.tool)}  by {one_line(decision.rule)}")]
     said = [decision.message] if decision.message else []
     if halted is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import shlex
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from guarded_tools.approval.withdrawal import withdraw
@@ -37,12 +37,11 @@ from guarded_tools.errors import StateLost
 from guarded_tools.state import state_dir
 from guarded_tools.stores import Store, open_stop_button
 from guarded_tools.stores.disk.address import DiskAddress
+from guarded_tools.text.tables import Cell, Content, Table, to_rich
+from guarded_tools.text.tones import share
 from guarded_tools.text.units import date_and_time, window
 from guarded_tools.text.visible import plain
 from guarded_tools.values import GLOBAL, Halted, Usage
-
-_BAR = 12
-_NEARLY = 0.8
 
 
 def status(
@@ -77,7 +76,7 @@ def status(
     scopes = [(scope, list(limits)) for scope, limits in groupby(usage, key=lambda one: one.scope)]
     for scope, limits in scopes[:most]:
         console.print(Text(plain(scope), style="bold"))
-        console.print(_table(limits))
+        _print_limits(console, limits)
     if len(scopes) > most:
         console.print(f"… and {len(scopes) - most} more; --most {len(scopes)} shows them all.", style="dim")
 
@@ -151,7 +150,7 @@ def halt(
     rows = calls(read(path, session=session)) if path.exists() else ()
     running = [row for row in rows if row.outcome == OPEN and grant in (None, row.grant)]
     if running:
-        console.print(_in_flight(running))
+        console.print(to_rich(_in_flight(running)))
     else:
         console.print("No call is in flight, as far as this machine's audit knows.")
 
@@ -176,23 +175,14 @@ def _start_over(url: str) -> None:
     start_over(DiskAddress.parse(url).path)
 
 
-def _table(limits: list[Usage]) -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 1))
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_column(justify="right", no_wrap=True)
+def _print_limits(console: Console, limits: list[Usage]) -> None:
+    rows: list[list[Content]] = []
     for one in limits:
-        share = one.used / one.max if one.max else 1.0
-        colour = "red" if share >= 1 else "yellow" if share >= _NEARLY else "green"
-        filled = min(math.ceil(share * _BAR), _BAR)
-        table.add_row(
-            Text("█" * filled, style=colour) + Text("░" * (_BAR - filled), style="dim"),
-            f"{one.used} of {one.max}",
-            Text(f"{plain(one.counter)} in {window(one.window)}"),
-            f"frees in {one.frees_in:.0f} s" if one.used else "",
-        )
-    return table
+        frees = f"frees in {one.frees_in:.0f} s" if one.used else ""
+        bar = Cell("", share=share(one.used, one.max))
+        rows.append([bar, f"{one.used} of {one.max}", f"{one.counter} in {window(one.window)}", frees])
+    table = to_rich(Table(("", "used", "", "frees"), rows, numbers=("used", "frees")), framed=False, headed=False)
+    console.print(Padding(table, (0, 0, 0, 1)))
 
 
 def _halted(halted: Halted) -> Text:
@@ -214,10 +204,6 @@ def _undone_by(session: str | None, grant: str | None, state: Path | None, store
 
 
 def _in_flight(rows: list[CallRow]) -> Table:
-    table = Table(title="In flight or waiting for a human: these were let through before", title_justify="left")
-    for name in ("since (UTC)", "tool", "session", "grant"):
-        table.add_column(name)
-    for row in rows:
-        since = date_and_time(row.time)
-        table.add_row(since, *(Text(plain(value)) for value in (row.tool, row.session, row.grant)))
-    return table
+    title = "In flight or waiting for a human: these were let through before"
+    cells = [[date_and_time(row.time), row.tool, row.session, row.grant] for row in rows]
+    return Table(("since (UTC)", "tool", "session", "grant"), cells, title)

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from guarded_tools.policy.document import Approval, Limit, PolicyDocument, Predicate, Rules, Tool
-from guarded_tools.text.tables import Cell, table
+from guarded_tools.text.tables import Cell, Content, Table
+from guarded_tools.text.tables import to_html as laid_out
+from guarded_tools.text.tones import EFFECTS
 from guarded_tools.text.units import duration, exact, window
 
+_CALLS_ARE = {
+    effect: Cell(words, EFFECTS[effect])
+    for effect, words in (("allow", "allowed"), ("ask", "asked"), ("deny", "denied"))
+}
 _CHECKED = {"off": "off, arguments are not checked against it", "strict": "strict"}
 
 
 def to_html(policy: PolicyDocument) -> str:
     """Lay out what a policy says of each tool, in the order in which a call meets it."""
-    rows: list[list[str | Cell]] = [[name, Cell("hidden", "bad"), "", "", "", ""] for name in policy.hide]
+    rows: list[list[Content]] = [[name, Cell("hidden", "bad"), "", "", "", ""] for name in policy.hide]
     if policy.all_tools != type(policy.all_tools)():
         rows.append(_row("every tool", policy.all_tools, ""))
     rows += [_row(name, tool, tool.risk or "") for name, tool in policy.tools.items()]
-    effect = Cell("denied", "bad") if policy.default == "deny" else Cell("allowed", "good")
+    effect = _CALLS_ARE[policy.default]
     rows.append([Cell("any other tool", "quiet"), effect, "", "", "", ""])
     if policy.schema_check == "off":
         rows.insert(len(policy.hide), ["every tool", "", "", "", f"schema: {_CHECKED['off']}", ""])
     title = f"Policy for {policy.server}" if policy.server else "Policy"
     note = f"fingerprint {policy.fingerprint[:12]}" + ("; on trial: only hide is in force" if policy.shadow else "")
-    return table(title, ("tool", "calls are", "risk", "limits", "conditions", "a human is asked"), rows, note)
+    return laid_out(Table(("tool", "calls are", "risk", "limits", "conditions", "a human is asked"), rows, title, note))
 
 
-def _row(name: str, rules: Rules | Tool, risk: str) -> list[str | Cell]:
-    effect = Cell("allowed", "good")
+def _row(name: str, rules: Rules | Tool, risk: str) -> list[Content]:
+    effect = _CALLS_ARE["allow"]
     if rules.action == "deny":
-        effect = Cell("denied", "bad")
+        effect = _CALLS_ARE["deny"]
     elif rules.action == "approve" or rules.approval is not None:
-        effect = Cell("asked", "warn")
+        effect = _CALLS_ARE["ask"]
     if isinstance(rules, Tool) and rules.shadow:
         effect = Cell(f"on trial: {effect.text}", "quiet")
     limits = [f"{rules.rate_limit.max} calls {_per(rules.rate_limit.window)}"] if rules.rate_limit else []

@@ -7,7 +7,7 @@ import pytest
 from guarded_tools import Guard, Policy
 from guarded_tools.audit import AuditLog
 from guarded_tools.policy.presets import PRESETS
-from guarded_tools.text.tables import Cell, table
+from guarded_tools.text.tables import Cell, Table, to_html
 from guarded_tools.values import Ask, AuditEvent, Charge, Decision, ToolCall, Usage, Usages
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[2J\u202e\u200b"
@@ -41,7 +41,7 @@ class Reader(HTMLParser):
 
 
 def test_a_table_escapes_everything_and_shows_what_is_invisible():
-    fragment = table(HOSTILE, (HOSTILE,), [[HOSTILE, Cell(HOSTILE, "bad", 0.5)]], note=HOSTILE)
+    fragment = to_html(Table((HOSTILE,), [[HOSTILE, Cell(HOSTILE, "bad", 0.5)]], HOSTILE, HOSTILE))
     text = Reader(fragment).text
     assert text.count("<script>alert(1)</script>") == 5
     assert not {"\x1b", "\u202e", "\u200b"} & set(fragment)
@@ -50,8 +50,9 @@ def test_a_table_escapes_everything_and_shows_what_is_invisible():
 
 @pytest.mark.parametrize("share", [-1.0, 0.0, 0.5, 1.0, 7.0])
 def test_a_bar_stays_within_its_frame(share):
-    assert "%" in table("", (), [[Cell("x", share=share)]])
-    assert "-" not in table("", (), [[Cell("x", share=share)]]).split("linear-gradient")[1].split(")")[0]
+    shown = to_html(Table((), [[Cell("x", share=share)]]))
+    assert "%" in shown
+    assert "-" not in shown.split("linear-gradient")[1].split(")")[0]
 
 
 def test_a_decision():
@@ -68,6 +69,10 @@ def test_usage_is_a_list_and_a_table():
     assert usage == [Usage("session:s", f"srv/{HOSTILE}/n", 3, 30, 60, 4.25)]
     assert "3 of 30" in Reader(usage._repr_html_()).text
     Reader(Usages()._repr_html_())
+
+
+def test_a_limit_that_allows_nothing_is_full():
+    assert "transparent 100%" in Usages([Usage("global", "srv/t/n", 0, 0, 60, 0.0)])._repr_html_()
 
 
 def test_a_guards_usage_is_such_a_table():

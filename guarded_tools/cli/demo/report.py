@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
+from guarded_tools.text import tables
+from guarded_tools.text.tables import Cell, Content, to_rich
+from guarded_tools.text.tones import look
 from guarded_tools.values import AuditEvent
 
 RAN = ("ok", "error", "unknown")
-COLOURS = {"ok": "green", "error": "yellow", "unknown": "yellow", "limited": "magenta", "never_ran": "yellow"}
 _SHOWN_REFUSALS = 3
 
 
@@ -69,14 +70,10 @@ class Report:
     def table(self) -> Table:
         """Calls by tool and outcome."""
         outcomes = sorted({outcome for _, outcome in self._counts}, key=lambda name: (name not in RAN, name))
-        table = Table(title="Calls by tool and outcome", title_justify="left", header_style="bold")
-        table.add_column("tool")
-        for outcome in outcomes:
-            table.add_column(outcome, justify="right")
-        for tool in dict.fromkeys(tool for tool, _ in self._counts):
-            row = [Text(tool)]
-            for outcome in outcomes:
-                number = self._counts[tool, outcome]
-                row.append(Text(str(number) if number else "", style=COLOURS.get(outcome, "red")))
-            table.add_row(*row)
-        return table
+        tools = dict.fromkeys(tool for tool, _ in self._counts)
+        rows: list[list[Content]] = [[tool, *(self._number(tool, outcome) for outcome in outcomes)] for tool in tools]
+        return to_rich(tables.Table(("tool", *outcomes), rows, "Calls by tool and outcome", numbers=outcomes))
+
+    def _number(self, tool: str, outcome: str) -> Cell:
+        number = self._counts[tool, outcome]
+        return Cell(str(number) if number else "", look(outcome).tone)

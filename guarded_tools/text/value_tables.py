@@ -1,0 +1,42 @@
+"""Decisions and counters as a person likes to look at them in a notebook.
+
+The values themselves stand above this room, so that they can ask it to lay them out; here they are the tuples that they
+are, in the order of their fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from guarded_tools.text.tables import Cell, Content, Table, to_html
+from guarded_tools.text.tones import EFFECTS, share
+
+_Usage: TypeAlias = tuple[str, str, int, int, int, float]
+_Charge: TypeAlias = tuple[str, str, int, int, int, str, str, str, bool]
+_Ask: TypeAlias = tuple[float, str, float]
+_Decision: TypeAlias = tuple[str, str, str, tuple[_Charge, ...], _Ask | None, tuple[Any, ...] | None]
+
+
+def decision(fields: _Decision) -> str:
+    """Lay out a :class:`~guarded_tools.values.Decision`: what the policy says of a call, and what that would count."""
+    effect, rule, message, charges, ask, shadow = fields
+    rows: list[list[Content]] = [["effect", Cell(effect, EFFECTS[effect])], ["rule", rule]]
+    rows += [["because", message]] if message else []
+    for scope, counter, amount, most, window, *_ in charges:
+        rows.append(["counts", f"{amount} of {most} in {window} s, {counter} for {scope}"])
+    if ask is not None:
+        timeout, remember, _ = ask
+        rows.append(["asked", f"waits {timeout:g} s, may be remembered: {remember}"])
+    if shadow is not None:
+        rows.append(["on trial", Cell(f"{shadow[0]} by {shadow[1]}", "quiet")])
+    return to_html(Table((), rows, "Decision"))
+
+
+def usages(counters: Iterable[_Usage]) -> str:
+    """Lay out counters as they stand, each a :class:`~guarded_tools.values.Usage`."""
+    rows: list[list[Content]] = [
+        [scope, counter, Cell(f"{used} of {most}", share=share(used, most)), f"{window} s", f"{frees_in:.1f} s"]
+        for scope, counter, used, most, window, frees_in in counters
+    ]
+    return to_html(Table(("whose", "counter", "used", "window", "frees in"), rows, "Usage"))
