@@ -27,7 +27,8 @@ from typing import Any, Final, NamedTuple
 
 from guarded_tools.policy.folding import fold_name
 from guarded_tools.policy.paths import EACH, LENGTH, Indeterminate, Path
-from guarded_tools.policy.shapes import Shape, is_same, mentions_default
+from guarded_tools.policy.schema_parts import Parts
+from guarded_tools.policy.shapes import Shape, is_same
 
 Args = Mapping[str, Any]
 
@@ -232,9 +233,10 @@ class Readings:
         return (filled,) if is_same(filled, lenient) else (filled, lenient)
 
     def _ready(self, schema: Mapping[str, Any] | None) -> _Schema:
-        shape = Shape([] if schema is None else [schema], schema or {}, {})
+        parts = Parts(schema or {})
+        shape = Shape([] if schema is None else [schema], parts, {})
         look = _Place(shape, self._names, {}).look
-        return _Schema(schema, shape, look, schema is not None and mentions_default(schema))
+        return _Schema(schema, shape, look, parts.name_defaults)
 
 
 class _Filling:

@@ -35,6 +35,8 @@ _CANNOT_BE_CHECKED: Final = cast(
 )
 # What may stand in a reference as it is; ``Page[Item]`` may not, though servers write it.
 _SAFE: Final = "%/:?#&=@!$'()*+,;~-._"
+# `json.dumps` makes one for each call, which takes as long as the writing.
+_to_json: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _DATA: Final = frozenset({"enum", "const", "default", "examples"})
 
 
@@ -115,7 +117,7 @@ def _compare(schema: Mapping[str, Any], value: Any, what: str, kind: str) -> _Do
 def _size(value: Any) -> int | None:
     """How many bytes a value has as JSON; ``None`` if it is none. The validator skips what no keyword speaks of."""
     try:
-        return len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+        return len(_to_json(value).encode())
     except (TypeError, ValueError, RecursionError):
         return None
 

@@ -55,10 +55,11 @@ class Cost(NamedTuple):
 
     def is_too_much(self, value: Any, size: int, *, backtracks: bool) -> bool:
         """Whether comparing a value of ``size`` characters could take seconds; ``backtracks``: so do its patterns."""
-        most = (_MOST_BACKTRACKED if backtracks else _MOST_COMPARED) // max(self.unfolded, 1)
-        most_work = _MOST_COMPARED // max(self.unfolded, 1)  # where a long string counts as many values
-        if size <= min(most, most_work):  # a value is at least a character
+        bound = _MOST_BACKTRACKED if backtracks else _MOST_COMPARED
+        if size * self.unfolded <= bound:  # a value is at least a character
             return False
+        most = bound // max(self.unfolded, 1)
+        most_work = _MOST_COMPARED // max(self.unfolded, 1)  # where a long string counts as many values
         values, work, waiting = 0, 0, [value]
         while waiting:
             found = waiting.pop()

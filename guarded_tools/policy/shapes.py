@@ -11,24 +11,20 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final
 
-from guarded_tools.policy.paths import UNDECIDED
-from guarded_tools.policy.schema_parts import parts_of
+from guarded_tools.policy.schema_parts import UNSAID, Parts
 from guarded_tools.values import canonical
 
-_UNSAID: Final = object()
-# The keywords by which a schema says anything of keys or elements, here or in another schema.
-_LEADING_ON: Final = frozenset(
-    {"properties", "patternProperties", "additionalProperties", "items", "prefixItems"}
-    | {"anyOf", "oneOf", "allOf", "if", "then", "else", "dependentSchemas", "$ref"}
-)
+# The keywords by which a schema says anything of keys or elements, and those by which another schema may say it.
+_OF_MEMBERS: Final = frozenset({"properties", "patternProperties", "additionalProperties", "items", "prefixItems"})
+_LEADING_ON: Final = _OF_MEMBERS | {"anyOf", "oneOf", "allOf", "if", "then", "else", "dependentSchemas", "$ref"}
 
 
 class Shape:
     """What a schema knows of the values at one place. ``names`` are the keys it lists, ``defaults`` theirs."""
 
-    def __init__(self, schemas: list[Mapping[str, Any]], root: Mapping[str, Any], known: dict[Any, Shape]) -> None:
-        self._root, self._known = root, known
-        self._parts = parts_of(schemas, root)
+    def __init__(self, schemas: list[Mapping[str, Any]], parts: Parts, known: dict[Any, Shape]) -> None:
+        self._all, self._known = parts, known
+        self._parts = [part for part in parts.of(schemas) if not _OF_MEMBERS.isdisjoint(part)]
         self._listed: dict[str, list[Mapping[str, Any]]] = {}
         for part in self._parts:
             properties = part.get("properties")
@@ -37,20 +33,12 @@ class Shape:
                     self._listed.setdefault(key, []).append(schema)
         self.names = self._listed.keys()
         self.defaults = {
-            key: default for key, schemas in self._listed.items() if (default := self._default(schemas)) is not _UNSAID
+            key: default for key, listed in self._listed.items() if (default := parts.default(listed)) is not UNSAID
         }
-
-    def _default(self, schemas: list[Mapping[str, Any]]) -> Any:
-        """What the schema says an argument is where it is left out."""
-        said = [schema["default"] for schema in schemas if "default" in schema]
-        said = said or [part["default"] for part in parts_of(schemas, self._root) if "default" in part]
-        if not said:
-            return _UNSAID
-        return said[0] if all(is_same(said[0], other) for other in said) else UNDECIDED
 
     @property
     def is_nothing(self) -> bool:
-        """Whether the schema knows nothing of the values here."""
+        """Whether the schema knows nothing of what the values here hold."""
         return not self._parts
 
     @cached_property
@@ -88,7 +76,7 @@ class Shape:
         mappings = [schema for schema in schemas if isinstance(schema, Mapping)]
         which = tuple(map(id, mappings))
         if which not in self._known:
-            self._known[which] = Shape(mappings, self._root, self._known)
+            self._known[which] = Shape(mappings, self._all, self._known)
         return self._known[which]
 
 
@@ -102,17 +90,3 @@ def is_same(one: Any, other: Any) -> bool:
 
 def _leads_on(schema: Any) -> bool:
     return isinstance(schema, Mapping) and not _LEADING_ON.isdisjoint(schema)
-
-
-def mentions_default(schema: Any) -> bool:
-    """Whether a schema names a default anywhere; one that does not needs no filling in."""
-    seen: set[int] = set()
-    waiting = [schema]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, Mapping | list) and id(part) not in seen:
-            seen.add(id(part))
-            if isinstance(part, Mapping) and "default" in part:
-                return True
-            waiting += part.values() if isinstance(part, Mapping) else part
-    return False
