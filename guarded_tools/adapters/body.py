@@ -1,4 +1,30 @@
-"""One body of a tool, behind the guard: what goes in is judged first, what comes out is left as it is."""
+"""One body of a tool, behind the guard: what goes in is judged first, what comes out is left as it is.
+
+LangChain has parsed and filled in arguments before it calls a body, and makes a message of what the body returns. The
+guard sits between, so it sees what the body would really receive, and nothing that LangChain does is done twice.
+
+**Invariant.** What runs is what was judged. The arguments are captured once, at the door; policy, limits and human see
+the JSON view of that capture, and the body gets the captured objects, not the ones that a caller still holds. A human's
+edits go through the tool's own parsing and are captured likewise; of all captures the one runs whose view is the one
+that was judged, and where there is none nothing runs.
+
+**Three kinds of arguments** come through that door together (:class:`_Received` tells them apart):
+
+- *the model's*, which are judged. They go by the names of the tool's schema, which policies are written against, also
+  where LangChain hands them on by position;
+- *filled in* around the body, such as the run's config, callbacks and injected state (see
+  :mod:`~guarded_tools.adapters.signatures` for who fills in what). They are nobody's choice and are not judged. A name
+  counts as filled in only where it is, around this callable: elsewhere it is an argument like any other;
+- *the id of the call*, which travels from argument parsing to here under :data:`CALL_ID`. It is set after the model's
+  arguments were read, so that no argument of that name gets through.
+
+**Which body runs.** A copy of a guarded tool has a state of its own, and its body has to see that one: a method is
+bound anew to the state of whoever was called, in the shape of the *raw* class. What a body calls on itself is part of
+the call that was admitted, so it meets no guard there.
+
+A tool can be guarded more than once (:attr:`GuardedCallable.nested`): the id is handed on then, because the next guard
+needs it as well, and the ticket of :mod:`~guarded_tools.adapters.ticket` says to each guard which calls it has seen.
+"""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Asked(NamedTuple):
         return self.digest == request.digest and self.definition in (None, request.definition)
 
     def dump(self) -> bytes:
-        """Write it down."""
+        """Write it as JSON, which :meth:`load` reads in another process, and a later version."""
         return json.dumps(self._asdict()).encode()
 
     @classmethod

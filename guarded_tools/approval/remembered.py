@@ -47,14 +47,22 @@ class Remembered(NamedTuple):
 
 
 def of_session(session: str) -> str:
-    """What stands for a session in keys that end with it: the unnamed one ends with the process."""
+    """Return what stands for a session in keys that end with it, in hex; the unnamed one is this process's own."""
     if session != "default":
         return digest("session", session)[:32]
     return digest("process", _PROCESS, os.getpid())[:32]  # the pid, because a forked child starts with our secret
 
 
 def keep(request: ApprovalRequest, verdict: Verdict, *, store: Store, now: float) -> Flow[bool]:
-    """Remember an approval as widely as both the human asked for and the policy permits; ``False`` if it does not."""
+    """Remember an approval where the policy permits it as widely as the human asked for; say whether it is.
+
+    It is kept for the request's ``remember_for`` seconds, and for :data:`LONGEST` at most. ``now`` is in seconds since
+    the epoch. What is wider than the policy permits is not remembered at all, rather than less widely: the human said
+    yes to something else. Arguments are kept to be listed, without their secrets and cut after 2,000 characters.
+
+    Raises:
+        StoreError: it cannot be kept.
+    """
     covers = verdict.remember
     seconds = min(request.remember_for, LONGEST)
     if covers == "once" or _WIDTH[covers] > _WIDTH[widest_memory(request.risk, request.remember)] or seconds <= 0:
@@ -76,7 +84,15 @@ def keep(request: ApprovalRequest, verdict: Verdict, *, store: Store, now: float
 
 
 def find(request: ApprovalRequest, *, store: Store, now: float) -> Flow[Remembered | None]:
-    """Find what covers this request under what the policy permits now, be it less than when it was given."""
+    """Find what covers this request under what the policy permits now, be it less than when it was given.
+
+    The span counts from when the approval was given, by the shorter of what was promised then and of the request's
+    ``remember_for`` now. ``now`` is in seconds since the epoch; a clock that was put back before the approval covers
+    nothing.
+
+    Raises:
+        StoreError: what is kept there cannot be read.
+    """
     for covers in ("same", "tool"):
         if _WIDTH[covers] > _WIDTH[widest_memory(request.risk, request.remember)]:
             return None
@@ -92,14 +108,24 @@ def find(request: ApprovalRequest, *, store: Store, now: float) -> Flow[Remember
 
 
 def remembered(store: Store, session: str | None = None) -> Flow[list[Remembered]]:
-    """List what is remembered, in one session or in all, soonest to expire first."""
+    """List what is remembered, in one session or in all, soonest to expire first.
+
+    Raises:
+        StoreError: an entry cannot be read; the message names its id, for :func:`revoke`.
+    """
     found = yield Await(store.scan, store.ascan, (_PREFIX,))
     entries = [_read(key, kept) for key, kept in found]
     return sorted((e for e in entries if session in (None, e.session)), key=lambda e: (e.expires_at, e.id))
 
 
 def revoke(store: Store, entry_id: str) -> Flow[bool]:
-    """Forget one approval; ``False`` if there is none of that id. The next call is asked about again."""
+    """Forget one approval; ``False`` if there is none of that id. The next call is asked about again.
+
+    Also one that cannot be read: only its key is looked at. A call that is admitted at this moment may still go by it.
+
+    Raises:
+        StoreError: the store cannot be relied on.
+    """
     found = yield Await(store.scan, store.ascan, (_PREFIX,))
     gone = False
     for key in [key for key, _ in found if _id(key) == entry_id]:

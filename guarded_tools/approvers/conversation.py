@@ -15,13 +15,13 @@ class Screen(Protocol):
     """Where one question is asked. Any method may raise to end it."""
 
     def line(self, prompt: str) -> str:
-        """Read one line."""
+        """Show ``prompt``, and return the line that is typed after it, without its end."""
 
     def show(self, rows: Sequence[card.CardRow], title: str) -> None:
-        """Show rows of a card."""
+        """Show a card under ``title``; what is in its rows is harmless already, its width is the screen's to keep."""
 
     def say(self, lines: Sequence[str]) -> None:
-        """Show harmless lines."""
+        """Show lines of ours, or of others that were made harmless, below what is there."""
 
     def edit(self, text: str) -> str:
         """Let the human change a JSON text. A ``ValueError`` is shown, and the question stays open."""

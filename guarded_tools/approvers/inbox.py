@@ -44,7 +44,7 @@ class InboxApprover:
     """Puts each question into ``store`` and waits there for an answer.
 
     Whoever runs ``guarded-tools approvals`` on the same store answers. An answer is noticed within half a second. A
-    question whose process died, or that was given up, expires with its ``timeout``.
+    question whose process died expires with its ``timeout``, in seconds; one that was given up is taken off at once.
 
     Raises:
         TypeError: it was given a URL, not an open store.
@@ -61,7 +61,8 @@ class InboxApprover:
 
         Raises:
             Unanswered: nobody answered in time, or nobody waits any longer.
-            Altered: what was answered is not what was asked.
+            Altered: what was answered is not what was asked, or the answer cannot be read. Nothing runs.
+            StoreError: the store cannot be relied on. Nothing runs.
         """
         deadline = time.monotonic() + request.timeout
         question = Question.ask(request)
@@ -121,13 +122,13 @@ class Question(NamedTuple):
 
     @classmethod
     def ask(cls, request: ApprovalRequest) -> Question:
-        """Put a request into words that others can read."""
+        """Make a question of a request, under a fresh id, open from now until the request's ``timeout`` has passed."""
         now = time.time()
         return cls(secrets.token_hex(4), request, who(), os.getpid(), now, now + request.timeout)
 
     @property
     def seal(self) -> str:
-        """Two questions that differ in anything have different seals."""
+        """A digest of all that can be shown, in hex: two questions that differ in anything have different ones."""
         return digest("question", self._record())
 
     def _record(self) -> dict[str, Any]:
@@ -135,7 +136,7 @@ class Question(NamedTuple):
         return {**self._asdict(), "request": {**fields, "args": dict(self.request.args)}}
 
     def dump(self) -> bytes:
-        """Write it down."""
+        """Write it as JSON, which :meth:`load` reads on another machine; ``check_edit`` stays with the one who asks."""
         return json.dumps(self._record()).encode()
 
     @classmethod
@@ -162,7 +163,7 @@ class Question(NamedTuple):
         return question
 
     def numbers(self) -> list[float]:
-        """List all that is counted with, or shown as a number."""
+        """List all that is counted with, or shown as a number: times and spans in seconds, amounts, the process id."""
         request = self.request
         counted = [number for each in request.usage for number in each[2:]]
         times = [self.asked_at, self.closes_at, request.timeout, request.expires_at, request.remember_for]
@@ -177,7 +178,11 @@ def _checks() -> TypeAdapter[Question]:
 
 
 def questions(store: Store) -> list[Question]:
-    """List the questions that wait in a store for an answer, the oldest first. One that cannot be read is left out."""
+    """List the questions that wait in a store for an answer, the oldest first. One that cannot be read is left out.
+
+    Raises:
+        StoreError: the store itself cannot be relied on.
+    """
     answered = {key.removeprefix(_ANSWERS) for key, _ in store.scan(_ANSWERS)}
     found = []
     for key, kept in store.scan(_OPEN):
@@ -189,12 +194,20 @@ def questions(store: Store) -> list[Question]:
 
 
 def is_open(store: Store, question: Question) -> bool:
-    """Whether a question still waits."""
+    """Whether somebody still waits for an answer to this question.
+
+    It is not open once it was taken off, was given up, or has expired. One that was answered a moment ago still is,
+    until its agent took the answer.
+    """
     return store.get(f"{_OPEN}{question.id}") is not None
 
 
 def first_answer(store: Store, question_id: str) -> str:
-    """Say who answered a question, or ``""`` if nobody has."""
+    """Say what the first answer to a question was and by whom, as ``approve by ann``; ``""`` if there is none.
+
+    An answer that cannot be read is said to be that. Who it is by is what the one who answered wrote: names of others
+    are to be shown with care.
+    """
     kept = store.get(f"{_ANSWERS}{question_id}")
     try:
         return "" if kept is None else f"{json.loads(kept)['kind']} by {json.loads(kept)['by']}"
@@ -203,7 +216,14 @@ def first_answer(store: Store, question_id: str) -> str:
 
 
 def answer(store: Store, question: Question, verdict: Verdict, *, wait: float = 3.0) -> Receipt:
-    """Answer a question as it was shown, unless somebody was first; wait ``wait`` seconds for what becomes of it."""
+    """Answer a question as it was shown, unless somebody was first; wait ``wait`` seconds for what becomes of it.
+
+    Of several who answer at once exactly one is first. The receipt says what became of it, never what runs: the agent
+    judges the call again before it does.
+
+    Raises:
+        StoreError: the store cannot be relied on; whether the answer reached it is not known then.
+    """
     if not is_open(store, question):
         first = first_answer(store, question.id)
         return Receipt("second", first) if first else Receipt("late")

@@ -37,7 +37,11 @@ class InterruptApprover:
     suspends = True
 
     def check(self, request: ApprovalRequest) -> None:
-        """Raise :class:`CannotAsk` where the run could not be resumed, or not with the right answer."""
+        """Make sure that the run can be resumed, and with the right answer, before anything is kept for it.
+
+        Raises:
+            CannotAsk: it cannot; the message says what to build differently.
+        """
         _configurable(request)
 
     def address(self, request: ApprovalRequest) -> CallAddress:
@@ -45,6 +49,9 @@ class InterruptApprover:
 
         The turn is the checkpoint that the thread's outermost run stands at. Checkpoints are numbered by time: whatever
         was asked at an earlier one was answered, or the thread went on without an answer.
+
+        Raises:
+            CannotAsk: as :meth:`check`.
         """
         configurable = _configurable(request)
         # As text, which it becomes on the way: LangGraph's get_state() writes "7" over the 7 of its caller's config.
@@ -56,15 +63,19 @@ class InterruptApprover:
         return CallAddress(call, task, thread, str((configurable.get("checkpoint_map") or {}).get("", "")))
 
     def crowded(self, request: ApprovalRequest) -> CannotAsk:
-        """Say that another call of the same task is asked about."""
+        """Return the error for a call whose task waits for the answer to another call: answers go by order there."""
         return _cannot(request, _SHARED)
 
     def spent(self, request: ApprovalRequest) -> CannotAsk:
-        """Say that the task had its answer: the next one could not be told from it when the run goes by here again."""
+        """Return the error for a task that had its answer: run again, it would get that one first."""
         return _cannot(request, "again in a task that used its answer already: let the model call the tool once more")
 
     def __call__(self, request: ApprovalRequest) -> Verdict:
-        """Interrupt, or return the answer with which the run was resumed."""
+        """Interrupt, or return the answer with which the run was resumed. One that says nothing is asked for again.
+
+        Raises:
+            GraphInterrupt: LangGraph's way of suspending the run; it has to pass through untouched.
+        """
         from langgraph.types import interrupt
 
         schema = _schema(request)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from guarded_tools.audit.head import audit_path
 from guarded_tools.audit.kept_head import HeadStore
-from guarded_tools.audit.log import AuditLog, Fsync, audit_path
+from guarded_tools.audit.log import AuditLog, Fsync
 from guarded_tools.audit.read import FIELDS, Filter, Record, export, follow, read, when
 from guarded_tools.audit.verify import Finding, verify
 

@@ -48,6 +48,11 @@ class Head(NamedTuple):
         return b"%018d %b %018d %08d\n" % (self.seq, self.hash.encode("ascii"), self.size, self.turn)
 
 
+def audit_path(state_dir: str | os.PathLike[str]) -> Path:
+    """Name the audit of a state directory."""
+    return Path(state_dir) / "audit.jsonl"
+
+
 def head_path(path: Path) -> Path:
     """Name the head's file of the log at ``path``."""
     return path.with_name(path.name + ".head")
@@ -189,3 +194,14 @@ def _ends_with(path: Path, head: Head, turn: int) -> bool:
 
 def _hash_at_end(head: Head) -> bytes:
     return b',"hash":"%b"}\n' % head.hash.encode("ascii")
+
+
+def rebuilt(path: Path) -> Head:
+    """Make the head of the log at ``path`` anew from its last line, where the head's file is gone or damaged."""
+    full = rotated(path)
+    turn = full[-1][0] if full else 0
+    before = last_of(str(full[-1][1]))._replace(size=0) if full else Head()
+    head = max(before, last_of(str(path)), key=lambda head: head.seq)
+    if head.seq:
+        log.error("%s was gone or damaged; the chain is taken up from record %d", head_path(path), head.seq)
+    return head._replace(turn=turn)

@@ -1,4 +1,19 @@
-"""The writing side: one file of lines, appended under one lock by all threads and processes."""
+"""The writing side: one file of lines, appended under one lock by all threads and processes.
+
+**Invariant.** Whoever writes holds the lock on the head's file, and has just read that head. A line takes the next
+number, names the hash of the line before it, and is in the file when :meth:`AuditLog.write` returns; one that could not
+be written whole is cut off again, and its call is refused. A chain is never mended: over a gap it goes on from the line
+that is gone, so that :mod:`~guarded_tools.audit.verify` finds the place for ever.
+
+**What the head says**, and what a writer does about it:
+
+- *what this writer left there*: it goes on from memory, and parses nothing;
+- *another number*: others wrote. It goes on behind them, if its own last line stands before theirs, and refuses if not;
+- *nothing, or damage*: it reads the lines for the last one (:func:`~guarded_tools.audit.head.rebuilt`), and logs that;
+- *less than this writer, or the store, knows*: it was put back, and the further one counts;
+- *less than the file holds*: somebody was killed between line and head, and the lines are taken over;
+- *more than the file holds*: lines were cut off, and the gap stays.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +28,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
-from guarded_tools.audit.head import WIDTH, Head, Seen, adopt, head_path, last_of, parse
+from guarded_tools.audit.head import WIDTH, Head, Seen, adopt, head_path, parse, rebuilt
 from guarded_tools.audit.kept_head import HeadStore, HeadSync
 from guarded_tools.audit.record import chain, encode
 from guarded_tools.audit.rotation import rotated
@@ -28,11 +43,6 @@ log = logging.getLogger("guarded_tools.audit")
 
 _CLOSE_PATIENCE = 5.0
 _LOOK_EVERY = 0.1
-
-
-def audit_path(state_dir: str | os.PathLike[str]) -> Path:
-    """Name the audit of a state directory."""
-    return Path(state_dir) / "audit.jsonl"
 
 
 class AuditLog:
@@ -243,7 +253,10 @@ class AuditLog:
 
     def _recover_head(self, noted: bytes) -> None:
         """Go on from the head that another process left, or from the furthest that is known where it was damaged."""
-        head = parse(noted) or self._from_lines()
+        head = parse(noted)
+        if head is None:
+            os.ftruncate(self._head, 0)
+            head = rebuilt(self.path)
         # Numbers only grow. A head that went back was put back, and the chain must not close over the gap.
         furthest = self._last
         if not self._noted and self._sync is not None:
@@ -258,16 +271,6 @@ class AuditLog:
         if self._file < 0:
             self._file = self._open_file()
         self._noted, self._last = noted, head
-
-    def _from_lines(self) -> Head:
-        os.ftruncate(self._head, 0)
-        full = rotated(self.path)
-        turn = full[-1][0] if full else 0
-        before = last_of(str(full[-1][1]))._replace(size=0) if full else Head()
-        head = max(before, last_of(self._file_path), key=lambda head: head.seq)
-        if head.seq:
-            log.error("%s was gone or damaged; the chain is taken up from record %d", self._head_path, head.seq)
-        return head._replace(turn=turn)
 
     # Files
 

@@ -2,6 +2,20 @@
 
 A line is ``{"seq":…,"time":…, the event …,"prev":"<hash of the line before>","hash":"<hash of this line>"}``. The hash
 is the SHA-256 of the line's own bytes up to ``,"hash":``, so that ``head -c`` and ``sha256sum`` can check it too.
+
+**Invariant.** A line is what was hashed: readers compare bytes and never write JSON anew, for two writers of JSON agree
+on values and not on bytes. So a line has one shape (:data:`_SEALED`), ASCII from end to end, with the number first and
+both hashes last, at places where no text of an event can stand: quotes in it are escaped. What does not have this shape
+is no record, however much it looks like one.
+
+**Why it is bounded.** Names, messages and values come from models and servers. Each is masked before it is cut, since
+half a secret looks like none, and only as far as can be seen, since masking a megabyte costs milliseconds. What was cut
+says how much of it is missing. A value that is no JSON becomes a text about itself; an audit that could be made to
+refuse a line would be a way to stop an agent, or to keep a call out of the account.
+
+**Why half of an event is remembered as text.** What a call shares with thousands of others, from its tool to its
+charges, is encoded and masked once; time, key, message and latencies are written each time. The memory is emptied when
+it is full, and holds no text long enough to matter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,29 @@
-"""Checks a log against its own chain, and its end against the heads that were kept elsewhere."""
+"""Checks a log against its own chain, and its end against the heads that were kept elsewhere.
+
+One walk along the lines, oldest file first, which knows at every step which number comes next and which hash it has to
+name. What is found, and by what:
+
+==============  ========================================================================================================
+``edited``      a line is not what its own hash says, or the next one names another hash, or it is no record at all
+``removed``     a number was left out, and never came
+``reordered``   a number that was left out came later
+``inserted``    a number came a second time
+``cut``         a head names a record beyond the last line
+``torn``        a piece of a line that belongs to no record, as a crash leaves it; nothing is missing for it
+``headless``    a head that would show a cut is not there
+==============  ========================================================================================================
+
+**Invariant.** Whatever was done to lines that a head or a later line vouches for is found, and it is said of the line
+that was touched, not of all that follow: after a fault the walk goes on from the next line that is intact. The number
+of a line whose own hash is wrong is as doubtful as its text, so it counts for the place that it stands in.
+
+**What cannot be found**, by anybody who has only the files: a log that was written anew from some line on, its hashes
+and the head's file included. A copy of the head that is kept elsewhere, in the store or on paper, shows it.
+
+Heads are read before the lines, since other processes go on writing: lines may be newer than a head, never the other
+way round. For the same reason a last line without its end is read once more under the writers' lock before it is taken
+for torn. Memory grows with the faults, not with the log.
+"""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ class Gate:
         self._registry.check_names(names)
 
     def info(self, tool: str) -> ToolInfo:
-        """What is known of a tool."""
+        """Return what was registered of a tool; of one that nobody registered, its name alone."""
         return self._registry.info(tool)
 
     def visible(self, tool: str, config: RunConfig | None = None) -> bool:

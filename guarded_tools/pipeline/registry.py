@@ -144,7 +144,7 @@ class Registry:
                 log.warning("%s", problem)
 
     def info(self, tool: str) -> ToolInfo:
-        """What is known of a tool."""
+        """Return what was registered of a tool; of one that nobody registered, its name alone."""
         return self.tools.get(tool) or ToolInfo(tool)
 
     def decide(self, call: ToolCall, info: ToolInfo) -> Decision:

@@ -1,4 +1,27 @@
-"""What every store promises, and the asyncio half of those whose calls block."""
+"""What every store promises, and the asyncio half of those whose calls block.
+
+:class:`Store` is the contract, which one suite of tests runs against every backend, both ways. Three things of it are
+easily overlooked by whoever writes another one:
+
+- *One transaction* covers halts, limits and charges. What is looked at first and taken later can be taken twice.
+- *Refused is refused*: where a store cannot tell what was counted, it raises ``StoreError``, and no call is admitted.
+  It never begins at zero by itself.
+- *A clock is handed in or it is not.* With ``now`` the store uses no clock of its own in that call, so that a test, or
+  a replay, gets the same answer on every machine.
+
+:class:`BlockingStore` makes the asyncio half out of the other one: each twin is its sync method in one thread of the
+store's own (:class:`~guarded_tools.flow.worker.Worker`). One thread and not a pool, since calls of one process would
+only wait for each other at the store's lock. A task that is cancelled does not stop what that thread has begun:
+
+=====================  =================================================================================================
+cancelled              and so
+=====================  =================================================================================================
+before it was begun    it is not begun
+while it runs          it is brought to its end; what :meth:`~BlockingStore.areserve` took by then is given back, in the
+                       thread's next turn, since no body will run for it
+after it has ended     the same: the answer reached nobody
+=====================  =================================================================================================
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,20 @@
-"""What the backends do alike around the counters: answers, scopes, and values that are kept for a while."""
+"""What the backends do alike around the counters: answers, scopes, and values that are kept for a while.
+
+A backend keeps bytes under keys and makes steps atomic; everything that must come out the same on each of them is here
+and in :mod:`~guarded_tools.stores.window`. Redis counts by a script of its own, and is held to the same answers by the
+contract suite.
+
+- **All or none.** The charges of a call are grouped by scope, since a scope is one row, read and written whole.
+  :func:`take` tries them on copies. If any does not fit, none of these is written, and the answer is the refusal that
+  waits longest (:func:`worse`), since after a shorter wait the call would be refused again. Only a step of the clock is
+  brought into them in any case.
+- **A receipt names slots.** :func:`reserved` says in which slot each charge went, so that ``give_back`` in
+  ``window`` finds the very one. It counts its own refunds: the second one gives nothing, without asking the store.
+- **A value expires by two clocks.** :func:`with_expiry` writes wall time and time since boot, :func:`if_alive` believes
+  whichever says first that it is over, and the second only in the boot that it was written in. So a wall clock that is
+  put back makes no approval last longer. That one put forward ends it early is the safe side: somebody is asked again.
+- **A halt is looked for in the same transaction** as the charges, by all scopes of the call, ``global`` first.
+"""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Database:
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """The store's directory; the database is a file in it."""
         return self.directory.path
 
     @property
@@ -67,7 +67,7 @@ class Database:
         return self._reader is not None and self._cache is not None
 
     def read(self, query: str, *values: object) -> list[Any]:
-        """Read without a transaction."""
+        """Return the rows of a query, outside any transaction: each query sees what was committed when it began."""
         assert self._reader is not None
         return self._reader.execute(query, values).fetchall()
 

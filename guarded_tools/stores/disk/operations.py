@@ -224,7 +224,11 @@ class Operations:
             return True
 
     def get(self, key: str) -> bytes | None:
-        """Read a value."""
+        """Return a value that has not expired, or ``None``.
+
+        Raises:
+            StoreError: the directory cannot be relied on, or the value is damaged.
+        """
         self._database.directory.check()
         data = self._value(key)
         return None if data is None else if_alive(data, self._clock())

@@ -154,13 +154,13 @@ class Script:
         return Command(b"halt", self._now(None), [self.state], [to_bytes(check_scope(scope)), to_bytes(reason)], int)
 
     def keep(self, key: str, value: bytes, ttl: float | None, *, only_new: bool) -> Command[bool]:
-        """Keep a value."""
+        """Keep a value for ``ttl`` seconds; with ``only_new``, unless the key is held. Answers whether it was kept."""
         name = to_bytes(key)
         words = [name, value, "" if ttl is None else round(ttl * SECOND), int(only_new)]
         return Command(b"keep", self._now(None), [self.state, self.names, self._value(name)], words, bool)
 
     def get(self, key: str) -> Command[bytes | None]:
-        """Read a value."""
+        """Read a value, and leave it; one that has expired is ``None``."""
         return self._kept(b"get", key)
 
     def take(self, key: str) -> Command[bytes | None]:
@@ -208,7 +208,7 @@ def names_range(prefix: str) -> tuple[bytes, bytes]:
 
 
 def to_halted(scope: bytes, halt: bytes) -> Halted:
-    """Read a halt."""
+    """Make a halt of the field and the value that the state holds it in: microseconds, a colon, the reason."""
     since, _, reason = halt.partition(b":")
     return Halted(to_text(scope.removeprefix(HALT)), to_text(reason), int(since) / SECOND)
 

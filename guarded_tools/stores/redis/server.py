@@ -21,7 +21,7 @@ _THREADS = 10_000
 
 
 class Server:
-    """A server by its address."""
+    """Makes the clients of one server, blocking and asyncio ones alike, and puts its errors into words."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
