@@ -295,6 +295,10 @@ def test_an_edit_that_the_policy_would_refuse_leaves_the_question_open(approvals
 def test_nobody_answering_denies_and_leaves_nothing(approvals):
     got = approvals.ask(approvals.request(timeout=0.3), InboxApprover(approvals.store))
     assert (got.cause, got.outcome) == ("timeout", "unanswered")
+    # The thread that waited may still be on its way out.
+    until = time.monotonic() + 10
+    while list(approvals.store.scan("approvals/")) and time.monotonic() < until:
+        time.sleep(0.01)
     assert list(approvals.store.scan("approvals/")) == []
 
 
