@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple
 
 from guarded_tools.policy.folding import fold_name
 from guarded_tools.policy.paths import EACH, LENGTH, Indeterminate, Path
-from guarded_tools.policy.schema_parts import Parts
+from guarded_tools.policy.schema_parts import Entangled, Parts
 from guarded_tools.policy.shapes import Shape, is_same
 
 Args = Mapping[str, Any]
@@ -226,6 +226,8 @@ class Readings:
                 return (args,)
             filled = _Filling(lenient=False).fill(args, ready.shape)
             lenient = _Filling(lenient=True).fill(args, ready.shape)
+        except Entangled as error:
+            raise Ambiguous("/schema", str(error), "") from None
         except RecursionError:
             raise Ambiguous(
                 "/schema", "the arguments, or the defaults of the schema, are nested too deep", ""

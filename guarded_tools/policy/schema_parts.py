@@ -1,12 +1,16 @@
 """What a schema is put together from: its references, alternatives and conditions, found without checking anything.
 
-Any mapping will do for a schema: what is not understood is left out, and nothing here raises.
+Any mapping will do for a schema: what is not understood is left out.
 
 **Linear where it can be.** A schema of a stranger may have a thousand arguments that all refer to one definition of a
 thousand parts, and each argument is looked at. So what a part is put together from is looked up once
 (:meth:`Parts.within`), and which defaults it leads to is not searched from each argument: it spreads once from the
 defaults outwards, along the references that lead to them. Two different ones say as much as a thousand, so a part
 passes on two at most.
+
+Where it cannot be, as where each of those arguments is an object by that definition, it is bounded: after
+:data:`_MOST_READ` parts a schema is too entangled to be read. One that :mod:`~guarded_tools.policy.schema_cost` admits
+does not come near; but a policy may check no schema, and calls with other arguments come by.
 """
 
 from __future__ import annotations
@@ -22,8 +26,15 @@ from guarded_tools.values import canonical
 UNSAID: Final = object()
 """What :meth:`Parts.default` gives where no default is named."""
 
+_MOST_READ: Final = 3_000_000
+"""How many parts are read of one schema, over and over: more than a million, which it may unfold to."""
+
 _ALTERNATIVES: Final = ("anyOf", "oneOf", "allOf")
 _CONDITION: Final = ("if", "then", "else")
+
+
+class Entangled(ValueError):  # noqa: N818 - says what a schema is
+    """A schema refers to its own parts so often that what it says at some place cannot be gathered."""
 
 
 class Parts:
@@ -31,11 +42,16 @@ class Parts:
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
+        self._left = _MOST_READ
         # The part beside what is within: an object that is kept alive keeps its identity.
         self._within: dict[int, tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]] = {}
 
     def of(self, schemas: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """List schemas and all that they are put together from, each once: it may refer to itself, in many ways."""
+        """List schemas and all that they are put together from, each once: it may refer to itself, in many ways.
+
+        Raises:
+            Entangled: that was asked so often that it takes seconds by now.
+        """
         found: dict[int, Mapping[str, Any]] = {}
         waiting = [schema for schema in schemas if isinstance(schema, Mapping)]
         while waiting:
@@ -43,6 +59,9 @@ class Parts:
             if id(part) not in found:
                 found[id(part)] = part
                 waiting += self.within(part)
+        self._left -= len(found)
+        if self._left < 0:
+            raise Entangled("the tool's schema refers to its own parts too often to tell what the arguments mean")
         return list(found.values())
 
     def within(self, part: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -118,3 +118,23 @@ def test_a_crossed_schema_is_decided():
     )
     assert decide(policy, ToolCall("t", {"p7": 2}), crossed(900, 900, {})).effect == "allow"
     assert decide(policy, ToolCall("t", {}), crossed(900, 900, {"default": 1})).effect == "deny"
+
+
+def test_what_cannot_be_linear_is_bounded_also_where_no_schema_is_checked(monkeypatch):
+    monkeypatch.setattr("guarded_tools.policy.schema_parts._MOST_READ", 100_000)
+    policy = Policy.model_validate(
+        {
+            "version": "1",
+            "default": "allow",
+            "schema": "off",
+            "tools": {"t": {"deny_if": [{"path": "args.p7.q", "op": "eq", "value": 1}]}},
+        }
+    )
+    object_ = {"properties": {"q": {}}}  # each argument is an object by that definition
+    args = {f"p{number}": {} for number in range(300)}
+    schema = crossed(300, 400, object_)
+    for _ in range(2):
+        decision = decide(policy, ToolCall("t", args), schema)
+        assert (decision.effect, decision.rule) == ("deny", "/schema")
+        assert "too often" in decision.message
+    assert decide(policy, ToolCall("t", args), crossed(300, 200, object_)).effect == "allow"
