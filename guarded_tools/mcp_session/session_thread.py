@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session.connection import Connection
+from guarded_tools.mcp_session.streams import load_sdk
 from guarded_tools.mcp_session.transport import Masker, OnProgress, OnQuestion, Server
 from guarded_tools.text.visible import one_line
 
@@ -85,6 +86,7 @@ class SessionThread:
                 sent=False,
             )
         self.server.check()
+        load_sdk()
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="guarded-tools-mcp", daemon=True)
         self._thread.start()

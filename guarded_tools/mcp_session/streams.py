@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,14 @@ from pathlib import Path
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session.http import open_http
 from guarded_tools.mcp_session.transport import HttpServer, Server, StderrTail, Streams
+
+_NEEDED = ("mcp", "mcp.client.stdio", "mcp.client.streamable_http")
+
+
+def load_sdk() -> None:
+    """Import what a connection needs of the SDK: that reads hundreds of files, which no event loop should wait for."""
+    for module in _NEEDED:
+        importlib.import_module(module)
 
 
 @asynccontextmanager
