@@ -14,11 +14,13 @@ from guarded_tools.errors import ToolDenied
 from guarded_tools.flow import Await, Flow
 from guarded_tools.pipeline import messages
 from guarded_tools.pipeline.context import CallContext
-from guarded_tools.telemetry.events import Observer, trace_ids
+from guarded_tools.telemetry.events import AwaitedObserver, Observer, trace_ids
 from guarded_tools.text.redaction import mask
 from guarded_tools.values import AuditEvent, Outcome, ToolCall
 
 log = logging.getLogger("guarded_tools")
+
+_FAILED = "An observer failed; the decision stands"
 
 
 class Recorder:
@@ -48,14 +50,21 @@ class Recorder:
             yield Await(self._tell, self._atell, (event,))
 
     async def _atell(self, event: AuditEvent) -> None:
-        self._tell(event)
+        for observe in self._observers:
+            try:
+                if isinstance(observe, AwaitedObserver):
+                    await observe.aobserve(event)
+                else:
+                    observe(event)
+            except Exception:
+                log.exception(_FAILED)
 
     def _tell(self, event: AuditEvent) -> None:
         for observe in self._observers:
             try:
                 observe(event)
             except Exception:
-                log.exception("An observer failed; the decision stands")
+                log.exception(_FAILED)
 
     def record(
         self,

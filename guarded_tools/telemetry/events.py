@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -11,6 +12,18 @@ from guarded_tools.values import AuditEvent
 
 Observer: TypeAlias = Callable[[AuditEvent], None]
 """Called with every event after it was written."""
+
+
+class AwaitedObserver(ABC):
+    """An observer that waits for others, and so has a twin for where an event loop would be held up."""
+
+    @abstractmethod
+    def __call__(self, event: AuditEvent) -> None:
+        """Hear of an event, in a thread that may wait."""
+
+    @abstractmethod
+    async def aobserve(self, event: AuditEvent) -> None:
+        """Hear of an event on an event loop."""
 
 
 def as_dict(event: AuditEvent) -> dict[str, Any]:

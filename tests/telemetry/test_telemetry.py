@@ -8,7 +8,7 @@ import sys
 from typing import TypedDict
 
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool as make_tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -206,6 +206,31 @@ async def test_astream_events_carries_them(make_guard):
         ("decisions", "admitted"),
         ("decisions", "settled"),
     ]
+
+
+async def test_a_callback_that_waits_holds_up_no_event_loop(make_guard, caplog):
+    heard = []
+
+    class Slow(AsyncCallbackHandler):
+        async def on_custom_event(self, name, data, **kwargs):
+            await asyncio.sleep(0.02)
+            heard.append(data["kind"])
+
+    (guarded,) = make_guard(to_langchain()).wrap([aping])
+    turns = 0
+
+    async def turn():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.001)
+            turns += 1
+
+    beside = asyncio.ensure_future(turn())
+    assert await guarded.ainvoke({"x": 1}, config={"callbacks": [Slow()]}) == "pong"
+    beside.cancel()
+    assert heard == ["admitted", "settled"]
+    assert turns > 2
+    assert caplog.text == ""
 
 
 def test_outside_of_a_run_there_is_nobody_to_tell(make_guard, caplog):
