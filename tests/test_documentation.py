@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from guarded_tools import Guard, InboxApprover, Policy, ToolCall, ToolDenied, op
 from guarded_tools.approvers.inbox import answer, first_answer, questions
 from guarded_tools.cli.app import _app
 from guarded_tools.values import Verdict
+from tests import forked
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -103,15 +103,12 @@ def test_code_blocks_run(page, tmp_path):
     script = tmp_path / "page.py"
     script.write_text("\n\n".join([PRELUDE, *blocks(page)]))
     (tmp_path / "policy.json").write_text(json.dumps(POLICY))
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, str(script)],
         cwd=tmp_path,
         env=os.environ | {"GUARDED_TOOLS_HOME": str(tmp_path / "state")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
+        stdin=forked.DEVNULL,
         timeout=120,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import json
-import subprocess
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +35,7 @@ from guarded_tools.guard import Guard
 from guarded_tools.policy import Policy
 from guarded_tools.servers import guarded_tools
 from guarded_tools.stores.memory import MemoryStore
+from tests import forked
 from tests.faulty_sandbox import COMMAND
 
 T = {"templateId": "none"}
@@ -102,7 +102,7 @@ def command(log: Log) -> tuple[str, ...]:
 
 @pytest.fixture
 def url(command: tuple[str, ...]) -> Iterator[str]:
-    with subprocess.Popen([*command, "--http", "0"], stdout=subprocess.PIPE, text=True) as process:
+    with forked.Popen([*command, "--http", "0"], stdout=forked.PIPE) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
         process.kill()

@@ -11,6 +11,8 @@ import nbformat
 import pexpect
 import pytest
 
+from tests import forked
+
 PAGES = Path(__file__).parents[2] / "docs" / "examples"
 
 
@@ -20,7 +22,7 @@ def env(tmp_path):
 
 
 def run(*command, cwd, env):
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=60, check=True).stdout
+    return forked.run(command, cwd=cwd, env=env, timeout=60, check=True).stdout
 
 
 def test_callback(tmp_path, env):

@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from guarded_tools.approvers.inbox import answer, questions
 from guarded_tools.stores import open_store
 from guarded_tools.values import Verdict
+from tests import forked
 
 WAITS = str(Path(__file__).with_name("waits.py"))
 COMMAND = [sys.executable, "-m", "guarded_tools.cli", "approvals"]
@@ -26,9 +26,7 @@ class Agent:
     def __init__(self, folder, **options):
         self.folder = folder
         options = {"args": {"x": 1}} | options
-        self.process = subprocess.Popen(
-            [sys.executable, WAITS, str(folder), json.dumps(options)], stdout=subprocess.PIPE, text=True
-        )
+        self.process = forked.Popen([sys.executable, WAITS, str(folder), json.dumps(options)], stdout=forked.PIPE)
         assert self.process.stdout.readline() == "READY\n"
 
     def question(self):
@@ -59,15 +57,7 @@ class Office:
 
     def run(self, *arguments, code=0, **env):
         command = [*COMMAND, "--store", f"disk://{self.folder}", *arguments]
-        ended = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-            env={**os.environ, "COLUMNS": "120", **env},
-        )
+        ended = forked.run(command, stdin=forked.DEVNULL, timeout=30, env={**os.environ, "COLUMNS": "120", **env})
         assert ended.returncode == code, ended.stdout + ended.stderr
         return ended.stdout + ended.stderr
 
@@ -245,14 +235,14 @@ def test_waiting_costs_nothing_and_needs_nobody(office):
 
 
 def test_an_agent_that_was_killed_leaves_a_question_that_expires_and_runs_nothing(office):
-    agent = office.agent(timeout=2)
+    agent = office.agent(timeout=6)
     question = agent.question()
     agent.process.send_signal(signal.SIGKILL)
     agent.process.wait()
     assert question in office.run()
     said = office.run("approve", question, "--yes", code=1)
     assert "nobody picked the answer up yet" in said
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while question in office.run() and time.monotonic() < until:
         time.sleep(0.2)
     assert office.run() == "No question waits.\n"

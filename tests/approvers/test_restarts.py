@@ -2,12 +2,13 @@
 
 import json
 import signal
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from tests import forked
 
 SCRIPT = str(Path(__file__).with_name("restarts.py"))
 APPROVE, REJECT = {"type": "approve"}, {"type": "reject"}
@@ -21,7 +22,7 @@ class Lives:
     def live(self, *resume, dies=False):
         """Start a process that begins the run, or resumes it; return what it said."""
         command = [sys.executable, SCRIPT, str(self.folder), self.calls, *map(json.dumps, resume)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        ended = forked.run(command, timeout=60)
         if dies:
             assert ended.returncode == -signal.SIGKILL, ended.stderr
             return None

@@ -3,11 +3,12 @@
 import importlib.util
 import os
 import re
-import subprocess
 import sys
 
 import pexpect
 import pytest
+
+from tests import forked
 
 COMMAND = [sys.executable, "-m", "guarded_tools.cli", "demo"]
 
@@ -18,15 +19,7 @@ def env(tmp_path):
 
 
 def run(*options, env):
-    return subprocess.run(
-        [*COMMAND, *options],
-        check=False,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return forked.run([*COMMAND, *options], env=env, stdin=forked.DEVNULL, timeout=120)
 
 
 def test_without_a_terminal_every_expectation_holds(env, tmp_path):
@@ -43,9 +36,7 @@ def test_without_a_terminal_every_expectation_holds(env, tmp_path):
     audit = re.search(r"Audit file: (\S+)", out)[1]
     assert audit == str(tmp_path / "home" / "audit.jsonl")
     look = re.search(r"Look at it:  guarded-tools (.*)", out)[1].split()
-    shown = subprocess.run(
-        [sys.executable, "-m", "guarded_tools.cli", *look], check=False, env=env, capture_output=True, text=True
-    )
+    shown = forked.run([sys.executable, "-m", "guarded_tools.cli", *look], env=env)
     assert shown.returncode == 0
     assert "limited" in shown.stdout
 

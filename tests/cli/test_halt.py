@@ -12,6 +12,7 @@ import pytest
 
 from guarded_tools import Guard, Policy, ToolCall, open_store
 from guarded_tools.values import Charge, Halted, Reservation
+from tests import forked
 
 # Does as its standard input says, one line a word, and answers each with one line of JSON.
 AGENT = """
@@ -82,12 +83,8 @@ def env(tmp_path):
 
 class Agent:
     def __init__(self, name, grant, url, env):
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", AGENT, name, grant, url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=env,
+        self.process = forked.Popen(
+            [sys.executable, "-c", AGENT, name, grant, url], stdin=forked.PIPE, stdout=forked.PIPE, env=env
         )
 
     def hears(self):
@@ -127,14 +124,7 @@ def agents(url, env):
 @pytest.fixture
 def command(url, env):
     def run(*words, code=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "guarded_tools.cli", *words, "--store", url],
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = forked.run([sys.executable, "-m", "guarded_tools.cli", *words, "--store", url], env=env, timeout=60)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 

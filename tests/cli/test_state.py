@@ -3,13 +3,13 @@
 import json
 import os
 import shlex
-import subprocess
 import sys
 
 import pytest
 
 from guarded_tools import Guard, Policy, ToolCall, ToolDenied, open_store
 from guarded_tools.values import Charge
+from tests import forked
 
 POLICY = Policy.model_validate(
     {
@@ -28,13 +28,10 @@ def home(tmp_path):
 @pytest.fixture
 def command(home):
     def run(*words, code=0):
-        done = subprocess.run(
+        done = forked.run(
             [sys.executable, "-m", "guarded_tools.cli", *words],
             env={**os.environ, "GUARDED_TOOLS_HOME": str(home), "COLUMNS": "120"},
-            capture_output=True,
-            text=True,
             timeout=60,
-            check=False,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from guarded_tools.mcp_session import HttpServer, StdioServer
+from tests import forked
 from tests.faulty_sandbox import COMMAND
 
 ODD = str(Path(__file__).with_name("odd_server.py"))
@@ -76,10 +77,8 @@ class Sandbox:
 
     def start(self):
         json_answers = ["--json"] if self.road == "http-json" else []
-        self.process = subprocess.Popen(
-            [*COMMAND, "--http", str(self.port), *json_answers, *self.options],
-            stdout=subprocess.PIPE,
-            text=True,
+        self.process = forked.Popen(
+            [*COMMAND, "--http", str(self.port), *json_answers, *self.options], stdout=forked.PIPE
         )
         self.url = self.process.stdout.readline().strip()
         self.port = int(self.url.rpartition(":")[2].partition("/")[0])
@@ -138,7 +137,7 @@ def odd_over(odd, road):
     if road == "stdio":
         yield odd()
         return
-    process = subprocess.Popen([sys.executable, ODD, "http"], stdout=subprocess.PIPE, text=True)
+    process = forked.Popen([sys.executable, ODD, "http"], stdout=forked.PIPE)
     yield HttpServer(process.stdout.readline().strip())
     process.kill()
     process.wait()

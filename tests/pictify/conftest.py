@@ -1,7 +1,6 @@
 """An account with a clock of its own, and what a tool answers it."""
 
 import json
-import subprocess
 import sys
 from collections import Counter
 
@@ -11,6 +10,7 @@ from guarded_tools.pictify.catalogue import catalogue
 from guarded_tools.pictify.sandbox.account import Account
 from guarded_tools.pictify.sandbox.answers import Refused
 from guarded_tools.pictify.sandbox.server import with_defaults
+from tests import forked
 
 
 class Customer:
@@ -71,7 +71,7 @@ def serve():
 
     def serve(*options):
         command = [sys.executable, "-m", "guarded_tools.pictify.sandbox", "--http", "0", *options]
-        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        processes.append(forked.Popen(command, stdout=forked.PIPE))
         return processes[-1].stdout.readline().strip()
 
     yield serve
