@@ -18,7 +18,7 @@ from tests.faulty_sandbox import COMMAND
 ODD = str(Path(__file__).with_name("odd_server.py"))
 
 
-def until(condition, seconds=5.0):
+def until(condition, seconds=30.0):
     """Wait for another process; never for a clock."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
