@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
+import httpx
 from langchain_core.tools import BaseTool
 
-from guarded_tools.adapters.elicitation import answer_questions
+from guarded_tools.adapters.elicitation import TIMEOUT, answer_questions
 from guarded_tools.adapters.mcp_tools import langchain_tools
 from guarded_tools.adapters.wrap import identity
 from guarded_tools.approvers.protocol import Approver
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 Config: TypeAlias = Mapping[str, Any]
 RiskOf: TypeAlias = Callable[[str], Risk | None]
+
+_GRACE = 60.0
+"""Seconds beyond a human's for which a silent connection is not given up: the question has its end before."""
 
 log = logging.getLogger("guarded_tools.mcp")
 
@@ -144,7 +148,7 @@ class ServerContext:
         # Before any server is started: a policy that cannot be used starts nothing.
         self._guard = Guard(self._policy, **self._options)
         for session in self._sessions:
-            session.answer_with(answer_questions(self._guard))
+            session.answer_with(answer_questions(self._guard), within=TIMEOUT + _GRACE)
 
     def _guarded(self) -> GuardedTools:
         assert self._guard is not None
@@ -206,7 +210,8 @@ def guarded_tools(
 
     Args:
         servers: By name, as MCP clients write them: ``command``, ``args``, ``env`` and ``cwd`` for a process,
-            ``url`` and ``headers`` for streamable HTTP.
+            ``url``, ``headers`` and ``auth`` (an :class:`httpx.Auth`) for streamable HTTP, and with
+            ``"transport": "sse"`` for the older transport.
         policy: As :class:`~guarded_tools.guard.Guard` takes it.
         keyed: Name tools by server: ``server/tool`` in policies, ``server_tool`` to models.
         read_timeout: Seconds a call may take.
@@ -247,8 +252,8 @@ def _two_of_one_name(tool: str, one: str, other: str) -> str:
     )
 
 
-_KEYS = {"command": ("command", "args", "env", "cwd"), "url": ("url", "headers")}
-_TRANSPORTS = {"command": ("stdio",), "url": ("http", "streamable_http", "streamable-http")}
+_KEYS = {"command": ("command", "args", "env", "cwd"), "url": ("url", "headers", "auth")}
+_TRANSPORTS = {"command": ("stdio",), "url": ("http", "streamable_http", "streamable-http", "sse")}
 
 
 def _read(name: str, config: Config) -> Server:
@@ -260,11 +265,17 @@ def _read(name: str, config: Config) -> Server:
     named = [config[key] for key in ("transport", "type") if key in config]
     if not all(transport in _TRANSPORTS[road] for transport in named):
         raise _wrong(name, f"with {road}, the transport is {' or '.join(_TRANSPORTS[road])}, not {named[0]}")
+    if "sse" in named and set(named) != {"sse"}:
+        raise _wrong(name, "transport and type say two different things")
     unknown = sorted(config.keys() - {*_KEYS[road], "transport", "type"})
     if unknown:
         raise _wrong(name, f"{', '.join(unknown)} is not known beside {road}; {', '.join(_KEYS[road])} are")
     if road == "url":
-        return HttpServer(_text(name, config, "url"), _texts_by_name(name, config, "headers"))
+        auth = config.get("auth")
+        if not (auth is None or isinstance(auth, httpx.Auth)):
+            raise _wrong(name, f"auth is an httpx.Auth, not {type(auth).__name__}")
+        headers = _texts_by_name(name, config, "headers")
+        return HttpServer(_text(name, config, "url"), headers, auth, sse="sse" in named)
     args = config.get("args", ())
     if isinstance(args, str) or not all(isinstance(arg, str) for arg in args):
         raise _wrong(name, "args is a list of texts")

@@ -63,6 +63,7 @@ class ConnectionHost(Protocol):
     name: str
     mask: Masker
     read_timeout: float
+    question_timeout: float
     on_progress: OnProgress | None
     on_question: OnQuestion | None
 
@@ -106,7 +107,9 @@ class Connection:
         host = self._host
         redact_sdk_logs(host.mask)
         try:
-            async with open_streams(host.server, self._tail, read_timeout=host.read_timeout) as streams:
+            # A stream on which a human is waited for says nothing meanwhile.
+            longest = max(host.read_timeout, host.question_timeout)
+            async with open_streams(host.server, self._tail, host.mask, read_timeout=longest) as streams:
                 self._failures = streams.failures
                 incoming, outgoing = Incoming(streams, self.over), Outgoing(streams)
                 kind = sdk_privates.asking_beside(ClientSession, self._run_errand)

@@ -66,9 +66,13 @@ class HeldSession:
         self._thread.on_question = on_question
         weakref.finalize(self, self._thread.stop).atexit = False
 
-    def answer_with(self, on_question: OnQuestion) -> None:
-        """Have what the server asks answered by ``on_question``, from the next time it is opened."""
+    def answer_with(self, on_question: OnQuestion, *, within: float = 0.0) -> None:
+        """Have what the server asks answered by ``on_question``, from the next time it is opened.
+
+        ``within``: seconds that may take; a connection that is silent for so long is not given up.
+        """
         self._thread.on_question = on_question
+        self._thread.question_timeout = within
 
     def open(self) -> None:
         """Start the server and wait until it has listed its tools."""
@@ -139,6 +143,15 @@ class HeldSession:
     ) -> CallToolResult:
         """Call a tool from sync code; also where an event loop runs, as in a notebook. Raises as :meth:`call_tool`."""
         return self._thread.wait(self._thread.call(name, arguments, unchanged))
+
+    def begin_call(
+        self, name: str, arguments: Mapping[str, Any] | None = None, *, unchanged: Unchanged | None = None
+    ) -> Future[CallToolResult]:
+        """Call a tool and wait for nothing: it goes on whoever waits. Cancelling what is returned tells the server.
+
+        What is returned ends as :meth:`call_tool` does; it is cancelled where the session was closed meanwhile.
+        """
+        return self._thread.submit(self._thread.call(name, arguments, unchanged))
 
     def close(self) -> None:
         """End the session and the server's process. Calls under way fail. Closing twice does nothing."""

@@ -28,6 +28,7 @@ from typing import Any
 import httpx
 
 from guarded_tools.errors import ConnectionFailed
+from guarded_tools.mcp_session.auth import Answered, SendsCallsOnce
 from guarded_tools.mcp_session.transport import HttpServer, Masker, Streams, Unreachable
 from guarded_tools.text.visible import one_line
 
@@ -40,28 +41,32 @@ _CONNECT_TIMEOUT = 10.0
 _BODY_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _LOST = -32000
 _UNANSWERED = "the event stream ended without an answer"
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 _FORGOTTEN = frozenset({httpx.codes.NOT_FOUND, httpx.codes.BAD_REQUEST})
 _MOST_QUOTED = 300
 
 
 @asynccontextmanager
-async def open_http(server: HttpServer, *, read_timeout: float) -> AsyncIterator[Streams]:
+async def open_http(server: HttpServer, mask: Masker, *, read_timeout: float) -> AsyncIterator[Streams]:
     """Reach ``server``. Nothing is sent before the first message."""
     from mcp.client.streamable_http import streamable_http_client
 
     failures: dict[Any, ConnectionFailed] = {}
-    client = _Client(
-        failures,
-        Masker(server.secrets()),
-        headers=dict(server.headers),
-        timeout=httpx.Timeout(_CONNECT_TIMEOUT, read=read_timeout, pool=None),
-        limits=httpx.Limits(max_connections=None),
-        # A proxy from the environment would carry a key for this very machine over the network.
-        mounts=dict.fromkeys(("all://", "http://", "https://")) if server.is_loopback else None,
-    )
+    client = _Client(failures, mask, **client_options(server, mask, read_timeout))
     async with client, streamable_http_client(server.url, http_client=client) as (read, write, _):
         yield Streams(read, write, failures)
+
+
+def client_options(server: HttpServer, mask: Masker, read_timeout: float) -> dict[str, Any]:
+    """Return what an httpx client needs to reach ``server``."""
+    return {
+        "headers": dict(server.headers),
+        "auth": None if server.auth is None else SendsCallsOnce(server.auth, is_call, mask),
+        "timeout": httpx.Timeout(_CONNECT_TIMEOUT, read=read_timeout, pool=None),
+        "limits": httpx.Limits(max_connections=None),
+        # A proxy from the environment would carry a key for this very machine over the network.
+        "mounts": dict.fromkeys(("all://", "http://", "https://")) if server.is_loopback else None,
+    }
 
 
 class _Client(httpx.AsyncClient):
@@ -75,21 +80,23 @@ class _Client(httpx.AsyncClient):
         if request.method == "DELETE":
             request.extensions["timeout"] = httpx.Timeout(GOODBYE_TIMEOUT).as_dict()
         await request.aread()  # one that follows a redirect has its content still to come
-        request_id, is_call = _described(request)
+        request_id, is_call = described(request)
         if request_id is None:
             return await super().send(request, **options)
         if is_call:
             request.url = self._moved.get(request.url, request.url)
         try:
             response = await super().send(request, **options)
-        except _NEVER_SENT as error:
-            return self._failed(request, request_id, Unreachable(_words(error), sent=False))
+        except Answered as answered:
+            response = answered.response
+        except NEVER_SENT as error:
+            return self._failed(request, request_id, Unreachable(words(error), sent=False))
         except httpx.TransportError as error:
-            return self._failed(request, request_id, ConnectionFailed(_words(error)))
+            return self._failed(request, request_id, ConnectionFailed(words(error)))
         try:
             return await self._answer(request, request_id, response, is_call=is_call)
         except httpx.TransportError as error:  # it began to answer, so it had the request
-            return self._failed(request, request_id, ConnectionFailed(_words(error)))
+            return self._failed(request, request_id, ConnectionFailed(words(error)))
 
     async def _answer(
         self, request: httpx.Request, request_id: Any, response: httpx.Response, *, is_call: bool
@@ -134,10 +141,7 @@ class _Client(httpx.AsyncClient):
             if tried is not None and tried.status_code == status:
                 taken = is_call and (status != httpx.codes.NOT_FOUND or _said(tried) != _said(response))
                 return Unreachable("the server no longer knows this session", sent=taken)
-        hint = " The key was not accepted." if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN} else ""
-        words = one_line(self._redact(_text(response)))  # masked before it is cut: half a key is a secret as well
-        quoted = f" It said: {words[:_MOST_QUOTED]}" if words else ""
-        return ConnectionFailed(f"the server answered HTTP {status}.{hint}{quoted}", sent=is_call)
+        return refusal_of(response, self._redact, sent=is_call)
 
     async def _pinged(self, request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         """Send a ping in the session of a call that was answered like one in a session nobody knows."""
@@ -197,8 +201,8 @@ def _decoded(response: httpx.Response, stream: httpx.AsyncByteStream) -> httpx.R
     return httpx.Response(response.status_code, headers=plain, stream=stream, request=response.request)
 
 
-def _described(request: httpx.Request) -> tuple[Any, bool]:
-    """The id of the JSON-RPC request in a POST, and whether it calls a tool.
+def described(request: httpx.Request) -> tuple[Any, bool]:
+    """Return the id of the JSON-RPC request in a POST, and whether it calls a tool.
 
     The id is ``None`` for notifications and for everything else.
     """
@@ -206,6 +210,23 @@ def _described(request: httpx.Request) -> tuple[Any, bool]:
         return None, False
     message = json.loads(request.content)
     return (message.get("id") if "method" in message else None), message.get("method") == "tools/call"
+
+
+def is_call(request: httpx.Request) -> bool:
+    """Whether a request calls a tool; what an ``auth`` sends for itself is no JSON-RPC."""
+    try:
+        return described(request)[1]
+    except (ValueError, TypeError, AttributeError, httpx.RequestNotRead):
+        return False
+
+
+def refusal_of(response: httpx.Response, mask: Masker, *, sent: bool) -> ConnectionFailed:
+    """Say that a request got a status instead of an answer, in the server's words."""
+    status = response.status_code
+    hint = " The key was not accepted." if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN} else ""
+    said = one_line(mask(_text(response)))  # masked before it is cut: half a key is a secret as well
+    quoted = f" It said: {said[:_MOST_QUOTED]}" if said else ""
+    return ConnectionFailed(f"the server answered HTTP {status}.{hint}{quoted}", sent=sent)
 
 
 def _is_stream(response: httpx.Response) -> bool:
@@ -237,5 +258,6 @@ def _text(response: httpx.Response) -> str:
     return said if isinstance(said, str) else " ".join(response.text.split())
 
 
-def _words(error: httpx.TransportError) -> str:
+def words(error: httpx.TransportError) -> str:
+    """Say what failed on the way."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

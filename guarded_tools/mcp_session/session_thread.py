@@ -58,6 +58,7 @@ class SessionThread:
         self.server = server
         self.name = name
         self.read_timeout = read_timeout
+        self.question_timeout = 0.0
         self.start_timeout = server.start_timeout if start_timeout is None else start_timeout
         self.mask = Masker(server.secrets())
         self.tools: tuple[Tool, ...] = ()

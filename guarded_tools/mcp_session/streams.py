@@ -10,9 +10,10 @@ from pathlib import Path
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session.http import open_http
-from guarded_tools.mcp_session.transport import HttpServer, Server, StderrTail, Streams
+from guarded_tools.mcp_session.sse import open_sse
+from guarded_tools.mcp_session.transport import HttpServer, Masker, Server, StderrTail, Streams
 
-_NEEDED = ("mcp", "mcp.client.stdio", "mcp.client.streamable_http")
+_NEEDED = ("mcp", "mcp.client.stdio", "mcp.client.streamable_http", "mcp.client.sse")
 
 
 def load_sdk() -> None:
@@ -22,14 +23,17 @@ def load_sdk() -> None:
 
 
 @asynccontextmanager
-async def open_streams(server: Server, tail: StderrTail, *, read_timeout: float) -> AsyncIterator[Streams]:
+async def open_streams(
+    server: Server, tail: StderrTail, mask: Masker, *, read_timeout: float
+) -> AsyncIterator[Streams]:
     """Start or reach ``server``; leaving it ends the process or the HTTP session.
 
     Raises:
         ConnectionFailed: the process could not be started.
     """
     if isinstance(server, HttpServer):
-        async with open_http(server, read_timeout=read_timeout) as http:
+        road = open_sse if server.sse else open_http
+        async with road(server, mask, read_timeout=read_timeout) as http:
             yield http
         return
 

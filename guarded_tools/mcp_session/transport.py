@@ -1,4 +1,4 @@
-"""Where an MCP server is and how to reach it: a process of ours over stdio, or an address over streamable HTTP.
+"""Where an MCP server is and how to reach it: a process of ours over stdio, or an address over HTTP.
 
 Both roads end in a pair of message streams and keep what an error should say: the server's last words and no secret.
 """
@@ -15,12 +15,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.text.redaction import MASK, mask
 from guarded_tools.text.visible import one_line
+
+if TYPE_CHECKING:
+    import httpx
 
 DOWNLOADERS = frozenset({"npx", "bunx", "pnpx", "uvx", "pipx"})
 """Commands that may download the server before they start it."""
@@ -62,7 +65,7 @@ class StdioServer:
             if "://" in arg:  # as a bridge to another server takes its address
                 yield from _secrets_of_url(value if equals and "://" not in name else arg)
             elif colon and not equals and _SECRET_NAME.search(header):
-                yield from _secrets_of_header(content.strip())
+                yield from secrets_of_header(content.strip())
             elif equals and _SECRET_NAME.search(name):
                 yield value
             elif previous.startswith("-") and "=" not in previous and _SECRET_NAME.search(previous):
@@ -83,10 +86,16 @@ class StdioServer:
 
 @dataclass(frozen=True, slots=True)
 class HttpServer:
-    """A server behind an address, spoken to over streamable HTTP. ``headers`` go with every request."""
+    """A server behind an address, spoken to over streamable HTTP, or over HTTP with ``sse``, the older transport.
+
+    ``headers`` go with every request, and so does what ``auth`` makes of it: an :class:`httpx.Auth`. A call of a tool
+    is sent once all the same: one that is not let in is told so, and the next one goes with what ``auth`` learned.
+    """
 
     url: str = field(repr=False)  # many carry a key
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    auth: httpx.Auth | None = field(default=None, repr=False)
+    sse: bool = False
 
     @property
     def start_timeout(self) -> float:
@@ -106,7 +115,7 @@ class HttpServer:
         """What must never appear in an error."""
         yield from _secrets_of_url(self.url)
         for value in self.headers.values():
-            yield from _secrets_of_header(value)
+            yield from secrets_of_header(value)
 
     def check(self) -> None:
         """Make sure that no key leaves this machine in the clear.
@@ -118,7 +127,8 @@ class HttpServer:
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ConnectionFailed("the url has to begin with https:// (or http:// and name this machine)", sent=False)
-        if parts.scheme == "http" and not self.is_loopback and any(True for _ in self.secrets()):
+        keys = self.auth is not None or any(True for _ in self.secrets())
+        if parts.scheme == "http" and not self.is_loopback and keys:
             raise ConnectionFailed(f"a key is sent over https only, not over http to {parts.hostname}", sent=False)
         for name, value in self.headers.items():
             if not (value.isascii() and value.isprintable()):
@@ -126,7 +136,8 @@ class HttpServer:
                 raise ConnectionFailed(f"the header {name} has a character that cannot be sent", sent=False)
 
 
-def _secrets_of_header(value: str) -> Iterator[str]:
+def secrets_of_header(value: str) -> Iterator[str]:
+    """Return what is secret in the value of a header: all of it, and what comes after a scheme."""
     yield value
     scheme, space, token = value.partition(" ")
     if space and scheme.isalpha():
@@ -214,12 +225,20 @@ class Masker:
     """Replaces every secret in a text, however it was quoted."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
+        self._forms: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+        self.learn(*secrets)
+
+    def learn(self, *secrets: str) -> None:
+        """Replace these as well, from now on."""
         forms: set[str] = set()
         for secret in secrets:
             if len(secret) > 3:  # noqa: PLR2004 - masking "1" or "on" would leave no text
                 forms |= {secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        if not forms <= self._forms:
+            self._forms = self._forms | forms
+            longest_first = sorted(self._forms, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
 
     def __call__(self, text: str) -> str:
         """Return ``text`` without the secrets, and without what looks like one."""
