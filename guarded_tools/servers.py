@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 import httpx
 from langchain_core.tools import BaseTool
 
-from guarded_tools.adapters.elicitation import TIMEOUT, answer_questions
+from guarded_tools.adapters.elicitation import TIMEOUT, Questions
 from guarded_tools.adapters.mcp_tools import langchain_tools
 from guarded_tools.adapters.wrap import identity
 from guarded_tools.approvers.protocol import Approver
@@ -26,6 +26,7 @@ from guarded_tools.text.visible import one_line
 from guarded_tools.values import AuditEvent, Risk
 
 if TYPE_CHECKING:
+    from guarded_tools.adapters.held_calls import HeldCalls
     from guarded_tools.audit import AuditLog
     from guarded_tools.policy.policy import PolicySource
     from guarded_tools.stores import Store
@@ -61,9 +62,12 @@ class GuardedTools(list[BaseTool]):
     ``guard`` is the guard in front of them: ``tools.guard.usage()``.
     """
 
-    def __init__(self, guard: Guard, sessions: Sequence[HeldSession], *, keyed: bool, risk: RiskOf) -> None:
+    def __init__(
+        self, guard: Guard, sessions: Sequence[HeldSession], *, keyed: bool, risk: RiskOf, calls: HeldCalls
+    ) -> None:
         super().__init__()
         self.guard = guard
+        self._calls = calls
         self._sessions = tuple(sessions)
         self._keyed = keyed
         self._risk = risk
@@ -101,7 +105,7 @@ class GuardedTools(list[BaseTool]):
         owners: dict[str, str] = {}
         converted: list[BaseTool] = []
         for session in self._sessions:
-            for tool in langchain_tools(session, keyed=self._keyed, risk=self._risk):
+            for tool in langchain_tools(session, keyed=self._keyed, risk=self._risk, calls=self._calls):
                 if tool.name in owners:
                     raise GuardError(_two_of_one_name(one_line(tool.name), owners[tool.name], session.name))
                 owners[tool.name] = session.name
@@ -128,6 +132,7 @@ class ServerContext:
         keyed: bool = False,
         read_timeout: float = READ_TIMEOUT,
         start_timeout: float | None = None,
+        question_timeout: float = TIMEOUT,
         risk: RiskOf = lambda _: None,
         on_progress: OnProgress | None = None,
         options: GuardOptions,
@@ -136,6 +141,7 @@ class ServerContext:
         self._options = options
         self._keyed = keyed
         self._risk = risk
+        self._question_timeout = question_timeout
         self._guard: Guard | None = None
         self._sessions = [
             HeldSession(
@@ -147,12 +153,15 @@ class ServerContext:
     def _make_guard(self) -> None:
         # Before any server is started: a policy that cannot be used starts nothing.
         self._guard = Guard(self._policy, **self._options)
+        self._questions = Questions(self._guard, self._question_timeout)
         for session in self._sessions:
-            session.answer_with(answer_questions(self._guard), within=TIMEOUT + _GRACE)
+            session.answer_with(self._questions.answer, within=self._question_timeout + _GRACE)
 
     def _guarded(self) -> GuardedTools:
         assert self._guard is not None
-        return GuardedTools(self._guard, self._sessions, keyed=self._keyed, risk=self._risk)
+        return GuardedTools(
+            self._guard, self._sessions, keyed=self._keyed, risk=self._risk, calls=self._questions.calls
+        )
 
     def _let_go(self) -> None:
         """Close what the guard opened; a store or a log that was handed in is its owner's."""
@@ -203,6 +212,7 @@ def guarded_tools(
     keyed: bool = False,
     read_timeout: float = READ_TIMEOUT,
     start_timeout: float | None = None,
+    question_timeout: float = TIMEOUT,
     on_progress: OnProgress | None = None,
     **options: Unpack[GuardOptions],
 ) -> ServerContext:
@@ -216,10 +226,10 @@ def guarded_tools(
         keyed: Name tools by server: ``server/tool`` in policies, ``server_tool`` to models.
         read_timeout: Seconds a call may take.
         start_timeout: Seconds a server may take to start. Default: 10, and 90 for commands that download.
+        question_timeout: Seconds a human has for what a server asks in the middle of a call (elicitation).
         on_progress: Called in a session's own thread with each :class:`~guarded_tools.mcp_session.Progress` of a call.
         **options: What else :class:`~guarded_tools.guard.Guard` takes. What a server asks in the middle of a call
-            (elicitation) is put to ``approver``; an approver that suspends the run cannot be asked there, so it is
-            declined.
+            is put to ``approver``; one that suspends the run leaves the call under way until the run comes back.
 
     Yields a list of tools with the guard as its ``guard``.
 
@@ -238,6 +248,7 @@ def guarded_tools(
         keyed=keyed,
         read_timeout=read_timeout,
         start_timeout=start_timeout,
+        question_timeout=question_timeout,
         on_progress=on_progress,
         options=options,
     )

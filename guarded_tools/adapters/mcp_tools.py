@@ -15,6 +15,7 @@ from mcp.types import AudioContent, BlobResourceContents, EmbeddedResource, Text
 from pydantic import AnyUrl
 
 from guarded_tools.errors import ConnectionFailed
+from guarded_tools.flow import Flow, arun, run
 from guarded_tools.policy.schema_check import misfit_of_result
 from guarded_tools.values import Judged, Risk, ToolInfo, judged_as
 
@@ -22,27 +23,34 @@ if TYPE_CHECKING:
     from mcp import ClientSession
     from mcp.types import CallToolResult, ContentBlock, Tool
 
+    from guarded_tools.adapters.held_calls import HeldCalls
     from guarded_tools.mcp_session import HeldSession
 
 
 def langchain_tools(
-    session: HeldSession, *, keyed: bool = False, risk: Callable[[str], Risk | None] = lambda _: None
+    session: HeldSession,
+    *,
+    keyed: bool = False,
+    risk: Callable[[str], Risk | None] = lambda _: None,
+    calls: HeldCalls | None = None,
 ) -> list[StructuredTool]:
     """Convert what the server lists, in its order. Results and errors reach the model as the server sent them.
 
     With ``keyed``, policies know a tool as ``server/tool`` and models as ``server_tool``. ``risk`` gives the risk class
-    that is known of a tool.
+    that is known of a tool. ``calls`` holds those whose run is suspended by a question of the server.
     """
-    return [_convert(session, tool, keyed=keyed, risk=risk(tool.name)) for tool in session.tools]
+    return [_convert(session, tool, keyed=keyed, risk=risk(tool.name), calls=calls) for tool in session.tools]
 
 
-def _convert(session: HeldSession, tool: Tool, *, keyed: bool, risk: Risk | None) -> StructuredTool:
+def _convert(
+    session: HeldSession, tool: Tool, *, keyed: bool, risk: Risk | None, calls: HeldCalls | None
+) -> StructuredTool:
     convert = functools.partial(
         convert_mcp_tool_to_langchain_tool, tool=tool, server_name=session.name, tool_name_prefix=keyed
     )
     known_as = f"{session.name}/{tool.name}" if keyed else tool.name
-    converted = cast("StructuredTool", convert(cast("ClientSession", _Calls(session, tool, known_as))))
-    blocking = cast("StructuredTool", convert(cast("ClientSession", _BlockingCalls(session, tool, known_as))))
+    converted = cast("StructuredTool", convert(cast("ClientSession", _Calls(session, tool, known_as, calls))))
+    blocking = cast("StructuredTool", convert(cast("ClientSession", _BlockingCalls(session, tool, known_as, calls))))
     assert converted.coroutine is not None
     assert blocking.coroutine is not None
     converted.func = _run_through(blocking.coroutine)
@@ -62,10 +70,11 @@ class ServerRefused(McpError, ToolException):  # noqa: N818 - says what happened
 class _Calls:
     """What the adapter needs of a session, for one tool as it was listed when it was converted."""
 
-    def __init__(self, session: HeldSession, tool: Tool, known_as: str) -> None:
+    def __init__(self, session: HeldSession, tool: Tool, known_as: str, calls: HeldCalls | None) -> None:
         self._session = session
         self._tool = tool
         self._known_as = known_as
+        self._calls = calls
 
     async def call_tool(self, name: str, arguments: Mapping[str, Any], *, progress_callback: None) -> CallToolResult:
         del progress_callback  # the adapter has one only where it was given callbacks
@@ -108,13 +117,29 @@ class _Calls:
             raise RuntimeError(f"Invalid structured content returned by tool {name}: {why}{answered}\n{said}")
 
     async def _call(self, name: str, arguments: Mapping[str, Any], unchanged: Callable[[Tool], bool]) -> CallToolResult:
+        held = self._held(name, arguments, unchanged)
+        if held is not None:
+            return await arun(held)
         return await self._session.call_tool(name, arguments, unchanged=unchanged)
+
+    def _held(
+        self, name: str, arguments: Mapping[str, Any], unchanged: Callable[[Tool], bool]
+    ) -> Flow[CallToolResult] | None:
+        """Return the line that attends to a call whose run may be suspended by a question, where one may."""
+        place = "" if self._calls is None else self._calls.place()
+        if self._calls is None or not place:
+            return None
+        make = functools.partial(self._session.begin_call, name, arguments, unchanged=unchanged)
+        return self._calls.attend(place, make)
 
 
 class _BlockingCalls(_Calls):
     """As :class:`_Calls`, but it blocks instead of waiting, so that the adapter's coroutine never suspends."""
 
     async def _call(self, name: str, arguments: Mapping[str, Any], unchanged: Callable[[Tool], bool]) -> CallToolResult:
+        held = self._held(name, arguments, unchanged)
+        if held is not None:
+            return run(held)
         return self._session.call_tool_sync(name, arguments, unchanged=unchanged)
 
 
