@@ -21,6 +21,8 @@ from guarded_tools.values import Charge, Full, Halted
 
 WINDOW = 3600
 _FAILED = 99
+# Seconds at the lock: what is counted here has to be exact, and a loaded machine may make anybody wait.
+_PATIENCE = 60.0
 
 
 def charges(limit):
@@ -51,7 +53,7 @@ async def tasks_until_full(store, limit, told):
 
 def together(path, limit, count="4"):
     """``count`` threads and four tasks on one store, all processes from a common start."""
-    store = DiskStore(path)
+    store = DiskStore(path, timeout=_PATIENCE)
     print("ready", flush=True)
     sys.stdin.readline()
     told = [Counter() for _ in range(int(count) + 1)]
@@ -66,7 +68,7 @@ def together(path, limit, count="4"):
 
 def forks(path, limit, count="20"):
     """Four threads write while their process forks; every child writes too, on the store it was born with."""
-    store = DiskStore(path)
+    store = DiskStore(path, timeout=_PATIENCE)
     told = [Counter() for _ in range(4)]
     threads = [threading.Thread(target=until_full, args=(store, limit, one)) for one in told]
     for thread in threads:
@@ -122,7 +124,7 @@ def kills(path, limit, count="120"):
             return
         try:
             handle = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            store = DiskStore(path)
+            store = DiskStore(path, timeout=_PATIENCE)
             while not isinstance(store.reserve(charges(limit)), Full):
                 os.write(handle, b".")
         except BaseException as error:
@@ -147,7 +149,7 @@ def kills(path, limit, count="120"):
 
 
 def fill(path, limit):
-    store = DiskStore(path)
+    store = DiskStore(path, timeout=_PATIENCE)
     told = Counter()
     until_full(store, limit, told)
     return told
@@ -155,7 +157,7 @@ def fill(path, limit):
 
 def fill_and_die(path, limit):
     """Leave as a killed process does: nothing closed, nothing written back."""
-    store, told = DiskStore(path), Counter()
+    store, told = DiskStore(path, timeout=_PATIENCE), Counter()
     until_full(store, limit, told)
     print(json.dumps(told), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -165,7 +167,7 @@ def no_room(path, limit, room="20000"):
     """No file may grow any more for a while, as on a full disk."""
     import resource
 
-    store = DiskStore(path)
+    store = DiskStore(path, timeout=_PATIENCE)
     told = Counter()
     store.reserve(charges(limit))
     told["admitted"] += 1
@@ -224,7 +226,7 @@ def not_root(path, limit):
 
 def die_closing(path, limit, point):
     """Killed on the way out, before or after the last note is taken."""
-    store = DiskStore(path)
+    store = DiskStore(path, timeout=_PATIENCE)
     told = Counter()
     until_full(store, limit, told)
     mark = StateDirectory._mark
@@ -261,7 +263,7 @@ def unlisted(path, limit):
 
 def seize(path, _, rounds):
     """For each ask, one line that says what this process got: the ask itself, and the place of the one to answer it."""
-    store = DiskStore(path)
+    store = DiskStore(path, timeout=_PATIENCE)
     print("ready", flush=True)
     sys.stdin.readline()
     told = Counter()
