@@ -119,27 +119,42 @@ def last_of(path: str) -> Head:
 class Seen:
     """The last line that this process wrote or saw in the log at ``path``.
 
-    What others write stands behind it. Where it is another line by now the log was rewritten, with its head, and this
-    process goes on in no history but its own: until that is back, or the process ends, nothing is written.
+    What others write stands behind it. Where it is another line by now the log was rewritten, with its head. What this
+    process is about to write then follows its own last line all the same, so that the log contradicts itself there for
+    ever, whoever verifies it and with no store at hand. After that it writes nothing, and calls are refused.
     """
 
     def __init__(self, path: Path) -> None:
-        self.head = Head()
         self._path = path
-        self._accused = False
+        self._head = Head()
+        self._rewritten: int | None = None
+        self._closed = False
 
-    def move_on(self, head: Head) -> None:
-        """See the head that somebody else left.
+    def move_on(self, head: Head) -> Head:
+        """See the head that somebody else left, and say where to go on: there, or behind the line that is gone."""
+        if holds(self._path, self._head, head.turn):
+            self._head = head
+            return head
+        self._rewritten = self._head.seq
+        log.error("the audit %s: %s", self._path, self._why())
+        return head._replace(seq=max(head.seq, self._head.seq), hash=self._head.hash)
+
+    def wrote(self, head: Head) -> None:
+        """Take note of a line of one's own."""
+        self._head = head
+        self._closed = self._rewritten is not None
+
+    def check(self) -> None:
+        """Refuse to go on in a history that is not one's own.
 
         Raises:
-            OSError: the log no longer holds the line that was seen last.
+            OSError: the log was rewritten, and holds the line that shows it.
         """
-        if not holds(self._path, self.head, head.turn):
-            why = f"it was rewritten: record {self.head.seq} is not the one that this process wrote or saw"
-            log.log(logging.DEBUG if self._accused else logging.ERROR, "the audit %s: %s", self._path, why)
-            self._accused = True
-            raise OSError(errno.EBADMSG, f"{why}; see guarded-tools audit verify")
-        self.head, self._accused = head, False
+        if self._closed:
+            raise OSError(errno.EBADMSG, f"{self._why()}; see guarded-tools audit verify")
+
+    def _why(self) -> str:
+        return f"it was rewritten: record {self._rewritten} is not the one that this process wrote or saw"
 
 
 def holds(path: Path, known: Head, turn: int) -> bool:

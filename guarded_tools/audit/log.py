@@ -229,6 +229,7 @@ class AuditLog:
 
     def _locate_end(self) -> tuple[Head, int, bool]:
         """Find the last line and the current file's size, and say whether that file ends within a line."""
+        self._seen.check()
         noted = os.pread(self._head, WIDTH + 1, 0)
         if noted != self._noted or self._file < 0:
             self._recover_head(noted)
@@ -236,8 +237,8 @@ class AuditLog:
         size = os.lseek(self._file, 0, os.SEEK_END)
         if size == head.size:
             return head, size, False
-        # The file grew by what a killed process wrote before it could note it: that is taken over. It shrank because
-        # lines were cut off: the chain goes on from the line that is gone, so that the gap stays visible for ever.
+        # It grew by what a killed process wrote before it could note it: that is taken over. It shrank because lines
+        # were cut off: the chain goes on from the one that is gone, so that the gap stays visible.
         if size > head.size:
             head = adopt(self._file, head)
         return head, size, size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
@@ -249,7 +250,8 @@ class AuditLog:
         if os.pwrite(self._head, noted, 0) != len(noted):
             os.ftruncate(self._head, 0)
             raise OSError(errno.ENOSPC, "no space left for the head")
-        self._noted, self._last, self._seen.head = noted, head, head
+        self._noted, self._last = noted, head
+        self._seen.wrote(head)
 
     def _recover_head(self, noted: bytes) -> None:
         """Go on from the head that another process left, or from the furthest that is known where it was damaged."""
@@ -265,14 +267,12 @@ class AuditLog:
             log.error("the audit %s ends at record %d, but had reached %d", self.path, head.seq, furthest.seq)
             head = head._replace(seq=furthest.seq, hash=furthest.hash)
         elif noted != self._noted:
-            self._seen.move_on(head)
+            head = self._seen.move_on(head)
         if head.turn != self._last.turn:
             self._close_file()
         if self._file < 0:
             self._file = self._open_file()
         self._noted, self._last = noted, head
-
-    # Files
 
     def _enter(self) -> None:
         """Take the lock of all writers: the head's file, as it now stands under its name."""

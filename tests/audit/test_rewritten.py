@@ -67,28 +67,39 @@ def test_a_rewritten_history_is_found_after_the_log_went_on(tmp_path, caplog):
 def test_a_process_that_runs_goes_on_in_no_history_but_its_own(tmp_path, caplog, store, closed, more):
     store, path = store and open_store(store), tmp_path / "a.jsonl"
     log = begun(path, store, "read", "wire_money", "read")
-    whole = [file.read_bytes() for file in (path, path.with_name("a.jsonl.head"))]
     if closed:
         log.close()
     rewrite(path)
-    before = path.read_bytes()
     if more:
         begun(path, None, *["read"] * more).close()  # somebody goes on with it
+    assert faults(path, None) == []
+    write(log, "read")  # the line that shows it
     for _ in range(2):
-        with pytest.raises(AuditError, match=r"record 3 is not the one that this process .* audit verify"):
-            write(log, "read")
-    assert path.read_bytes().startswith(before)
-    assert path.read_bytes().count(b"\n") == 3 + more
-    said = [record for record in caplog.records if record.levelname == "ERROR" and "record 3" in record.getMessage()]
-    assert len(said) == 1
-    if store and closed:
-        assert "edited" in faults(path, store)
-    # Put back what was there, and the log is written again.
-    for file, content in zip((path, path.with_name("a.jsonl.head")), whole, strict=True):
-        file.write_bytes(content)
-    write(log, "read")
+        refused(log)
+    assert path.read_bytes().count(b"\n") == 3 + more + 1
+    said = [record for record in caplog.records if "record 3 is not the one that this process" in record.getMessage()]
+    assert [record.levelname for record in said] == ["ERROR"]
     log.close()
-    assert verify(path) == []
+    refused(log)
+    # Whoever goes on with it, and verifies without the store: it stays to be seen.
+    begun(path, None, "read").close()
+    assert faults(path, None) == ["edited"]
+
+
+def refused(log):
+    with pytest.raises(AuditError, match=r"record \d is not the one that this process .* audit verify"):
+        write(log, "read")
+
+
+def test_each_of_several_processes_says_so_once(tmp_path):
+    path = tmp_path / "a.jsonl"
+    logs = [begun(path, None, "wire_money") for _ in range(3)]
+    rewrite(path)
+    for log in logs:
+        write(log, "read")
+        refused(log)
+    assert "edited" in faults(path, None)
+    assert path.read_bytes().count(b"\n") == 6
 
 
 def test_what_it_saw_of_others_counts_as_well(tmp_path):
@@ -108,8 +119,9 @@ def test_what_it_saw_of_others_counts_as_well(tmp_path):
         write(log, "read")  # it looks, and writes nothing
     stuck.clear()
     rewrite(path)
-    with pytest.raises(AuditError, match="record 3 is not the one"):
-        write(log, "read")
+    write(log, "read")
+    refused(log)
+    assert faults(path, None) == ["edited"]
 
 
 def test_calls_are_refused(tmp_path):
@@ -118,6 +130,8 @@ def test_calls_are_refused(tmp_path):
     for tool in ("read", "wire_money"):
         guard.call(ToolCall(tool, {}, "s"), lambda _: "done")
     rewrite(tmp_path / "a.jsonl")
+    assert guard.call(ToolCall("write", {}, "s"), lambda _: "done") == "done"
+    assert faults(tmp_path / "a.jsonl", None) == ["edited"]
     with pytest.raises(ToolDenied, match="cannot be written") as denied:
         guard.call(ToolCall("read", {}, "s"), lambda _: pytest.fail("ran"))
     assert denied.value.outcome == "failed_closed"
@@ -128,9 +142,10 @@ def test_lines_that_come_together_are_all_refused(tmp_path):
     path = tmp_path / "a.jsonl"
     log = begun(path, None, "read", "wire_money", "read")
     rewrite(path)
+    write(log, "read")
     answers = log.write_together([(AuditEvent("admitted", "read"),)] * 3)
     assert [type(answer) for answer in answers] == [AuditError] * 3
-    assert path.read_bytes().count(b"\n") == 3
+    assert path.read_bytes().count(b"\n") == 4
 
 
 def test_a_child_knows_what_its_parent_wrote(tmp_path):
@@ -140,6 +155,7 @@ def test_a_child_knows_what_its_parent_wrote(tmp_path):
     child = os.fork()
     if not child:
         try:
+            write(log, "read")
             write(log, "read")
         except AuditError:
             os._exit(0)
@@ -189,8 +205,9 @@ def test_of_a_cut_tail_whoever_wrote_the_part_that_nobody_else_saw_says_so(tmp_p
     write(log, "wire_money")
     cut(path, 2)
     write(other, "read")  # it had not seen record 4, and writes another one
-    with pytest.raises(AuditError, match="record 4 is not the one"):
-        write(log, "read")
+    write(log, "read")
+    refused(log)
+    assert "edited" in faults(path, None)
 
 
 def test_the_head_goes_on_over_honest_lines_rotations_and_starts(tmp_path, caplog):
