@@ -25,6 +25,7 @@ class Server:
 
     def __init__(self, address: Address) -> None:
         self._address = address
+        self._driver = _driver()
 
     def connect(self, library: Any) -> Any:
         """Make a client, of ``redis`` or of ``redis.asyncio``; it connects when it is used.
@@ -39,6 +40,8 @@ class Server:
             # What was sent may have been counted: sent again it would be counted twice.
             "retry": Retry(NoBackoff(), 0),
         }
+        if library is not redis:
+            options |= self._driver
         if address.url.startswith("rediss://"):
             # redis-py before 6 takes any certificate that the authority signed, for whatever name.
             options["ssl_check_hostname"] = True
@@ -83,6 +86,18 @@ class Server:
         told = client.info(target_nodes=redis.RedisCluster.PRIMARIES)
         # Of a single node it is that node's answer, of several, theirs by name.
         return [told] if "maxmemory_policy" in told else list(told.values())
+
+
+def _driver() -> dict[str, Any]:
+    """Return what a client tells of itself: redis-py would look that up in files, on the loop, at each connection.
+
+    Before it had a ``DriverInfo`` it looked once, when it was imported.
+    """
+    try:
+        from redis.driver_info import DriverInfo
+    except ImportError:
+        return {}
+    return {"driver_info": DriverInfo()}
 
 
 def _takes_snapshots(client: Any) -> bool:
