@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench notebooks clean
+.PHONY: setup demo test lowest check bench notebooks clean
 
 setup: .venv/.ready
 
@@ -23,6 +23,21 @@ test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not serial' $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest -m serial $(ARGS) || [ $$? -eq 5 ]
 
+# The rooms that touch other libraries, with the lowest releases that pyproject.toml allows. What asks for newer ones than
+# we do is left out, and the tests that need it.
+NEWER := deepagents langgraph-supervisor langgraph-swarm langgraph-cli mypy pyright ruff
+
+.venv-lowest/.ready: pyproject.toml .venv/.ready
+	$(PYTHON) -m venv .venv-lowest
+	printf '%s\n' $(NEWER) > .venv-lowest/newer.txt
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+	  --excludes .venv-lowest/newer.txt -e '.[dev]'
+	touch $@
+
+lowest: .venv-lowest/.ready
+	.venv-lowest/bin/python -m pytest -n 2 --dist worksteal -m 'not serial' --ignore tests/adapters/test_sub_agents.py \
+	  tests/adapters tests/approval tests/pipeline tests/stores/test_contract.py $(ARGS)
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,4 +51,4 @@ notebooks: setup
 	$(BIN)/python notebooks/execute.py
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache .hypothesis

@@ -174,6 +174,7 @@ def _become(words: list[str], streams: list[Connection], cwd: str, env: dict[str
         open(number, mode, closefd=False)  # noqa: SIM115 - for as long as the process is
         for number, mode in enumerate(("r", "w", "w"))
     )
+    sys.path[1:1] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if words[0] == "-m":

@@ -203,8 +203,8 @@ def test_who_interrupts_the_start_does_not_wait_for_it(tmp_path, options, policy
         ),
         ({"url": "https://x", "env": {}}, "env is not known beside url"),
         (
-            {"url": "https://x", "transport": "sse"},
-            "the transport is http or streamable_http or streamable-http, not sse",
+            {"url": "https://x", "transport": "websocket"},
+            "the transport is http or streamable_http or streamable-http or sse, not websocket",
         ),
         ({"command": "x", "type": "http"}, "the transport is stdio"),
         ({"command": ["npx"]}, "command is a text"),
