@@ -11,7 +11,7 @@ setup: .venv/.ready
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "guarded_tools needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv .venv || { echo "python venv module is missing (Debian: apt-get install python3-venv)"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev]' \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[dev]' \
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
@@ -19,7 +19,9 @@ demo: setup
 	$(BIN)/guarded-tools demo $(ARGS)
 
 # Two at a time, then what must have the machine to itself. 5 is pytest's word for "ARGS select none of these".
+# Programs are started by the hundred: where Python may not keep what it compiled, each would compile all of it anew.
 test: setup
+	$(BIN)/python -m compileall -q guarded_tools tests docs benchmarks
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not serial' $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest -m serial $(ARGS) || [ $$? -eq 5 ]
 
@@ -30,11 +32,12 @@ NEWER := deepagents langgraph-supervisor langgraph-swarm langgraph-cli mypy pyri
 .venv-lowest/.ready: pyproject.toml .venv/.ready
 	$(PYTHON) -m venv .venv-lowest
 	printf '%s\n' $(NEWER) > .venv-lowest/newer.txt
-	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-lowest/bin/python --resolution lowest-direct \
 	  --excludes .venv-lowest/newer.txt -e '.[dev]'
 	touch $@
 
 lowest: .venv-lowest/.ready
+	.venv-lowest/bin/python -m compileall -q guarded_tools tests
 	.venv-lowest/bin/python -m pytest -n 2 --dist worksteal -m 'not serial' --ignore tests/adapters/test_sub_agents.py \
 	  tests/adapters tests/approval tests/pipeline tests/stores/test_contract.py $(ARGS)
 
