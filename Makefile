@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lowest check bench notebooks clean
+.PHONY: setup setup-mcp2 demo test lowest check bench notebooks clean
 
 setup: .venv/.ready
 
@@ -13,6 +13,15 @@ setup: .venv/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[dev]' \
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+# The second generation of MCP, which cannot stand beside the first.
+setup-mcp2: .venv-mcp2/.ready
+
+.venv-mcp2/.ready: pyproject.toml .venv/.ready
+	$(PYTHON) -m venv .venv-mcp2
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-mcp2/bin/python -e '.[test,mcp]' \
+	  || .venv-mcp2/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,mcp]'
 	touch $@
 
 demo: setup
@@ -55,4 +64,4 @@ notebooks: setup
 	$(BIN)/python notebooks/execute.py
 
 clean:
-	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-mcp2 .mypy_cache .ruff_cache .hypothesis
