@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
-import httpx
 from langchain_core.tools import BaseTool
 
 from guarded_tools.adapters.elicitation import TIMEOUT, Questions
@@ -83,7 +82,7 @@ class GuardedTools(list[BaseTool]):
         """Say of which tools the results are handed on unchecked, because their output schema cannot be used."""
         for session in self._sessions:
             for tool in session.tools:
-                flaw = "" if tool.outputSchema is None else flaw_of(tool.outputSchema)
+                flaw = "" if tool.output_schema is None else flaw_of(tool.output_schema)
                 if flaw:
                     name = one_line(tool.name)
                     log.warning("Results of %s of %s go unchecked: its output schema: %s", name, session.name, flaw)
@@ -283,7 +282,7 @@ def _read(name: str, config: Config) -> Server:
         raise _wrong(name, f"{', '.join(unknown)} is not known beside {road}; {', '.join(_KEYS[road])} are")
     if road == "url":
         auth = config.get("auth")
-        if not (auth is None or isinstance(auth, httpx.Auth)):
+        if not (auth is None or hasattr(auth, "async_auth_flow")):
             raise _wrong(name, f"auth is an httpx.Auth, not {type(auth).__name__}")
         headers = _texts_by_name(name, config, "headers")
         return HttpServer(_text(name, config, "url"), headers, auth, sse="sse" in named)

@@ -51,8 +51,7 @@ from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.values import ApprovalRequest, digest, judged_as
 
 if TYPE_CHECKING:
-    from mcp.types import CallToolResult
-
+    from guarded_tools.mcp_session.protocol import Answer
     from guarded_tools.pipeline.gate import Gate
 
 log = logging.getLogger("guarded_tools.mcp")
@@ -118,12 +117,12 @@ class HeldCall:
 
     def __init__(self) -> None:
         self.questions: list[OpenQuestion] = []
-        self._call: Future[CallToolResult] | None = None
+        self._call: Future[Answer] | None = None
         self._changing = threading.Lock()
         self._one_by_one = asyncio.Lock()
         self._attending: list[Future[None]] = []
 
-    def begin(self, make: Callable[[], Future[CallToolResult]]) -> None:
+    def begin(self, make: Callable[[], Future[Answer]]) -> None:
         """Make the call; its questions come here."""
         token = attended.set(self)
         try:
@@ -183,12 +182,12 @@ class HeldCall:
         if self._call is not None:
             self._call.cancel()
 
-    def result(self) -> CallToolResult:
+    def result(self) -> Answer:
         """Return what the server answered.
 
         Raises:
             ConnectionFailed: it did not.
-            McpError: it answered with an error of the protocol.
+            Sdk.ProtocolError: it answered with an error of the protocol.
         """
         assert self._call is not None
         if self._call.cancelled():
@@ -215,13 +214,13 @@ class HeldCalls:
         call = judged.call  # some calls have no id, or one that a model gave to another as well
         return f"held/{digest(task, call.id, call.tool, call.args)}"
 
-    def attend(self, place: str, make: Callable[[], Future[CallToolResult]]) -> Flow[CallToolResult]:
+    def attend(self, place: str, make: Callable[[], Future[Answer]]) -> Flow[Answer]:
         """Make the call of a place, or go on with the one that is under way there, and put its questions.
 
         Raises:
             GraphInterrupt: a human has to answer first; the call goes on meanwhile.
             ConnectionFailed: there is no answer, or nobody knows any more what became of the call.
-            McpError: as :meth:`HeldCall.result`.
+            Sdk.ProtocolError: as :meth:`HeldCall.result`.
         """
         held = self._held.get(place)
         if held is None:
@@ -241,7 +240,7 @@ class HeldCalls:
         self._held.pop(place, None)
         return held.result()
 
-    def _make(self, place: str, make: Callable[[], Future[CallToolResult]]) -> HeldCall:
+    def _make(self, place: str, make: Callable[[], Future[Answer]]) -> HeldCall:
         ended = [name for name, held in tuple(self._held.items()) if held.ended]
         for name in ended[: max(len(ended) - _MOST, 0)]:
             self._held.pop(name, None)

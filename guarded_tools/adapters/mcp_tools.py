@@ -1,4 +1,4 @@
-"""LangChain tools over a held MCP session, converted by langchain-mcp-adapters and usable from sync code as well."""
+"""LangChain tools over a held MCP session, made as LangChain makes them and usable from sync code as well."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.tools import StructuredTool, ToolException
-from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool
-from mcp import McpError
-from mcp.types import AudioContent, BlobResourceContents, EmbeddedResource, TextContent
-from pydantic import AnyUrl
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.flow import Flow, arun, run
+from guarded_tools.mcp_session.generation import converter, sdk
+from guarded_tools.mcp_session.protocol import Answer, ListedTool
 from guarded_tools.policy.schema_check import misfit_of_result
 from guarded_tools.values import Judged, Risk, ToolInfo, judged_as
 
 if TYPE_CHECKING:
-    from mcp import ClientSession
-    from mcp.types import CallToolResult, ContentBlock, Tool
-
     from guarded_tools.adapters.held_calls import HeldCalls
     from guarded_tools.mcp_session import HeldSession
 
@@ -43,14 +38,14 @@ def langchain_tools(
 
 
 def _convert(
-    session: HeldSession, tool: Tool, *, keyed: bool, risk: Risk | None, calls: HeldCalls | None
+    session: HeldSession, tool: ListedTool, *, keyed: bool, risk: Risk | None, calls: HeldCalls | None
 ) -> StructuredTool:
     convert = functools.partial(
-        convert_mcp_tool_to_langchain_tool, tool=tool, server_name=session.name, tool_name_prefix=keyed
+        converter().convert, tool, server=session.name, prefixed=keyed, server_info=session.server_info
     )
     known_as = f"{session.name}/{tool.name}" if keyed else tool.name
-    converted = cast("StructuredTool", convert(cast("ClientSession", _Calls(session, tool, known_as, calls))))
-    blocking = cast("StructuredTool", convert(cast("ClientSession", _BlockingCalls(session, tool, known_as, calls))))
+    converted = convert(_Calls(session, tool, known_as, calls))
+    blocking = convert(_BlockingCalls(session, tool, known_as, calls))
     assert converted.coroutine is not None
     assert blocking.coroutine is not None
     converted.func = _run_through(blocking.coroutine)
@@ -63,39 +58,42 @@ class ServerFailed(ConnectionFailed, ToolException):
     """A connection that failed under a tool call. LangChain tells the model of it instead of ending the run."""
 
 
-class ServerRefused(McpError, ToolException):  # noqa: N818 - says what happened, as ServerFailed does
+class ServerRefused(sdk().ProtocolError, ToolException):  # type: ignore[misc]
     """A tool call that was answered by an error of the protocol. LangChain tells the model what the server said."""
+
+    def __init__(self, refusal: Exception) -> None:
+        Exception.__init__(self, str(refusal))
+        self.error = refusal.error  # type: ignore[attr-defined]  # both SDKs keep it there
 
 
 class _Calls:
-    """What the adapter needs of a session, for one tool as it was listed when it was converted."""
+    """Calls one tool as it was listed when it was converted."""
 
-    def __init__(self, session: HeldSession, tool: Tool, known_as: str, calls: HeldCalls | None) -> None:
+    def __init__(self, session: HeldSession, tool: ListedTool, known_as: str, calls: HeldCalls | None) -> None:
         self._session = session
         self._tool = tool
         self._known_as = known_as
         self._calls = calls
 
-    async def call_tool(self, name: str, arguments: Mapping[str, Any], *, progress_callback: None) -> CallToolResult:
-        del progress_callback  # the adapter has one only where it was given callbacks
+    async def __call__(self, name: str, arguments: Mapping[str, Any]) -> Answer:
         try:
-            result = await self._call(name, arguments, self._is_judged(judged_as.get()))
+            answer = await self._call(name, arguments, self._is_judged(judged_as.get()))
         except ConnectionFailed as failure:
             raise ServerFailed(str(failure), sent=failure.sent) from None
-        except McpError as refusal:
-            raise ServerRefused(refusal.error) from None
-        if not result.isError:
-            self._check(name, result)
-        return result.model_copy(update={"content": [_convertible(block) for block in result.content]})
+        except sdk().ProtocolError as refusal:
+            raise ServerRefused(refusal) from None
+        if not answer.failed:
+            self._check(name, answer)
+        return answer
 
-    def _is_judged(self, judged: Judged | None) -> Callable[[Tool], bool]:
+    def _is_judged(self, judged: Judged | None) -> Callable[[ListedTool], bool]:
         """Say how to tell whether a tool, as the server lists it when the call leaves, is the one that was judged."""
         info = ToolInfo("") if judged is None else judged.info
         if (info.name, info.server) != (self._known_as, self._session.name):
             return lambda listed: listed == self._tool  # no guard has seen this call
-        return lambda listed: (listed.description or "", listed.inputSchema) == (info.description, info.schema)
+        return lambda listed: (listed.description, listed.input_schema) == (info.description, info.schema)
 
-    def _check(self, name: str, result: CallToolResult) -> None:
+    def _check(self, name: str, answer: Answer) -> None:
         """Compare a result with the output schema that the server lists now, as MCP's own session does.
 
         The call has run, so its result is not dropped: what cannot be compared is handed on, and the error says what
@@ -104,27 +102,27 @@ class _Calls:
         Raises:
             RuntimeError: it does not fit.
         """
-        schema = next((tool.outputSchema for tool in self._session.tools if tool.name == name), None)
+        schema = next((tool.output_schema for tool in self._session.tools if tool.name == name), None)
         if schema is None:
             return
-        texts = [block.text for block in result.content if isinstance(block, TextContent)]
+        texts = answer.texts
         answered = "\n".join(["\nThe tool has run. It answered:", *texts]) if texts else "\nThe tool has run."
-        if result.structuredContent is None:
+        if answer.structured is None:
             raise RuntimeError(f"Tool {name} has an output schema but did not return structured content{answered}")
-        why = misfit_of_result(schema, result.structuredContent)
+        why = misfit_of_result(schema, answer.structured)
         if why is not None:
-            said = json.dumps(result.structuredContent, ensure_ascii=False)
+            said = json.dumps(answer.structured, ensure_ascii=False)
             raise RuntimeError(f"Invalid structured content returned by tool {name}: {why}{answered}\n{said}")
 
-    async def _call(self, name: str, arguments: Mapping[str, Any], unchanged: Callable[[Tool], bool]) -> CallToolResult:
+    async def _call(self, name: str, arguments: Mapping[str, Any], unchanged: Callable[[ListedTool], bool]) -> Answer:
         held = self._held(name, arguments, unchanged)
         if held is not None:
             return await arun(held)
         return await self._session.call_tool(name, arguments, unchanged=unchanged)
 
     def _held(
-        self, name: str, arguments: Mapping[str, Any], unchanged: Callable[[Tool], bool]
-    ) -> Flow[CallToolResult] | None:
+        self, name: str, arguments: Mapping[str, Any], unchanged: Callable[[ListedTool], bool]
+    ) -> Flow[Answer] | None:
         """Return the line that attends to a call whose run may be suspended by a question, where one may."""
         place = "" if self._calls is None else self._calls.place()
         if self._calls is None or not place:
@@ -136,19 +134,11 @@ class _Calls:
 class _BlockingCalls(_Calls):
     """As :class:`_Calls`, but it blocks instead of waiting, so that the adapter's coroutine never suspends."""
 
-    async def _call(self, name: str, arguments: Mapping[str, Any], unchanged: Callable[[Tool], bool]) -> CallToolResult:
+    async def _call(self, name: str, arguments: Mapping[str, Any], unchanged: Callable[[ListedTool], bool]) -> Answer:
         held = self._held(name, arguments, unchanged)
         if held is not None:
             return run(held)
         return self._session.call_tool_sync(name, arguments, unchanged=unchanged)
-
-
-def _convertible(block: ContentBlock) -> ContentBlock:
-    """Put sound into a block that the adapter converts: it raises at others, and the result would be lost."""
-    if not isinstance(block, AudioContent):
-        return block
-    contents = BlobResourceContents(uri=AnyUrl("result:audio"), blob=block.data, mimeType=block.mimeType)
-    return EmbeddedResource(type="resource", resource=contents, annotations=block.annotations)
 
 
 def _tell(handler: Any) -> Callable[[ToolException], Any]:

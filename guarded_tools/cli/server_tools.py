@@ -28,9 +28,8 @@ from guarded_tools.pictify.catalogue import SERVER, catalogue, risk_of
 from guarded_tools.values import Risk, ToolInfo
 
 if TYPE_CHECKING:
-    from mcp.types import Tool
-
     from guarded_tools.mcp_session import HttpServer, StdioServer
+    from guarded_tools.mcp_session.protocol import ListedTool
 
 _SAID = (
     "Whose tools: pictify, sandbox, a lock, a file with the answer to tools/list, an address, or the command that "
@@ -164,7 +163,7 @@ def _ask(source: ToolSource, server: str | None, env: Sequence[str], token_env: 
         raise GuardError(
             f"{name} lists {len(twice)} tools under a name that it uses twice: no policy could tell them apart"
         )
-    return ServerTools(name, tuple((_info(name, tool), _annotations(tool)) for tool in tools))
+    return ServerTools(name, tuple((_info(name, tool), tool.annotations) for tool in tools))
 
 
 def _in_file(path: Path, server: str | None) -> ServerTools:
@@ -207,15 +206,11 @@ def _told_by(command: Sequence[str]) -> str:
     return PurePath(words[0] if words else command[0]).name.partition("@")[0]
 
 
-def _info(server: str, tool: Tool) -> ToolInfo:
-    return ToolInfo(tool.name, server, tool.description or "", tool.inputSchema)
+def _info(server: str, tool: ListedTool) -> ToolInfo:
+    return ToolInfo(tool.name, server, tool.description, tool.input_schema)
 
 
-def _annotations(tool: Tool) -> Mapping[str, Any]:
-    return tool.annotations.model_dump(exclude_none=True) if tool.annotations else {}
-
-
-def _catalogue_name(tools: Sequence[Tool]) -> str:
+def _catalogue_name(tools: Sequence[ListedTool]) -> str:
     """The server's name in our catalogue, if most of its tools stand there."""
     found = sum(tool.name in catalogue() for tool in tools)
     return SERVER if found * 2 > len(tools) else ""

@@ -11,10 +11,15 @@ What it writes into ``Authorization`` is a key, and is told to the masker before
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING
 
-import httpx
-
+from guarded_tools.mcp_session.generation import http_library
 from guarded_tools.mcp_session.transport import Masker, secrets_of_header
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = http_library()
 
 
 class Answered(Exception):  # noqa: N818 - says what became of the request

@@ -17,17 +17,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import logging
 from collections.abc import Awaitable, Coroutine, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from anyio import BrokenResourceError, ClosedResourceError
 
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.mcp_session import sdk_privates
+from guarded_tools.mcp_session.generation import sdk
 from guarded_tools.mcp_session.pending import Incoming, Outgoing, PendingCall, pending_call
+from guarded_tools.mcp_session.protocol import Answer, Hooks, ListedTool, SdkSession
 from guarded_tools.mcp_session.sdk_logs import redact_sdk_logs
 from guarded_tools.mcp_session.streams import open_streams
 from guarded_tools.mcp_session.transport import (
@@ -41,10 +41,6 @@ from guarded_tools.mcp_session.transport import (
     Unreachable,
 )
 from guarded_tools.text.visible import one_line
-
-if TYPE_CHECKING:
-    from mcp import ClientSession
-    from mcp.types import CallToolResult, ElicitRequestParams, ElicitResult, Tool
 
 T = TypeVar("T")
 
@@ -66,12 +62,13 @@ class ConnectionHost(Protocol):
     question_timeout: float
     on_progress: OnProgress | None
     on_question: OnQuestion | None
+    server_info: object
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` beside everything else."""
         ...
 
-    def adopt(self, tools: tuple[Tool, ...], *, first: bool) -> None:
+    def adopt(self, tools: tuple[ListedTool, ...], *, first: bool) -> None:
         """Take note of what the server lists."""
         ...
 
@@ -88,12 +85,14 @@ class Connection:
         self._host = host
         self._tail = StderrTail(host.mask)
         self._failures: dict[Any, ConnectionFailed] = {}
-        self._session: ClientSession | None = None
+        self._session: SdkSession | None = None
         self._calls: set[asyncio.Task[Any]] = set()
         self._under_way: set[PendingCall] = set()
         self._errands: set[asyncio.Task[Any]] = set()
         self._relisting: asyncio.Task[None] | None = None
         self._stale = False
+        self._lasts: float | None = None  # until when the list may be taken for true, in the loop's time
+        self._watching: asyncio.Task[bool] | None = None
 
     @property
     def usable(self) -> bool:
@@ -102,8 +101,6 @@ class Connection:
 
     async def run(self) -> None:
         """Enter and leave the session, in one task as it has to be."""
-        from mcp import ClientSession, McpError
-
         host = self._host
         redact_sdk_logs(host.mask)
         try:
@@ -112,25 +109,24 @@ class Connection:
             async with open_streams(host.server, self._tail, host.mask, read_timeout=longest) as streams:
                 self._failures = streams.failures
                 incoming, outgoing = Incoming(streams, self.over), Outgoing(streams)
-                kind = sdk_privates.asking_beside(ClientSession, self._run_errand)
-                answers = self._on_question if host.on_question is not None else None
-                async with kind(
-                    incoming, outgoing, message_handler=self._on_message, elicitation_callback=answers
-                ) as session:
-                    sdk_privates.check_no_results(session)
-                    await session.initialize()
+                ask = self._on_question if host.on_question is not None else None
+                hooks = Hooks(self._on_tools_changed, ask, self._run_errand)
+                async with sdk().enter(incoming, outgoing, hooks) as session:
                     self._session = session
+                    host.server_info = session.server_info
+                    self._watch()
                     host.adopt(await self._list(), first=True)
                     self.ready.set_result(None)
                     await self.over.wait()
         except* ConnectionFailed as group:
             self.reason = str(_leaf(group))
         except* Exception as group:  # noqa: BLE001 - whatever a transport raises at its end is the end
-            error, told = _leaf(group), next(iter(self._failures.values()), None)
+            # The last one: what was tried before it, to learn what the server speaks, may fail.
+            error, told = _leaf(group), next(reversed(self._failures.values()), None)
             log.debug("The connection to %s ended: %s", host.name, host.mask(repr(error)))
             if told is not None:
                 self.reason = f"could not be reached: {told}"
-            elif not (self.over.is_set() and isinstance(error, (McpError, *_HUNG_UP))):
+            elif not (self.over.is_set() and isinstance(error, (sdk().ProtocolError, *_HUNG_UP))):
                 self.reason = f"could not be opened: {error}"
         finally:
             self.finish()
@@ -140,15 +136,16 @@ class Connection:
         if not self.over.is_set():
             self._fate = fate
         self.over.set()
-        for task in (self._calls | self._errands) - {asyncio.current_task()}:
+        watching = set() if self._watching is None else {self._watching}
+        for task in (self._calls | self._errands | watching) - {asyncio.current_task()}:
             task.cancel()
 
-    async def call(self, tool: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
+    async def call(self, tool: str, arguments: Mapping[str, Any] | None) -> Answer:
         """Call a tool, and say of every way in which that can end whether the call may have run.
 
         Raises:
             ConnectionFailed: there is no answer; ``sent`` says whether the call may have run.
-            McpError: the answer is an error of the protocol, in the server's words without our secrets.
+            Sdk.ProtocolError: the answer is an error of the protocol, in the server's words without our secrets.
         """
         assert self._session is not None
         pending = PendingCall(tool)
@@ -160,7 +157,7 @@ class Connection:
         told = None if self._host.on_progress is None else functools.partial(self._tell_progress, pending)
         try:
             async with asyncio.timeout(self._host.read_timeout) as pending.timer:
-                return await self._session.call_tool(tool, dict(arguments or {}), progress_callback=told)
+                return await self._session.call_tool(tool, dict(arguments or {}), told)
         except BaseException as error:  # noqa: BLE001 - raised again, or told as what it means for the call
             text = self._account_for(error, pending)
             if text is None:
@@ -174,9 +171,9 @@ class Connection:
 
     def _account_for(self, error: BaseException, pending: PendingCall) -> str | None:  # noqa: PLR0911 - one for each ending
         """Say what an exception means for the call; ``None`` leaves it as it is."""
-        from mcp import McpError
         from pydantic import ValidationError
 
+        protocol_error = sdk().ProtocolError
         lost = f"{self._fate} while {pending.tool} was under way"
         match error:
             case TimeoutError():
@@ -186,30 +183,26 @@ class Connection:
                 return lost
             case asyncio.CancelledError():
                 self._tell_cancelled(pending, "cancelled")
-            case McpError() if pending.id in self._failures:
+            case protocol_error() if pending.id in self._failures:
                 failure = self._failures.pop(pending.id)
-                pending.sent = failure.sent
+                if not failure.sent:
+                    pending.not_sent()
                 if isinstance(failure, Unreachable):
                     self._retired = True  # other calls may still be answered
                 return f"did not answer {pending.tool}: {failure}"
-            case McpError() if self.over.is_set():
+            case BrokenResourceError() | ClosedResourceError() | protocol_error() if not pending.sent:
+                self.finish()
+                return f"{self._fate} before {pending.tool} could be sent"
+            case protocol_error() if self.over.is_set():
                 return lost
             case ValidationError() if pending.sent:
                 return f"answered {pending.tool} with something that is no tool result"
-            case BrokenResourceError() | ClosedResourceError():
-                self.finish()
-                return f"{self._fate} before {pending.tool} could be sent"
         return None
 
     def _without_secrets(self, error: BaseException) -> BaseException:
         """Mask what a server wrote into an error of the protocol: some quote the key that they were called with."""
-        from mcp import McpError
-
-        if not isinstance(error, McpError):
-            return error
-        mask, said = self._host.mask, error.error
-        data = None if said.data is None else mask(json.dumps(said.data, ensure_ascii=False, default=str))
-        return McpError(said.model_copy(update={"message": mask(said.message), "data": data}))
+        own = sdk()
+        return own.without_secrets(error, self._host.mask) if isinstance(error, own.ProtocolError) else error
 
     async def _tell_progress(
         self, pending: PendingCall, progress: float, total: float | None, message: str | None
@@ -222,30 +215,26 @@ class Connection:
         except Exception:
             log.exception("Telling of the progress of %s failed", one_line(pending.tool))
 
-    async def _on_question(self, _: object, params: ElicitRequestParams) -> ElicitResult:
+    async def _on_question(self, message: str, schema: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """Have somebody answer what the server asks; decline where it cannot be told in which call it does.
 
         The time of the call stands still meanwhile: it is the human's.
         """
-        from mcp.types import ElicitResult
-
-        schema, ask = getattr(params, "requestedSchema", None), self._host.on_question
-        if ask is None or schema is None or len(self._under_way) != 1:
+        ask, pending = self._host.on_question, pending_call.get()
+        if pending is None and len(self._under_way) == 1:
+            [pending] = self._under_way
+        if ask is None or schema is None or pending is None:
             log.warning("A question of %s was declined: no form, or not in one call alone", self._host.name)
-            return ElicitResult(action="decline")
-        [pending] = self._under_way
-        question = Elicitation(self._host.name, pending.tool, self._host.mask(params.message), schema)
+            return None
+        question = Elicitation(self._host.name, pending.tool, self._host.mask(message), schema)
         pending.wait(None)
         try:
-            content = await asyncio.create_task(_awaited(ask(question)), context=pending.context.copy())
+            return await asyncio.create_task(_awaited(ask(question)), context=pending.context.copy())
         except Exception:
             log.exception("A question of %s was declined: answering it failed", self._host.name)
-            content = None
+            return None
         finally:
             pending.wait(self._host.read_timeout)
-        return (
-            ElicitResult(action="decline") if content is None else ElicitResult(action="accept", content=dict(content))
-        )
 
     def _tell_cancelled(self, pending: PendingCall, why: str) -> None:
         if pending.sent and pending.id is not None:
@@ -258,25 +247,37 @@ class Connection:
         return errand
 
     async def _notify_cancelled(self, request_id: int | str, why: str) -> None:
-        from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification
-
         assert self._session is not None
-        params = CancelledNotificationParams(requestId=request_id, reason=why)
         with suppress(Exception):  # a courtesy; a server that is gone needs none
             async with asyncio.timeout(_COURTESY_TIMEOUT):
-                await self._session.send_notification(ClientNotification(CancelledNotification(params=params)))
+                await self._session.tell_cancelled(request_id, why)
 
-    async def _on_message(self, message: object) -> None:
-        from mcp.types import ServerNotification, ToolListChangedNotification
+    def _on_tools_changed(self) -> None:
+        self._stale = True
+        if self._relisting is None or self._relisting.done():
+            # Asking for the list here would wait for an answer that only this very loop can receive.
+            self._relisting = self._run_errand(self._relist())
 
-        if isinstance(message, ServerNotification) and isinstance(message.root, ToolListChangedNotification):
-            self._stale = True
-            if self._relisting is None or self._relisting.done():
-                # Asking for the list here would wait for an answer that only this very loop can receive.
-                self._relisting = self._run_errand(self._relist())
+    def _watch(self) -> None:
+        """Listen for changed tools, where that takes a request of its own."""
+        assert self._session is not None
+        work = self._session.watch()
+        self._watching = None if work is None else asyncio.get_running_loop().create_task(work)
 
     async def relisted(self) -> None:
-        """Wait until the changes are listed that the server has told of; not for ever, and not for those of later."""
+        """Wait until the changes are listed that the server has told of; not for ever, and not for those of later.
+
+        Where nobody would tell of one any more, since a list has had its time or the listening was cut off, it is
+        listed anew.
+        """
+        if self._watching is not None and self._watching.done() and not self._watching.cancelled():
+            cut_off = self._watching.exception() is not None or self._watching.result()
+            self._watching = None
+            if cut_off:
+                self._watch()  # first, so that nothing falls in between
+                self._on_tools_changed()
+        if self._lasts is not None and asyncio.get_running_loop().time() >= self._lasts:
+            self._on_tools_changed()
         if self._relisting is not None and not self._relisting.done():
             await asyncio.wait({self._relisting}, timeout=self._host.read_timeout)
 
@@ -293,17 +294,18 @@ class Connection:
                 one_line(self._host.mask(str(error))),
             )
 
-    async def _list(self) -> tuple[Tool, ...]:
-        from mcp.types import PaginatedRequestParams
-
+    async def _list(self) -> tuple[ListedTool, ...]:
         assert self._session is not None
-        tools: list[Tool] = []
-        cursor = None
+        tools: list[ListedTool] = []
+        cursor, asked = None, asyncio.get_running_loop().time()
+        ttls: list[float] = []
         for _ in range(_MAX_PAGES):
-            page = await self._session.list_tools(params=PaginatedRequestParams(cursor=cursor))
+            page = await self._session.list_tools(cursor)
             tools += page.tools
-            cursor = page.nextCursor
+            ttls += [] if page.ttl is None else [page.ttl]
+            cursor = page.cursor
             if not cursor:
+                self._lasts = asked + min(ttls) if ttls else None
                 return tuple(tools)
         raise ConnectionFailed(f"lists more than {_MAX_PAGES} pages of tools", sent=False)
 

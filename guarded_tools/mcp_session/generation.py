@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from importlib import metadata
-from typing import Literal, TypeAlias
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from guarded_tools.errors import GuardError
+
+if TYPE_CHECKING:
+    from guarded_tools.mcp_session.protocol import Converter, Sdk
 
 Number: TypeAlias = Literal[1, 2]
 Version: TypeAlias = tuple[int, ...]
@@ -30,6 +33,46 @@ def installed() -> Number:
         GuardError: as :func:`chosen`.
     """
     return chosen({name: version for name in (_SDK, _ADAPTERS, _FASTMCP) if (version := _version(name)) is not None})
+
+
+@functools.cache
+def sdk() -> Sdk:
+    """Return the SDK that is installed. The first time, it reads hundreds of files: no event loop should wait for it.
+
+    Raises:
+        GuardError: as :func:`chosen`.
+    """
+    if installed() == 1:
+        from guarded_tools.mcp_session import mcp1
+
+        return mcp1
+    from guarded_tools.mcp_session import mcp2
+
+    return mcp2
+
+
+def converter() -> Converter:
+    """Return what makes LangChain tools of an SDK's.
+
+    Raises:
+        GuardError: as :func:`chosen`.
+    """
+    if installed() == 1:
+        from guarded_tools.mcp_session import mcp1_tools
+
+        return mcp1_tools
+    from guarded_tools.mcp_session import mcp2_tools
+
+    return mcp2_tools
+
+
+def http_library() -> Any:
+    """Return the library by which the SDK speaks HTTP: httpx, or httpx2, which has the same names.
+
+    Raises:
+        GuardError: as :func:`chosen`.
+    """
+    return import_module("httpx" if installed() == 1 else "httpx2")
 
 
 def chosen(versions: Mapping[str, Version]) -> Number:

@@ -17,7 +17,7 @@ from guarded_tools.mcp_session.session_thread import SessionThread, Unchanged
 from guarded_tools.mcp_session.transport import OnProgress, OnQuestion, Server
 
 if TYPE_CHECKING:
-    from mcp.types import CallToolResult, Tool
+    from guarded_tools.mcp_session.protocol import Answer, ListedTool
 
 READ_TIMEOUT = 90.0
 """Seconds a call may take unless told otherwise."""
@@ -48,7 +48,7 @@ class HeldSession:
         name: str = "",
         read_timeout: float = READ_TIMEOUT,
         start_timeout: float | None = None,
-        on_tools_changed: Callable[[Sequence[Tool]], None] | None = None,
+        on_tools_changed: Callable[[Sequence[ListedTool]], None] | None = None,
         on_progress: OnProgress | None = None,
         on_question: OnQuestion | None = None,
     ) -> None:
@@ -56,7 +56,7 @@ class HeldSession:
         self.on_tools_changed = on_tools_changed
         this = weakref.ref(self)  # the thread must not keep alive what a forgetful user has dropped
 
-        def changed(tools: Sequence[Tool]) -> None:
+        def changed(tools: Sequence[ListedTool]) -> None:
             held = this()
             if held is not None and held.on_tools_changed is not None:
                 held.on_tools_changed(tools)
@@ -119,13 +119,18 @@ class HeldSession:
         await self.aclose()
 
     @property
-    def tools(self) -> tuple[Tool, ...]:
+    def tools(self) -> tuple[ListedTool, ...]:
         """What the server lists, as it last said."""
         return self._thread.tools
 
+    @property
+    def server_info(self) -> object:
+        """What the server says that it is, in the SDK's own object; ``None`` where it does not."""
+        return self._thread.server_info
+
     async def call_tool(
         self, name: str, arguments: Mapping[str, Any] | None = None, *, unchanged: Unchanged | None = None
-    ) -> CallToolResult:
+    ) -> Answer:
         """Call a tool from any event loop. Cancelling it tells the server.
 
         What it answers is not compared with the tool's output schema. ``unchanged`` is asked right before the call
@@ -134,19 +139,19 @@ class HeldSession:
         Raises:
             ConnectionFailed: the server could not be reached, died or did not answer in time; ``sent`` says whether
                 the call may have run.
-            McpError: the server answered with a protocol error, in its words without our secrets.
+            Sdk.ProtocolError: the server answered with a protocol error, in its words without our secrets.
         """
         return await self._thread.await_(self._thread.call(name, arguments, unchanged))
 
     def call_tool_sync(
         self, name: str, arguments: Mapping[str, Any] | None = None, *, unchanged: Unchanged | None = None
-    ) -> CallToolResult:
+    ) -> Answer:
         """Call a tool from sync code; also where an event loop runs, as in a notebook. Raises as :meth:`call_tool`."""
         return self._thread.wait(self._thread.call(name, arguments, unchanged))
 
     def begin_call(
         self, name: str, arguments: Mapping[str, Any] | None = None, *, unchanged: Unchanged | None = None
-    ) -> Future[CallToolResult]:
+    ) -> Future[Answer]:
         """Call a tool and wait for nothing: it goes on whoever waits. Cancelling what is returned tells the server.
 
         What is returned ends as :meth:`call_tool` does; it is cancelled where the session was closed meanwhile.

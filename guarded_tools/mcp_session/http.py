@@ -23,14 +23,18 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session.auth import Answered, SendsCallsOnce
+from guarded_tools.mcp_session.generation import http_library, sdk
 from guarded_tools.mcp_session.transport import HttpServer, Masker, Streams, Unreachable
 from guarded_tools.text.visible import one_line
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = http_library()
 
 GOODBYE_TIMEOUT = 2.0
 """Seconds that telling the server about the end of a session may take."""
@@ -49,11 +53,9 @@ _MOST_QUOTED = 300
 @asynccontextmanager
 async def open_http(server: HttpServer, mask: Masker, *, read_timeout: float) -> AsyncIterator[Streams]:
     """Reach ``server``. Nothing is sent before the first message."""
-    from mcp.client.streamable_http import streamable_http_client
-
     failures: dict[Any, ConnectionFailed] = {}
     client = _Client(failures, mask, **client_options(server, mask, read_timeout))
-    async with client, streamable_http_client(server.url, http_client=client) as (read, write, _):
+    async with client, sdk().open_http(server.url, client) as (read, write):
         yield Streams(read, write, failures)
 
 

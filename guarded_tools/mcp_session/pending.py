@@ -11,27 +11,29 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from anyio import BrokenResourceError, ClosedResourceError
 
 from guarded_tools.mcp_session.transport import Streams
 
-if TYPE_CHECKING:
-    from mcp.shared.message import SessionMessage
-
 
 class PendingCall:
     """What is known of one call under way: the id it was sent with, and whether it may have left."""
 
-    __slots__ = ("context", "id", "sent", "timer", "tool")
+    __slots__ = ("context", "id", "rounds", "sent", "timer", "tool")
 
     def __init__(self, tool: str) -> None:
         self.tool = tool
         self.id: int | str | None = None
         self.sent = False
+        self.rounds = 0  # how often it was sent: anew for each time that the server asked back
         self.context = copy_context()  # of the caller, across threads
         self.timer: asyncio.Timeout | None = None
+
+    def not_sent(self) -> None:
+        """Note that it did not leave the last time. What left before may have run all the same."""
+        self.sent = self.rounds > 1
 
     def wait(self, seconds: float | None) -> None:
         """Give the call so many seconds from now; ``None``: for ever."""
@@ -80,19 +82,20 @@ class Outgoing:
     def __init__(self, streams: Streams) -> None:
         self._stream = streams.write
 
-    async def send(self, message: SessionMessage) -> None:
+    async def send(self, message: Any) -> None:
         """Send a message on; of a call, note that it may have left, unless the stream says that it did not."""
         pending = pending_call.get()
-        request = message.message.root
+        request = getattr(message.message, "root", message.message)  # the first SDK wraps it
         if pending is None or getattr(request, "method", "") != "tools/call":
             await self._stream.send(message)
             return
         pending.id = getattr(request, "id", None)
         pending.sent = True
+        pending.rounds += 1
         try:
             await self._stream.send(message)
         except (BrokenResourceError, ClosedResourceError):
-            pending.sent = False
+            pending.not_sent()
             raise
 
     async def aclose(self) -> None:

@@ -16,8 +16,13 @@ from guarded_tools.text.visible import one_line
 # The SDK's sessions write to the root logger itself; a filter there sees nothing that comes up from others.
 _LOGGERS = (
     *("", "client", "mcp.client.stdio", "mcp.client.streamable_http"),
+    *("mcp.client.sse", "mcp.shared.jsonrpc_dispatcher", "httpx", "httpx2"),
     # At DEBUG httpcore tells every header of every answer, and some servers send the key back in one.
-    *("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.socks"),
+    *(
+        f"{library}.{part}"
+        for library in ("httpcore", "httpcore2")
+        for part in ("connection", "http11", "http2", "proxy", "socks")
+    ),
 )
 
 _mask: ContextVar[Callable[[str], str] | None] = ContextVar("guarded_tools_mcp_mask", default=None)

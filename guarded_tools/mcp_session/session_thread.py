@@ -25,19 +25,18 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session.connection import Connection
+from guarded_tools.mcp_session.generation import sdk
+from guarded_tools.mcp_session.protocol import Answer, ListedTool
 from guarded_tools.mcp_session.streams import load_sdk
 from guarded_tools.mcp_session.transport import Masker, OnProgress, OnQuestion, Server
 from guarded_tools.text.visible import one_line
 
-if TYPE_CHECKING:
-    from mcp.types import CallToolResult, Tool
-
 T = TypeVar("T")
-Unchanged: TypeAlias = "Callable[[Tool], bool]"
+Unchanged: TypeAlias = Callable[[ListedTool], bool]
 
 _CLOSE_TIMEOUT = 6.0  # the SDK's own escalation is stdin closed, 2 s, SIGTERM, 2 s, SIGKILL
 
@@ -53,15 +52,16 @@ class SessionThread:
         name: str,
         read_timeout: float,
         start_timeout: float | None,
-        changed: Callable[[Sequence[Tool]], None],
+        changed: Callable[[Sequence[ListedTool]], None],
     ) -> None:
         self.server = server
         self.name = name
         self.read_timeout = read_timeout
         self.question_timeout = 0.0
-        self.start_timeout = server.start_timeout if start_timeout is None else start_timeout
+        self._start_timeout = start_timeout
         self.mask = Masker(server.secrets())
-        self.tools: tuple[Tool, ...] = ()
+        self.tools: tuple[ListedTool, ...] = ()
+        self.server_info: object = None
         self.on_progress: OnProgress | None = None
         self.on_question: OnQuestion | None = None
         self._changed = changed
@@ -73,6 +73,12 @@ class SessionThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._stopped: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    @property
+    def start_timeout(self) -> float:
+        """Seconds a server may take until it has listed its tools."""
+        usual = self.server.start_timeout + sdk().PATIENCE
+        return usual if self._start_timeout is None else self._start_timeout
 
     # Called from any thread
 
@@ -220,9 +226,7 @@ class SessionThread:
         running.cancel()
         raise await connection.failed(f"{self.name} {reason}", sent=False)
 
-    async def call(
-        self, tool: str, arguments: Mapping[str, Any] | None, unchanged: Unchanged | None = None
-    ) -> CallToolResult:
+    async def call(self, tool: str, arguments: Mapping[str, Any] | None, unchanged: Unchanged | None = None) -> Answer:
         """Call a tool on the live connection.
 
         A server that was started anew, or that changed its tools, lists them before any call leaves, and nothing can
@@ -256,7 +260,7 @@ class SessionThread:
             )
         return connection
 
-    def adopt(self, tools: tuple[Tool, ...], *, first: bool) -> None:
+    def adopt(self, tools: tuple[ListedTool, ...], *, first: bool) -> None:
         """Take note of what the server lists; tell if it is news."""
         before, self.tools = self.tools, tools
         if tools == before or (first and not before):

@@ -13,16 +13,18 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import httpx
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session.auth import Answered
+from guarded_tools.mcp_session.generation import http_library, sdk
 from guarded_tools.mcp_session.http import NEVER_SENT, client_options, described, refusal_of, words
 from guarded_tools.mcp_session.transport import HttpServer, Masker, Streams
 
 if TYPE_CHECKING:
+    import httpx
     from anyio.streams.memory import MemoryObjectSendStream
-    from mcp.shared.message import SessionMessage
+else:
+    httpx = http_library()
 
 _LOST = -32000
 _SILENT = 300.0
@@ -32,8 +34,6 @@ _SILENT = 300.0
 @asynccontextmanager
 async def open_sse(server: HttpServer, mask: Masker, *, read_timeout: float) -> AsyncIterator[Streams]:
     """Reach ``server``, and wait until it says where to post."""
-    from mcp.client.sse import sse_client
-
     failures: dict[Any, ConnectionFailed] = {}
     told, heard = anyio.create_memory_object_stream[Any](256)
 
@@ -46,7 +46,7 @@ async def open_sse(server: HttpServer, mask: Masker, *, read_timeout: float) -> 
     async with (
         told,
         heard,
-        sse_client(server.url, httpx_client_factory=client) as (read, write),
+        sdk().open_sse(server.url, client) as (read, write),
         anyio.create_task_group() as beside,
     ):
         beside.start_soon(_hand_on, read, told)
@@ -95,15 +95,6 @@ class _SseClient(httpx.AsyncClient):
         return await self._failed(request, request_id, refusal_of(response, self._redact, sent=is_call))
 
     async def _failed(self, request: httpx.Request, request_id: Any, failure: ConnectionFailed) -> httpx.Response:
-        from mcp.types import ErrorData, JSONRPCError, JSONRPCMessage
-
         self._failures[request_id] = failure
-        error = JSONRPCError(jsonrpc="2.0", id=request_id, error=ErrorData(code=_LOST, message=str(failure)))
-        await self._told.send(_session_message(JSONRPCMessage(error)))
+        await self._told.send(sdk().error_message(request_id, _LOST, str(failure)))
         return httpx.Response(202, request=request)
-
-
-def _session_message(message: Any) -> SessionMessage:
-    from mcp.shared.message import SessionMessage
-
-    return SessionMessage(message)

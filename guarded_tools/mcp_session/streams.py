@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.mcp_session.http import open_http
-from guarded_tools.mcp_session.sse import open_sse
+from guarded_tools.mcp_session.generation import sdk
 from guarded_tools.mcp_session.transport import HttpServer, Masker, Server, StderrTail, Streams
-
-_NEEDED = ("mcp", "mcp.client.stdio", "mcp.client.streamable_http", "mcp.client.sse")
 
 
 def load_sdk() -> None:
-    """Import what a connection needs of the SDK: that reads hundreds of files, which no event loop should wait for."""
-    for module in _NEEDED:
-        importlib.import_module(module)
+    """Import what a connection needs: that reads hundreds of files, which no event loop should wait for.
+
+    Raises:
+        GuardError: no MCP SDK is installed, or one by halves.
+    """
+    sdk()
+    from guarded_tools.mcp_session import http, sse  # noqa: F401 - loaded here, used below
 
 
 @asynccontextmanager
@@ -32,24 +31,16 @@ async def open_streams(
         ConnectionFailed: the process could not be started.
     """
     if isinstance(server, HttpServer):
+        from guarded_tools.mcp_session.http import open_http
+        from guarded_tools.mcp_session.sse import open_sse
+
         road = open_sse if server.sse else open_http
         async with road(server, mask, read_timeout=read_timeout) as http:
             yield http
         return
-
-    from mcp.client.stdio import StdioServerParameters, stdio_client
-
-    parameters = StdioServerParameters(
-        command=server.command,
-        args=list(server.args),
-        env=dict(server.env),
-        cwd=None if server.cwd is None else Path(server.cwd),
-        # A stray byte on stdout would otherwise end the connection for every call under way.
-        encoding_error_handler="replace",
-    )
     with os.fdopen(tail.attach(), "w") as errlog:
         try:
-            async with stdio_client(parameters, errlog) as (read, write):
+            async with sdk().open_stdio(server, errlog) as (read, write):
                 yield Streams(read, write, {})
         except OSError as error:
             raise ConnectionFailed(f"{server.command!r} could not be started: {error.strerror}", sent=False) from None

@@ -98,7 +98,7 @@ def damage(recipe: Recipe, policy: dict, lock: Lock | None, sandbox: HeldSession
         lock=lock,
     )
     infos = {
-        tool.name: ToolInfo(tool.name, "pictify", tool.description or "", tool.inputSchema, risk_of(tool.name))
+        tool.name: ToolInfo(tool.name, "pictify", tool.description, tool.input_schema, risk_of(tool.name))
         for tool in sandbox.tools
     }
 
@@ -151,7 +151,7 @@ def test_the_attack_succeeds_without_the_rule_and_fails_with_it(recipe, sandbox,
     without, with_rule = recipe.expected
     assert with_rule < without
     lock = (
-        Lock.of(ToolInfo(t.name, "pictify", t.description or "", t.inputSchema) for t in sandbox.tools)
+        Lock.of(ToolInfo(t.name, "pictify", t.description, t.input_schema) for t in sandbox.tools)
         if recipe.lock
         else None
     )

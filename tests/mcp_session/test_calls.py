@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -175,11 +176,11 @@ def test_noise_on_stdout_harms_nobody(odd):
 def test_a_result_arrives_as_the_server_sent_it(odd_over):
     with HeldSession(odd_over) as session:
         picture = session.call_tool_sync("show").content[1]
-        assert (picture.type, picture.mimeType) == ("image", "image/png")
-        assert session.call_tool_sync("structured").structuredContent == {"n": 1}
-        assert session.call_tool_sync("refuse").isError
+        assert (picture.type, picture.model_dump(by_alias=True)["mimeType"]) == ("image", "image/png")
+        assert session.call_tool_sync("structured").structured == {"n": 1}
+        assert session.call_tool_sync("refuse").failed
         # Whether it fits its output schema is asked where results are handed on: see adapters.mcp_tools.
-        assert session.call_tool_sync("structured", {"n": "one"}).structuredContent == {"n": "one"}
+        assert session.call_tool_sync("structured", {"n": "one"}).structured == {"n": "one"}
         assert (
             said(session.call_tool_sync("echo", {"a": [1, 1.0, "é\U0001f600", None]}))
             == "{'a': [1, 1.0, 'é\U0001f600', None]}"
@@ -211,21 +212,25 @@ async def test_who_stops_waiting_for_a_new_server_does_not_stop_it_for_the_other
 
 async def test_a_call_that_finds_the_stream_closed_was_not_sent():
     from anyio import ClosedResourceError, create_memory_object_stream
-    from mcp.shared.message import SessionMessage
-    from mcp.types import JSONRPCMessage, JSONRPCRequest
 
     from guarded_tools.mcp_session.pending import Outgoing, PendingCall, pending_call
     from guarded_tools.mcp_session.transport import Streams
 
     writer, reader = create_memory_object_stream(1)
-    call = JSONRPCRequest(jsonrpc="2.0", id=7, method="tools/call", params={"name": "x"})
+    request = SimpleNamespace(jsonrpc="2.0", id=7, method="tools/call", params={"name": "x"})
+    message = SimpleNamespace(message=request)
     pending = PendingCall("x")
     pending_call.set(pending)
     outgoing = Outgoing(Streams(reader, writer, {}))
-    await outgoing.send(SessionMessage(JSONRPCMessage(call)))
+    await outgoing.send(message)
     assert (pending.id, pending.sent) == (7, True)
     await outgoing.aclose()
     with pytest.raises(ClosedResourceError):
-        await outgoing.send(SessionMessage(JSONRPCMessage(call)))
-    assert not pending.sent
+        await outgoing.send(message)
+    assert pending.sent  # before: what it said when it left the first time still stands
+    first = PendingCall("y")
+    pending_call.set(first)
+    with pytest.raises(ClosedResourceError):
+        await outgoing.send(message)
+    assert not first.sent
     await reader.aclose()

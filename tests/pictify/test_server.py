@@ -41,10 +41,10 @@ def reach(request, serve):
 def test_it_lists_exactly_the_catalogue(reach):
     with HeldSession(reach()) as session:
         tools = session.tools
-    assert [(tool.name, tool.description, tool.inputSchema) for tool in tools] == [
+    assert [(tool.name, tool.description, tool.input_schema) for tool in tools] == [
         (info.name, info.description, info.schema) for info in catalogue().values()
     ]
-    assert all(tool.annotations is None and tool.outputSchema is None for tool in tools)
+    assert all(not tool.annotations and tool.output_schema is None for tool in tools)
 
 
 def test_it_words_its_answers_as_the_real_server_does(reach, tmp_path, seen):
@@ -58,14 +58,14 @@ def test_it_words_its_answers_as_the_real_server_does(reach, tmp_path, seen):
         assert said(written) == "Image created.\nID: img_000002\nURL: https://media.sandbox.invalid/img_000002.png"
         for args in ({}, {"imageId": 1}, {"imageId": ["x"]}):
             wrong = call("pictify_get_image", args)
-            assert wrong.isError
+            assert wrong.failed
             prefix = "MCP error -32602: Input validation error: Invalid arguments for tool pictify_get_image: "
             assert said(wrong).startswith(prefix)
             assert json.loads(said(wrong).removeprefix(prefix))
         unknown = call("pictify_nothing", {})
-        assert (unknown.isError, said(unknown)) == (True, "MCP error -32602: Tool pictify_nothing not found")
+        assert (unknown.failed, said(unknown)) == (True, "MCP error -32602: Tool pictify_nothing not found")
         missing = call("pictify_get_image", {"imageId": "x"})
-        assert (missing.isError, said(missing)) == (True, "Error (404): Not Found\nThere is no image x.")
+        assert (missing.failed, said(missing)) == (True, "Error (404): Not Found\nThere is no image x.")
     assert seen(log) == {
         ("get_template", "arrived"): 1,
         ("get_template", "completed"): 1,
@@ -116,7 +116,7 @@ def test_what_the_real_server_does_not_know_it_drops_at_every_depth(reach):
     }
     with HeldSession(reach()) as session:
         made = session.call_tool_sync("pictify_create_experiment", args)
-        assert not made.isError, said(made)
+        assert not made.failed, said(made)
         row = json.loads(said(session.call_tool_sync("pictify_get_experiment", {"experimentId": "exp_000001"})))
         assert "more" not in row
         assert row["variants"] == [{"id": "a", "weight": 5000}, {"id": "b", "weight": 5000}]
@@ -124,7 +124,7 @@ def test_what_the_real_server_does_not_know_it_drops_at_every_depth(reach):
         drawn = session.call_tool_sync(
             "pictify_render_template", {"templateId": "tpl_000001", "variables": {"a": {"b": 1}}}
         )
-        assert not drawn.isError
+        assert not drawn.failed
 
 
 def test_injected_refusals(tmp_path, seen):
@@ -141,9 +141,9 @@ def test_injected_refusals(tmp_path, seen):
         for tool, (_, text) in expected.items():
             args = {"get_image": {"imageId": "img_000001"}, "get_gif": {"gifId": "x"}}.get(tool, {})
             result = session.call_tool_sync(f"pictify_{tool}", args)
-            assert result.isError
+            assert result.failed
             assert said(result).startswith(text)
-        assert not session.call_tool_sync("pictify_list_experiments").isError
+        assert not session.call_tool_sync("pictify_list_experiments").failed
     assert seen(log)["get_image", "refused"] == 1
 
 
@@ -183,7 +183,7 @@ def test_a_key_is_checked_at_the_first_call_and_not_before(serve):
     for server, fine in servers:
         with HeldSession(server) as session:
             result = session.call_tool_sync("pictify_list_images")
-            assert result.isError != fine
+            assert result.failed != fine
             assert fine or said(result).startswith("Error (401): Unauthorized\nThe API key was not accepted.")
 
 
