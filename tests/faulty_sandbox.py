@@ -11,16 +11,16 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from mcp import types
-
+from guarded_tools.mcp_session.generation import installed
 from guarded_tools.pictify.catalogue import catalogue
 from guarded_tools.pictify.sandbox.__main__ import options, serve
 from guarded_tools.pictify.sandbox.account import Account
 from guarded_tools.pictify.sandbox.answers import Refused
-from guarded_tools.pictify.sandbox.server import Options, acting, build
+from guarded_tools.pictify.sandbox.server import Options, acting, build, calling
 
 COMMAND = (sys.executable, str(Path(__file__).resolve()))
 """What starts it."""
+MALFORMED = "this is no list of content blocks"
 FAULTS = (
     "4xx, 429, 5xx or a status: that upstream error",
     "hang: never acts, never answers",
@@ -40,16 +40,46 @@ def faulty(given: Options, faults: dict[str, str]):
         await before(faults.get(tool, ""))
         return await answer(tool, args)
 
-    server = build(given, act)
+    answered = calling(given, act)
+
+    async def call(tool, args, headers):
+        result = await answered(tool, args, headers)
+        if not result["isError"]:
+            await after(faults.get(tool, ""))
+        return result
+
+    server = build(call)
+    spoil = spoil_1 if installed() == 1 else spoil_2
+    spoil(server, {tool for tool, fault in faults.items() if fault == "malformed"})
+    return server
+
+
+def spoil_1(server, tools):
+    """Answer what is no tool result, of ``mcp`` 1: it sends what is constructed."""
+    from mcp import types
+
     answered = server.request_handlers[types.CallToolRequest]
 
     async def call(request):
         result = await answered(request)
-        acted = not result.root.isError
-        return await after(faults.get(request.params.name, ""), result) if acted else result
+        if request.params.name not in tools or result.root.isError:
+            return result
+        return types.ServerResult.model_construct(
+            root=types.CallToolResult.model_construct(content=MALFORMED, isError=False)
+        )
 
     server.request_handlers[types.CallToolRequest] = call
-    return server
+
+
+def spoil_2(server, tools):
+    """Answer what is no tool result, of ``mcp`` 2: it sends what a middleware answers, and checks all else."""
+
+    async def spoil(context, call_next):
+        result = await call_next(context)
+        spoiled = context.method == "tools/call" and context.params["name"] in tools and not result["isError"]
+        return {**result, "content": MALFORMED} if spoiled else result
+
+    server.middleware.append(spoil)
 
 
 def parse_faults(specs: list[str]) -> dict[str, str]:
@@ -89,16 +119,11 @@ async def before(fault: str) -> None:
         die()
 
 
-async def after(fault: str, result: types.ServerResult) -> types.ServerResult:
+async def after(fault: str) -> None:
     if fault == "hang-after":
         await asyncio.Event().wait()
     if fault == "die-after":
         die()
-    if fault == "malformed":
-        return types.ServerResult.model_construct(
-            root=types.CallToolResult.model_construct(content="this is no list of content blocks", isError=False)
-        )
-    return result
 
 
 def die() -> NoReturn:

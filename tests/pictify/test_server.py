@@ -10,13 +10,14 @@ import sys
 import httpx
 import pytest
 
-from guarded_tools.mcp_session import HeldSession, HttpServer, StdioServer
 from guarded_tools.pictify.catalogue import catalogue
 from guarded_tools.pictify.sandbox.server import invalid, validators
 from tests.faulty_sandbox import COMMAND as FAULTY
 from tests.faulty_sandbox import parse_faults
+from tests.wire import NEW, OLD, SERVED, Wire
 
 COMMAND = ["-m", "guarded_tools.pictify.sandbox"]
+NAMESPACE = "io.modelcontextprotocol"
 HELLO = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -26,46 +27,64 @@ HELLO = {
 
 
 def said(result):
-    return result.content[0].text
+    """What a result says; the new revision says beside it whose it is, and that it is whole."""
+    assert set(result) in ({"content", "isError"}, {"content", "isError", "resultType", "_meta"})
+    (block,) = result["content"]
+    assert block == {"type": "text", "text": block["text"]}
+    return block["text"]
 
 
-def stdio(*options, **env):
-    return StdioServer(sys.executable, [*COMMAND, *options], env)
+@pytest.fixture(params=["stdio", "http", "http-json"])
+def server(request, serve):
+    """Starts a server, for a client."""
+    if request.param == "stdio":
+        return lambda *options: [*COMMAND, *options]
+    return lambda *options: serve(*options, *(["--json"] if request.param == "http-json" else []))
 
 
-@pytest.fixture(params=["stdio", "http"])
-def reach(request, serve):
-    return stdio if request.param == "stdio" else lambda *options: HttpServer(serve(*options))
+@pytest.fixture(params=SERVED)
+def reach(request, server):
+    """Connects a client to a server, by either revision of the protocol."""
+    return lambda *options: Wire(server(*options), request.param)
+
+
+def test_it_says_who_it_is(reach):
+    with reach() as wire:
+        info = wire.server["serverInfo"] if wire.revision == OLD else wire.server["_meta"][f"{NAMESPACE}/serverInfo"]
+        versions = [wire.server["protocolVersion"]] if wire.revision == OLD else wire.server["supportedVersions"]
+        assert info == {"name": "pictify", "version": "1.2.0"}
+        assert wire.revision in versions
+        assert "tools" in wire.server["capabilities"]
 
 
 def test_it_lists_exactly_the_catalogue(reach):
-    with HeldSession(reach()) as session:
-        tools = session.tools
-    assert [(tool.name, tool.description, tool.input_schema) for tool in tools] == [
-        (info.name, info.description, info.schema) for info in catalogue().values()
-    ]
-    assert all(not tool.annotations and tool.output_schema is None for tool in tools)
+    with reach() as wire:
+        assert wire.tools() == [
+            {"name": info.name, "description": info.description, "inputSchema": info.schema}
+            for info in catalogue().values()
+        ]
 
 
 def test_it_words_its_answers_as_the_real_server_does(reach, tmp_path, seen):
     log = tmp_path / "log"
-    with HeldSession(reach("--log", str(log))) as session:
-        call = session.call_tool_sync
+    with reach("--log", str(log)) as wire:
+        call = wire.call
         read = call("pictify_get_template", {"templateId": "tpl_000001"})
         assert json.loads(said(read))["name"] == "Welcome banner"
         assert said(read).startswith("{\n  ")
         written = call("pictify_create_image", {"html": "<p>"})
         assert said(written) == "Image created.\nID: img_000002\nURL: https://media.sandbox.invalid/img_000002.png"
+        assert (read["isError"], written["isError"]) == (False, False)
         for args in ({}, {"imageId": 1}, {"imageId": ["x"]}):
             wrong = call("pictify_get_image", args)
-            assert wrong.failed
+            assert wrong["isError"]
             prefix = "MCP error -32602: Input validation error: Invalid arguments for tool pictify_get_image: "
             assert said(wrong).startswith(prefix)
             assert json.loads(said(wrong).removeprefix(prefix))
         unknown = call("pictify_nothing", {})
-        assert (unknown.failed, said(unknown)) == (True, "MCP error -32602: Tool pictify_nothing not found")
+        assert (unknown["isError"], said(unknown)) == (True, "MCP error -32602: Tool pictify_nothing not found")
         missing = call("pictify_get_image", {"imageId": "x"})
-        assert (missing.failed, said(missing)) == (True, "Error (404): Not Found\nThere is no image x.")
+        assert (missing["isError"], said(missing)) == (True, "Error (404): Not Found\nThere is no image x.")
     assert seen(log) == {
         ("get_template", "arrived"): 1,
         ("get_template", "completed"): 1,
@@ -77,6 +96,15 @@ def test_it_words_its_answers_as_the_real_server_does(reach, tmp_path, seen):
         ("nothing", "arrived"): 1,
         ("nothing", "invalid"): 1,
     }
+
+
+@pytest.mark.skipif(NEW not in SERVED, reason="the SDK that is installed serves one revision")
+def test_over_http_one_account_serves_clients_of_both_revisions(serve):
+    url = serve()
+    with Wire(url, OLD) as old, Wire(url, NEW) as new:
+        assert "img_000002" in said(old.call("pictify_create_image", {"html": "x"}))
+        assert "img_000003" in said(new.call("pictify_create_image", {"html": "x"}))
+        assert json.loads(said(old.call("pictify_list_images")))["total"] == 3
 
 
 @pytest.mark.parametrize(
@@ -114,20 +142,19 @@ def test_what_the_real_server_does_not_know_it_drops_at_every_depth(reach):
         "more": 1,
         "goalConfig": {"type": "impressions_only", "x": 1},
     }
-    with HeldSession(reach()) as session:
-        made = session.call_tool_sync("pictify_create_experiment", args)
-        assert not made.failed, said(made)
-        row = json.loads(said(session.call_tool_sync("pictify_get_experiment", {"experimentId": "exp_000001"})))
+    with reach() as wire:
+        made = wire.call("pictify_create_experiment", args)
+        assert not made["isError"], said(made)
+        row = json.loads(said(wire.call("pictify_get_experiment", {"experimentId": "exp_000001"})))
         assert "more" not in row
         assert row["variants"] == [{"id": "a", "weight": 5000}, {"id": "b", "weight": 5000}]
         assert row["goalConfig"] == {"type": "impressions_only"}
-        drawn = session.call_tool_sync(
-            "pictify_render_template", {"templateId": "tpl_000001", "variables": {"a": {"b": 1}}}
-        )
-        assert not drawn.failed
+        drawn = wire.call("pictify_render_template", {"templateId": "tpl_000001", "variables": {"a": {"b": 1}}})
+        assert not drawn["isError"]
 
 
-def test_injected_refusals(tmp_path, seen):
+@pytest.mark.parametrize("revision", SERVED)
+def test_injected_refusals(tmp_path, seen, revision):
     log = tmp_path / "log"
     expected = {
         "get_image": ("4xx", "Error (400): Injected fault"),
@@ -137,13 +164,13 @@ def test_injected_refusals(tmp_path, seen):
         "list_templates": ("5xx", "Error (503): Injected fault"),
     }
     faults = [word for tool, (fault, _) in expected.items() for word in ("--fault", f"pictify_{tool}={fault}")]
-    with HeldSession(StdioServer(FAULTY[0], [*FAULTY[1:], *faults, "--log", str(log)])) as session:
+    with Wire([*FAULTY[1:], *faults, "--log", str(log)], revision) as wire:
         for tool, (_, text) in expected.items():
             args = {"get_image": {"imageId": "img_000001"}, "get_gif": {"gifId": "x"}}.get(tool, {})
-            result = session.call_tool_sync(f"pictify_{tool}", args)
-            assert result.failed
+            result = wire.call(f"pictify_{tool}", args)
+            assert result["isError"]
             assert said(result).startswith(text)
-        assert not session.call_tool_sync("pictify_list_experiments").failed
+        assert not wire.call("pictify_list_experiments")["isError"]
     assert seen(log)["get_image", "refused"] == 1
 
 
@@ -169,21 +196,25 @@ def test_options_that_are_wrong_end_the_server_before_it_serves():
     assert "--fault nothing=429: there is no tool 'nothing'" in done.stderr
 
 
-def test_a_key_is_checked_at_the_first_call_and_not_before(serve):
+@pytest.mark.parametrize("revision", SERVED)
+def test_a_key_is_checked_at_the_first_call_and_not_before(serve, monkeypatch, revision):
+    monkeypatch.delenv("PICTIFY_API_KEY", raising=False)
     url = serve("--key", "right")
-    servers = [
-        (stdio("--key", "right", PICTIFY_API_KEY="right"), True),
-        (stdio("--key", "right", PICTIFY_API_KEY="dead"), False),
-        (stdio("--key", "right"), False),
-        (HttpServer(url, {"Authorization": "Bearer right"}), True),
-        (HttpServer(url, {"X-API-Key": "right"}), True),
-        (HttpServer(url, {"Authorization": "Bearer dead"}), False),
-        (HttpServer(url), False),
+    started = [*COMMAND, "--key", "right"]
+    clients = [
+        (Wire(started, revision, env={"PICTIFY_API_KEY": "right"}), True),
+        (Wire(started, revision, env={"PICTIFY_API_KEY": "dead"}), False),
+        (Wire(started, revision), False),
+        (Wire(url, revision, headers={"Authorization": "Bearer right"}), True),
+        (Wire(url, revision, headers={"X-API-Key": "right"}), True),
+        (Wire(url, revision, headers={"Authorization": "Bearer dead"}), False),
+        (Wire(url, revision), False),
     ]
-    for server, fine in servers:
-        with HeldSession(server) as session:
-            result = session.call_tool_sync("pictify_list_images")
-            assert result.failed != fine
+    for client, fine in clients:
+        with client as wire:
+            assert len(wire.tools()) == 31
+            result = wire.call("pictify_list_images")
+            assert result["isError"] != fine
             assert fine or said(result).startswith("Error (401): Unauthorized\nThe API key was not accepted.")
 
 

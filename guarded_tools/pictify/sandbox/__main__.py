@@ -6,20 +6,18 @@ import argparse
 import asyncio
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from guarded_tools.pictify.sandbox.server import Options, build, listen, serve_http, serve_stdio
-
-if TYPE_CHECKING:
-    from mcp.server.lowlevel import Server
+from guarded_tools.errors import GuardError
+from guarded_tools.pictify.sandbox.server import Options, build, calling, listen, serve_http, serve_stdio
 
 
 def main() -> None:
     """Serve until stdin ends (stdio) or until interrupted (HTTP)."""
     given = options().parse_args()
     try:
-        server = build(Options(given.log, given.key))
-    except OSError as error:
+        server = build(calling(Options(given.log, given.key)))
+    except (OSError, GuardError) as error:
         options().error(str(error))
     serve(server, given)
 
@@ -38,7 +36,7 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
-def serve(server: Server[Any, Any], given: argparse.Namespace) -> None:
+def serve(server: Any, given: argparse.Namespace) -> None:
     """Serve as the options say. A port that cannot be had ends the program with a word about it."""
     try:
         listener = None if given.http is None else listen(given.http)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 Args: TypeAlias = Mapping[str, Any]
 Row: TypeAlias = dict[str, Any]
+Headers: TypeAlias = Mapping[str, str]
+Call: TypeAlias = Callable[[str, Args, Headers | None], Awaitable[Row]]
+"""What is answered to a call of a tool, as JSON; over HTTP it came with these headers."""
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, not a failure of the sandbox

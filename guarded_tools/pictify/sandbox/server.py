@@ -1,6 +1,11 @@
 """The sandbox as an MCP server: the catalogue's 31 tools over stdio or streamable HTTP, on an account in memory.
 
 Off unless asked for: a log of what arrived, and a key without which nobody is answered.
+
+It is served by the MCP SDK that is installed. What it lists and answers is said here in the protocol's own JSON, which
+is the same for both generations of the SDK; how either is told stands in ``mcp1.py`` and ``mcp2.py``. The second serves
+both revisions of the protocol: a client that opens with ``initialize`` gets 2025-11-25, one that sends what 2026-07-28
+asks for with each request gets that.
 """
 
 from __future__ import annotations
@@ -15,12 +20,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import jsonschema_rs
-from mcp import types
-from mcp.server.lowlevel import Server
 
+from guarded_tools.mcp_session.generation import installed
 from guarded_tools.pictify.catalogue import SERVER, catalogue
 from guarded_tools.pictify.sandbox.account import Account
-from guarded_tools.pictify.sandbox.answers import Args, Refused
+from guarded_tools.pictify.sandbox.answers import Args, Call, Headers, Refused, Row
+
+VERSION = "1.2.0"
 
 Act: TypeAlias = Callable[[str, Args], Awaitable[str]]
 """What a call comes to: the text for a tool and its arguments, or :class:`Refused`."""
@@ -58,44 +64,58 @@ class Journal:
             self._file.write(json.dumps({"seq": seq, "tool": tool, "state": state}).encode() + b"\n")
 
 
-def build(options: Options, act: Act | None = None) -> Server[Any, Any]:
-    """Make the MCP server; nothing is served yet. ``act`` answers the calls, in the place of a new account."""
-    act = act or acting(Account())
-    journal = Journal(options.log)
-    server: Server[Any, Any] = Server(SERVER, version="1.2.0")
-    tools = [
-        types.Tool(name=info.name, description=info.description, inputSchema=dict(info.schema or {}))
+def build(call: Call) -> Any:
+    """Make the server of the SDK that is installed; ``call`` answers. Nothing is served yet.
+
+    Raises:
+        GuardError: no generation of the SDK is installed as a whole.
+    """
+    if installed() == 1:
+        from guarded_tools.pictify.sandbox.mcp1 import server
+    else:
+        from guarded_tools.pictify.sandbox.mcp2 import server
+    return server(SERVER, VERSION, tools(), call)
+
+
+def tools() -> list[Row]:
+    """What the server lists."""
+    return [
+        {"name": info.name, "description": info.description, "inputSchema": dict(info.schema or {})}
         for info in catalogue().values()
     ]
+
+
+def calling(options: Options, act: Act | None = None) -> Call:
+    """Answer calls as the real server does; ``act`` says what they come to, in the place of a new account.
+
+    Raises:
+        OSError: the log cannot be written.
+    """
+    act = act or acting(Account())
+    journal = Journal(options.log)
     checks = validators()
 
-    @server.list_tools()  # type: ignore[no-untyped-call,untyped-decorator]
-    async def list_tools() -> list[types.Tool]:
-        return tools
-
-    async def call(tool: str, args: Args) -> types.CallToolResult:
+    async def call(tool: str, args: Args, headers: Headers | None) -> Row:
         seq = journal.arrived(tool)
         args = pruned(catalogue()[tool].schema or {}, args) if tool in checks else args
         wrong = invalid(checks.get(tool), tool, args)
         if wrong:
             journal.note(seq, tool, "invalid")
-            return _error(wrong)
+            return _result(wrong, error=True)
         try:
-            if not _accepts(options.key, server):
+            if not _accepts(options.key, headers):
                 raise Refused(401, "Unauthorized")  # noqa: TRY301 - answered like every other refusal
             text = await act(tool, with_defaults(catalogue()[tool].schema or {}, args))
             journal.note(seq, tool, "completed")
         except Refused as refusal:
             journal.note(seq, tool, "refused")
-            return _error(str(refusal))
+            return _result(str(refusal), error=True)
         except asyncio.CancelledError:
             journal.note(seq, tool, "cancelled")
             raise
-        return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
+        return _result(text)
 
-    # The server's own argument check words its errors differently from the real one, hence not `validate_input`.
-    server.call_tool(validate_input=False)(call)
-    return server
+    return call
 
 
 def acting(account: Account) -> Act:
@@ -107,7 +127,7 @@ def acting(account: Account) -> Act:
     return act
 
 
-async def serve_stdio(server: Server[Any, Any]) -> None:
+async def serve_stdio(server: Any) -> None:
     """Serve until stdin ends."""
     from mcp.server.stdio import stdio_server
 
@@ -124,7 +144,7 @@ def listen(port: int) -> socket.socket:
     return socket.create_server(("127.0.0.1", port))
 
 
-async def serve_http(server: Server[Any, Any], listener: socket.socket, *, json_response: bool = False) -> None:
+async def serve_http(server: Any, listener: socket.socket, *, json_response: bool = False) -> None:
     """Serve ``/mcp`` on ``listener`` until interrupted; the address is the first line on stdout.
 
     A browser page of another origin is turned away.
@@ -156,13 +176,12 @@ async def serve_http(server: Server[Any, Any], listener: socket.socket, *, json_
         await uvicorn.Server(config).serve(sockets=[listener])
 
 
-def _accepts(key: str | None, server: Server[Any, Any]) -> bool:
+def _accepts(key: str | None, headers: Headers | None) -> bool:
     if key is None:
         return True
-    request = server.request_context.request
-    if request is None:
+    if headers is None:
         return os.environ.get("PICTIFY_API_KEY") == key
-    return key in (request.headers.get("authorization", "").removeprefix("Bearer "), request.headers.get("x-api-key"))
+    return key in (headers.get("authorization", "").removeprefix("Bearer "), headers.get("x-api-key"))
 
 
 def validators() -> dict[str, jsonschema_rs.Draft7Validator]:
@@ -200,5 +219,5 @@ def with_defaults(schema: Mapping[str, Any], args: Mapping[str, Any]) -> dict[st
     return {**defaults, **args}
 
 
-def _error(text: str) -> types.CallToolResult:
-    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], isError=True)
+def _result(text: str, *, error: bool = False) -> Row:
+    return {"content": [{"type": "text", "text": text}], "isError": error}
