@@ -117,6 +117,8 @@ class Connection:
                     self._watch()
                     host.adopt(await self._list(), first=True)
                     self.ready.set_result(None)
+                    if self._stale:
+                        self._on_tools_changed()
                     await self.over.wait()
         except* ConnectionFailed as group:
             self.reason = str(_leaf(group))
@@ -254,7 +256,7 @@ class Connection:
 
     def _on_tools_changed(self) -> None:
         self._stale = True
-        if self._relisting is None or self._relisting.done():
+        if self.ready.done() and (self._relisting is None or self._relisting.done()):
             # Asking for the list here would wait for an answer that only this very loop can receive.
             self._relisting = self._run_errand(self._relist())
 

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import IO, Any
 
+import httpcore2  # noqa: F401 - httpx2 would read it on the loop, where the first client is made
 from mcp import Client, MCPError
 from mcp.client.session import ElicitationFnT, MessageHandlerFnT
 from mcp.client.sse import sse_client
@@ -28,6 +29,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import SubscriptionLost
 from mcp.shared.message import SessionMessage
 from mcp_types import (
+    HEADER_MISMATCH,
     INVALID_REQUEST,
     CallToolResult,
     ElicitRequest,
@@ -170,14 +172,19 @@ class _SecondSession:
     async def call_tool(self, name: str, arguments: dict[str, Any], told: OnProgressOfCall | None) -> Answer:
         answers, state, pause = None, None, _FIRST_PAUSE
         for _ in range(_MOST_ROUNDS + 1):
-            result = await self._session.call_tool(
-                name,
-                arguments,
-                progress_callback=told,
-                input_responses=answers,
-                request_state=state,
-                allow_input_required=True,
-            )
+            try:
+                result = await self._session.call_tool(
+                    name,
+                    arguments,
+                    progress_callback=told,
+                    input_responses=answers,
+                    request_state=state,
+                    allow_input_required=True,
+                )
+            except MCPError as refusal:
+                if refusal.code == HEADER_MISMATCH:  # the list that the headers were made from is out of date
+                    self._hooks.tools_changed()
+                raise
             if isinstance(result, CallToolResult):
                 return Answer(result.is_error, tuple(result.content), result.structured_content, result)
             state = result.request_state

@@ -56,7 +56,7 @@ def children(of=None):
     return [
         pid
         for pid, parent, dead, command in processes()
-        if parent == of and not dead and ("sandbox" in command or "odd_server" in command)
+        if parent == of and not dead and any(name in command for name in ("sandbox", "odd_server", "modern_server"))
     ]
 
 
