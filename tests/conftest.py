@@ -2,8 +2,8 @@
 
 import inspect
 import json
+import os
 import re
-import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +14,20 @@ from blockbuster import BlockBuster
 
 from guarded_tools.cli.app import main
 from guarded_tools.mcp_session.generation import installed
+from tests import forked
 
 # What only one generation of MCP has is tested where that is installed.
 collect_ignore_glob = ["**/*_mcp2.py" if installed() == 1 else "**/*_mcp1.py"]
 
 TESTS = str(Path(__file__).parent)
+
+
+def pytest_configure(config):
+    """One server of forks for the run and all its workers; where tests run, what starts Python starts a fork."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        forked.start()
+    if not config.getoption("numprocesses", None):  # or this process starts workers
+        forked.launch()
 
 
 class Ran(NamedTuple):
@@ -60,7 +69,7 @@ def http_sandbox():
     @contextmanager
     def http_sandbox(*options):
         command = [sys.executable, "-m", "guarded_tools.pictify.sandbox", "--http", "0", *options]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = forked.Popen(command, stdout=forked.PIPE, stderr=forked.STDOUT)
         try:
             found = None
             while found is None and (line := process.stdout.readline()):

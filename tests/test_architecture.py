@@ -5,12 +5,12 @@ import importlib
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import guarded_tools
+from tests import forked
 
 ROOT = Path(guarded_tools.__file__).parent
 PACKAGE = "guarded_tools"
@@ -210,12 +210,12 @@ def test_public_names():
 )
 def test_what_an_import_does_not_load(statement, absent):
     code = f"{statement}\nimport sys, json; print(json.dumps([m for m in {absent!r} if m in sys.modules]))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run([forked.PYTHON, "-c", code], capture_output=True, text=True, check=True).stdout
     assert json.loads(out) == []
 
 
 def run_python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return subprocess.run([forked.PYTHON, "-c", code], capture_output=True, text=True, check=False)
 
 
 def test_freezing_time_loads_none_of_the_names():

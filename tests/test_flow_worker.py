@@ -5,7 +5,6 @@ import contextvars
 import gc
 import os
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -17,6 +16,7 @@ from guarded_tools.flow.job import Left
 from guarded_tools.flow.worker import Worker
 from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.values import Charge, Reservation
+from tests import forked
 
 POLICY = Policy.model_validate(
     {"version": "1", "default": "deny", "tools": {"t": {"limits": [{"counter": "c", "window": 3600, "max": 1000}]}}}
@@ -467,7 +467,7 @@ loop.run_until_complete(leave())
 def test_a_program_that_ends_with_work_queued_writes_it_down(tmp_path):
     for _ in range(3):
         ended = subprocess.run(
-            [sys.executable, "-c", ENDS, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+            [forked.PYTHON, "-c", ENDS, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
         )
         assert ended.returncode == 0, ended.stderr
     lines = (tmp_path / "audit.jsonl").read_text()
@@ -499,7 +499,7 @@ print(asyncio.run(call()))
 
 def test_a_call_made_while_the_program_ends_is_answered(tmp_path):
     ended = subprocess.run(
-        [sys.executable, "-c", AT_THE_END, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+        [forked.PYTHON, "-c", AT_THE_END, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.stdout.split() == ["done", "done"], ended.stderr
 

@@ -2,19 +2,19 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import guarded_tools
+from tests import forked
 
 ROOT = Path(__file__).parent.parent
 
 
 def run(*command, cwd, site):
     return subprocess.run(
-        [sys.executable, *command],
+        [forked.PYTHON, *command],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(site), "GUARDED_TOOLS_HOME": str(cwd / "home")},
         stdin=subprocess.DEVNULL,
@@ -28,7 +28,7 @@ def run(*command, cwd, site):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pip = [forked.PYTHON, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     built = subprocess.run(
         [*pip, "wheel", "--no-deps", "-w", folder, ROOT], capture_output=True, text=True, timeout=300, check=False
     )

@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import os
-import subprocess
 import sys
 import time
 
@@ -14,6 +13,7 @@ from langchain_core.tools import tool
 from guarded_tools import Guard, Policy
 from guarded_tools.approval.calling import acall_in_place
 from guarded_tools.errors import ToolDenied
+from tests import forked
 
 HOLD = "import fcntl,os,sys; f=os.open(sys.argv[1],os.O_RDWR); fcntl.flock(f,fcntl.LOCK_EX); print('held',flush=True); input()"
 
@@ -81,7 +81,7 @@ def test_the_audits_lock_is_waited_for_beside_the_loop(tmp_path):
     guard, (sending, _) = made(tmp_path, "disk")
     asyncio.run(sending.ainvoke({"to": "ann"}))
     words = [sys.executable, "-c", HOLD, str(guard.audit.path) + ".head"]
-    holder = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    holder = forked.Popen(words, stdin=forked.PIPE, stdout=forked.PIPE)
     holder.stdout.readline()
 
     async def main():

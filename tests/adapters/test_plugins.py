@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,6 +41,7 @@ from guarded_tools.policy import Policy
 from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.tools.lock import Lock
 from guarded_tools.values import ToolInfo, Verdict
+from tests import forked
 
 DENY = {"version": "1", "default": "deny", "tools": {}}
 ASK = {"messages": [("user", "go")]}
@@ -430,7 +430,7 @@ def test_without_langchains_agents_the_middleware_says_what_to_install(missing: 
         "try: Guard('standard', store='memory://').middleware()\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run([forked.PYTHON, "-c", code], check=True, capture_output=True, text=True).stdout
     assert said == "GuardError LangChain's agents are not installed: pip install 'guarded-tools[agent]'\n"
 
 

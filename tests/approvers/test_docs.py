@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -49,9 +48,7 @@ def test_interrupt(tmp_path, env):
 
 
 def test_inbox(tmp_path, env):
-    agent = subprocess.Popen(
-        [sys.executable, PAGES / "inbox_agent.py"], cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True
-    )
+    agent = forked.Popen([sys.executable, PAGES / "inbox_agent.py"], cwd=tmp_path, env=env, stdout=forked.PIPE)
     try:
         command = agent.stdout.readline().split("terminal: ")[1].split()
         assert command[:2] == ["guarded-tools", "approvals"]

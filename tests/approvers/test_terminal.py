@@ -13,6 +13,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests import forked
+
 ASKS = str(Path(__file__).with_name("asks.py"))
 PROMPT = r"your answer \[\d+:\d\d\] > "
 
@@ -360,7 +362,7 @@ def test_time_ends_an_open_editor(terminal):
 
 def run_without_terminal(**options):
     return subprocess.run(
-        [sys.executable, ASKS, "[{}]"], capture_output=True, text=True, timeout=20, check=True, **options
+        [forked.PYTHON, ASKS, "[{}]"], capture_output=True, text=True, timeout=20, check=True, **options
     ).stdout
 
 

@@ -1,7 +1,6 @@
 """Pictures of the audit: that they show what the records say, and survive whatever the records hold."""
 
 import subprocess
-import sys
 
 import pytest
 from matplotlib.colors import to_rgba
@@ -11,6 +10,7 @@ from guarded_tools import plots
 from guarded_tools.audit import read
 from guarded_tools.audit.summary import Fullest, fullest
 from guarded_tools.values import AuditEvent
+from tests import forked
 
 START = 1_700_000_040.0  # a whole minute
 
@@ -174,7 +174,7 @@ def test_without_matplotlib_it_says_what_to_install():
         "import sys; sys.modules['matplotlib'] = None\n"
         "try:\n import guarded_tools.plots\nexcept Exception as error: print(type(error).__name__, error)"
     )
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run([forked.PYTHON, "-c", code], check=True, capture_output=True, text=True).stdout
     assert said == 'GuardError matplotlib is not installed: pip install "guarded-tools[notebook]"\n'
 
 
@@ -184,4 +184,4 @@ def test_no_global_state_of_matplotlib_is_touched(story):
         f"plots.overview({str(story)!r})._repr_png_()\n"
         "print('matplotlib.pyplot' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "False\n"
+    assert subprocess.run([forked.PYTHON, "-c", code], check=True, capture_output=True, text=True).stdout == "False\n"

@@ -12,6 +12,7 @@ import pytest
 
 from guarded_tools.audit import AuditLog, read, verify
 from guarded_tools.errors import AuditError
+from tests import forked
 
 WRITER = """
 import sys
@@ -36,18 +37,15 @@ time.sleep(60)
 
 
 def start(path, name, count, max_bytes=1 << 26):
-    return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), name, str(count), str(max_bytes)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+    words = [sys.executable, "-c", WRITER, str(path), name, str(count), str(max_bytes)]
+    return forked.Popen(words, stdin=forked.PIPE, stdout=forked.PIPE)
 
 
 def release(*processes):
     for process in processes:
-        assert process.stdout.readline() == b"ready\n"
+        assert process.stdout.readline() == "ready\n"
     for process in processes:
-        process.stdin.write(b"\n")
+        process.stdin.write("\n")
         process.stdin.flush()
 
 
@@ -132,7 +130,7 @@ def test_a_process_that_stopped_with_the_lock_in_hand_refuses_the_others(make_lo
     monkeypatch.setattr("guarded_tools.audit.log.PATIENCE", 0.2)
     log = make_log()
     log.write(event(1))
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, f"{path}.head"], stdout=subprocess.PIPE)
+    holder = forked.Popen([sys.executable, "-c", HOLDER, f"{path}.head"], stdout=forked.PIPE)
     holder.stdout.readline()
     try:
         with pytest.raises(AuditError, match="another process has held its lock"):
@@ -159,7 +157,7 @@ log = AuditLog({str(path)!r}, store=Files())
 for number in range(50):
     log.write(AuditEvent("settled", tool="t"))
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([forked.PYTHON, "-c", code], check=True)
     kept = list(tmp_path.glob("audit-head-*"))
     assert kept
     assert all(b'"seq": 50' in copy.read_bytes() for copy in kept)

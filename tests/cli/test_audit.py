@@ -15,6 +15,7 @@ from guarded_tools.audit import AuditLog
 from guarded_tools.cli.app import main
 from guarded_tools.stores import open_store
 from guarded_tools.values import AuditEvent
+from tests import forked
 
 EVENTS = (
     AuditEvent("admitted", tool="list_things", session="ann", key="1"),
@@ -270,7 +271,7 @@ def test_export_writes_csv(state, run, tmp_path):
 def test_following_prints_calls_as_they_end(state):
     environment = os.environ | {"GUARDED_TOOLS_HOME": str(state)}
     command = [sys.executable, "-m", "guarded_tools.cli", "audit", "--follow", "--outcome", "denied", "-n", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with forked.Popen(command, stdout=forked.PIPE, env=environment) as process:
         for line in process.stdout:
             if "(hidden)" in line:
                 break
@@ -288,7 +289,7 @@ def test_following_prints_calls_as_they_end(state):
 def test_an_output_that_is_full_is_said_in_one_line(state, command):
     environment = os.environ | {"GUARDED_TOOLS_HOME": str(state)}
     with Path("/dev/full").open("w") as full:
-        arguments = [sys.executable, "-m", "guarded_tools.cli", "audit", *command]
+        arguments = [forked.PYTHON, "-m", "guarded_tools.cli", "audit", *command]
         ended = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
     assert ended.returncode == 2
     assert ended.stderr == "error: the output cannot be written: no space left on the device\n"

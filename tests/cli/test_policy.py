@@ -11,6 +11,7 @@ import pytest
 from guarded_tools.cli.app import main
 from guarded_tools.stores import open_store
 from guarded_tools.values import Charge
+from tests import forked
 
 POLICY = {
     "version": "1",
@@ -395,7 +396,7 @@ def test_so_is_what_a_broken_file_says(run, tmp_path):
 
 def test_a_command_loads_no_other_and_no_framework():
     code = "import sys; sys.argv = ['x', 'validate', 'standard']\nfrom guarded_tools.cli.app import main\ntry: main()\nexcept SystemExit: print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([forked.PYTHON, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "guarded_tools.cli.policy" in loaded
     assert not loaded & {"langchain_core", "mcp", "diskcache", "redis", "guarded_tools.guard", "guarded_tools.cli.demo"}

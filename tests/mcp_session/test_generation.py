@@ -1,13 +1,13 @@
 """Which generation of MCP is used is told by what is installed, and halves of one are an error that mends itself."""
 
 import subprocess
-import sys
 from importlib import metadata
 
 import pytest
 
 from guarded_tools import GuardError
 from guarded_tools.mcp_session.generation import FIRST, SECOND, chosen, installed
+from tests import forked
 
 
 @pytest.mark.parametrize(
@@ -80,5 +80,5 @@ guard = Guard(Policy.model_validate({"version": "1", "default": "allow"}), store
 [greet] = guard.wrap([greet])
 print(greet.invoke({"name": "Ann"}))
 """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run([forked.PYTHON, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert ran.stdout == "hello Ann\n", ran.stderr

@@ -12,6 +12,7 @@ import pytest
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session import HeldSession, StdioServer
+from tests import forked
 
 
 @pytest.fixture
@@ -22,13 +23,13 @@ def script(helpers):
         setup = f"""
 import os, sys, threading
 from guarded_tools.mcp_session import HeldSession, StdioServer
-session = HeldSession(StdioServer(sys.executable, {list(server.args)!r}))
+session = HeldSession(StdioServer({forked.PYTHON!r}, {list(server.args)!r}))
 session.open()
 print(flush=True)
 sys.stdin.readline()
 """
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        with subprocess.Popen([sys.executable, "-c", setup + body], text=True, **pipes) as program:
+        with subprocess.Popen([forked.PYTHON, "-c", setup + body], text=True, **pipes) as program:
             assert program.stdout.readline() == "\n"
             (pid,) = helpers.servers(program.pid)
             start = time.monotonic()

@@ -11,6 +11,7 @@ import pytest
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session import HeldSession, HttpServer, StdioServer
 from guarded_tools.mcp_session.transport import Masker
+from tests import forked
 
 KEY = "pk_live_0123456789/+x"
 
@@ -221,5 +222,5 @@ except Exception as error:
 import os
 os._exit(0)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([forked.PYTHON, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.startswith(f"ConnectionFailed {words}"), done.stderr

@@ -12,6 +12,7 @@ import pytest
 
 from guarded_tools.pictify.catalogue import catalogue
 from guarded_tools.pictify.sandbox.server import invalid, validators
+from tests import forked
 from tests.faulty_sandbox import COMMAND as FAULTY
 from tests.faulty_sandbox import parse_faults
 from tests.wire import NEW, OLD, SERVED, Wire
@@ -247,9 +248,7 @@ def test_it_ends_with_its_input():
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_when_it_is_interrupted(how):
-    process = subprocess.Popen(
-        [sys.executable, *COMMAND, "--http", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = forked.Popen([sys.executable, *COMMAND, "--http", "0"], stdout=forked.PIPE, stderr=forked.PIPE)
     assert process.stdout.readline().startswith("http://127.0.0.1:")
     os.kill(process.pid, how)
     _, errors = process.communicate(timeout=10)

@@ -1,7 +1,6 @@
 """The roads to a server that the stock client has as well: the older transport, and an ``httpx.Auth``."""
 
 import json
-import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ import httpx
 import pytest
 
 from guarded_tools import ConnectionFailed, Policy, Verdict, guarded_tools
+from tests import forked
 
 SERVER = str(Path(__file__).with_name("asking_server.py"))
 OPEN = Policy.model_validate(
@@ -40,7 +40,7 @@ def listening(tmp_path):
     @contextmanager
     def listening(road, token=""):
         words = [sys.executable, SERVER, str(tmp_path / "ran"), road, token]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        process = forked.Popen(words, stdout=forked.PIPE)
         try:
             url = process.stdout.readline().strip()
             assert url, "it did not say where it listens"

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import subprocess
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import system_clock
 from guarded_tools.stores.disk.store import DiskStore
 from guarded_tools.values import Charge, Full, Reservation
+from tests import forked
 
 HAMMER = Path(__file__).with_name("hammer.py")
 LIMIT = 2000
@@ -23,7 +23,7 @@ LIMIT = 2000
 
 def start(kind, path, limit, *more):
     words = [sys.executable, HAMMER, kind, path, limit, *more]
-    return subprocess.Popen([str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return forked.Popen([str(word) for word in words], stdin=forked.PIPE, stdout=forked.PIPE)
 
 
 def told(process, seconds=60):

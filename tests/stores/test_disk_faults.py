@@ -24,6 +24,7 @@ from guarded_tools.stores.disk.cache import OneConnection
 from guarded_tools.stores.disk.database import Database
 from guarded_tools.stores.disk.store import DiskStore, start_over
 from guarded_tools.values import Charge, Full, Halted, Reservation
+from tests import forked
 
 HAMMER = Path(__file__).with_name("hammer.py")
 LIMIT = 30
@@ -32,7 +33,7 @@ T = 1_800_000_000.0
 
 def run(kind, path, limit, *more):
     words = [sys.executable, HAMMER, kind, path, limit, *more]
-    ended = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=60, check=False)
+    ended = forked.run([str(word) for word in words], timeout=60)
     assert ended.returncode in {0, -signal.SIGKILL}, ended.stderr
     assert not ended.stderr, ended.stderr
     return json.loads(ended.stdout.splitlines()[-1])

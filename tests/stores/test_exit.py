@@ -1,7 +1,8 @@
 """A program that ends leaves its state to the next one, whichever of its threads wrote."""
 
 import subprocess
-import sys
+
+from tests import forked
 
 PROGRAM = """
 import sys, threading, time
@@ -23,7 +24,7 @@ wrote.wait(10)
 def test_a_thread_that_wrote_and_still_lives_at_the_end_does_not_lose_the_state(tmp_path):
     for _ in range(2):
         ended = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(tmp_path / "state")],
+            [forked.PYTHON, "-c", PROGRAM, str(tmp_path / "state")],
             capture_output=True,
             text=True,
             timeout=30,
@@ -52,7 +53,7 @@ looked.wait(10)
 def test_a_thread_that_still_asks_after_the_end_does_not_open_the_store_anew(tmp_path):
     for _ in range(4):
         ended = subprocess.run(
-            [sys.executable, "-c", BUSY_TO_THE_END, str(tmp_path / "state")],
+            [forked.PYTHON, "-c", BUSY_TO_THE_END, str(tmp_path / "state")],
             capture_output=True,
             text=True,
             timeout=30,

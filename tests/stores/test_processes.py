@@ -10,6 +10,7 @@ import pytest
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.disk.store import DiskStore
 from guarded_tools.values import Reservation
+from tests import forked
 
 
 def used(store, scope="session:s"):
@@ -33,9 +34,7 @@ def holder(tmp_path):
 
     def hold(seconds):
         path = str(tmp_path / "state/counters/cache.db")
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, path, str(seconds)], stdout=subprocess.PIPE, text=True
-        )
+        process = forked.Popen([sys.executable, "-c", HOLDER, path, str(seconds)], stdout=forked.PIPE)
         assert process.stdout.readline() == "held\n"
         held.append(process)
         return process
@@ -71,7 +70,7 @@ if os.fork():
 time.sleep(0.3)
 for _ in range(5): store.reserve(one)
 """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "state")], check=True, timeout=30)
+    subprocess.run([forked.PYTHON, "-c", code, str(tmp_path / "state")], check=True, timeout=30)
     deadline = time.monotonic() + 10
     store = DiskStore(tmp_path / "state")
     while used(store) != {"c": 7} and time.monotonic() < deadline:

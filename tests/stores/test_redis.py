@@ -22,6 +22,7 @@ pytest.importorskip("redis.asyncio")
 from guarded_tools.stores.redis.address import Address  # noqa: E402
 from guarded_tools.stores.redis.server import Server  # noqa: E402
 from guarded_tools.stores.redis.server_time import ServerTime  # noqa: E402
+from tests import forked  # noqa: E402
 
 WORKER = """
 import asyncio, sys, threading
@@ -59,7 +60,7 @@ DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 
 
 def start(code, *args):
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], stderr=subprocess.PIPE, text=True)
+    return forked.Popen([sys.executable, "-c", code, *map(str, args)], stderr=forked.PIPE)
 
 
 def used(store, scope="session:s"):

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import subprocess
-import sys
 from typing import TypedDict
 
 import pytest
@@ -27,6 +26,7 @@ from guarded_tools.errors import ToolDenied
 from guarded_tools.stores import open_store
 from guarded_tools.telemetry import as_dict, to_langchain, to_logging, to_opentelemetry, trace_ids
 from guarded_tools.values import AuditEvent, ToolCall, ToolInfo
+from tests import forked
 
 POLICY = Policy.model_validate(
     {
@@ -111,7 +111,7 @@ def test_nothing_optional_is_imported_unless_it_is_asked_for():
         "assert {m for m in sys.modules if m.startswith('opentelemetry')} == before\n"
         "print([m for m in sys.modules if m.startswith('guarded_tools.telemetry.')])"
     )
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run([forked.PYTHON, "-c", code], check=True, capture_output=True, text=True).stdout
     assert said == "['guarded_tools.telemetry.events']\n"
 
 
@@ -500,7 +500,7 @@ def test_without_the_api_it_says_what_to_install():
         "try: to_opentelemetry()\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run([forked.PYTHON, "-c", code], check=True, capture_output=True, text=True).stdout
     assert said == "GuardError OpenTelemetry's API is not installed: pip install opentelemetry-api\n"
 
 

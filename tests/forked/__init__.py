@@ -1,34 +1,71 @@
 """Python programs in processes of their own that start at once, for most of a suite's time went into imports.
 
 A server that has imported LangGraph, MCP and what else programs of tests begin with is started once, and forks for each
-program. What it forks is a process like any other: it can be killed, has its own standard streams, environment,
-directory and exit code, and ends as Python ends. Only what it imports may be there already. So this is not for
-tests of importing, of terminals, of fork and of how Python comes to its end.
+program. What it forks is a process like any other: it can be killed, has its own standard streams, terminal,
+environment, directory and exit code, and ends as Python ends. Only what it imports may be there already. So this is
+not for tests of importing, of fork and of how Python comes to its end.
+
+- :class:`Popen` and :func:`run` start such a program from a test.
+- ``sys.executable`` is a :mod:`launcher <tests.forked.launcher>` wherever tests run and in all that they start: what
+  libraries, the product itself and terminals start as Python comes to be in the same way.
+- :data:`PYTHON` is the interpreter, for tests of Python's own beginning and end.
 
 The server has imported, and nothing else: no thread of it runs, no lock of it is held and no store of it is open when
-it forks.
+it forks. It is one for all workers of a run, and ends with the run.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import multiprocessing
 import os
-import runpy
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Self
 
-PIPE, DEVNULL, STDOUT = subprocess.PIPE, subprocess.DEVNULL, subprocess.STDOUT
+from tests.forked import launcher
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.forked", "tests.forked_imports"])
+PIPE, DEVNULL, STDOUT = subprocess.PIPE, subprocess.DEVNULL, subprocess.STDOUT
+PYTHON = os.environ.get("TESTS_FORKED_PYTHON", sys.executable)
+"""The interpreter itself, which has imported nothing."""
+
+
+def launch() -> None:
+    """Have ``sys.executable`` of this process be the launcher."""
+    sys.executable = os.environ["TESTS_FORKED_LAUNCHER"]
+
+
+def start() -> None:
+    """Start the server, of which this process and those that it starts learn by the environment."""
+    folder = Path(tempfile.mkdtemp(prefix="forked"))
+    script = folder / "python"
+    script.write_text(f"#!{PYTHON} -IS\n{Path(launcher.__file__).read_text()}")
+    script.chmod(0o700)
+    os.environ |= {"TESTS_FORKED_PYTHON": PYTHON, "TESTS_FORKED_LAUNCHER": str(script)}
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / launcher.SERVER))
+        listener.listen(1000)
+        words = [PYTHON, "-m", "tests.forked.server", str(listener.fileno()), str(script)]
+        server = subprocess.Popen(
+            words, stdin=PIPE, pass_fds=[listener.fileno()], cwd=Path(__file__).parents[2], start_new_session=True
+        )
+
+    us = os.getpid()
+
+    def stop() -> None:
+        if os.getpid() == us:
+            server.stdin.close()
+            server.wait()
+            shutil.rmtree(folder)
+
+    atexit.register(stop)
 
 
 class Popen:
@@ -45,22 +82,22 @@ class Popen:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.args = [os.fspath(word) for word in argv]
-        assert self.args[0] == sys.executable
+        assert self.args[0] == sys.executable, "no launcher of forks"
+        server = str(Path(self.args[0]).with_name(launcher.SERVER))
         theirs: list[int] = []
         self.stdin = self._ours(theirs, 0, stdin, "w")
         self.stdout = self._ours(theirs, 1, stdout, "r")
         self.stderr = self._ours(theirs, 2, stderr, "r")
-        handles = [Connection(handle) for handle in theirs]
         where = os.fspath(Path.cwd() if cwd is None else cwd)
-        self._process = _context.Process(
-            target=_become, args=(self.args[1:], handles, where, dict(os.environ if env is None else env))
-        )
-        self._process.start()
-        atexit.register(self.kill)  # before multiprocessing waits for all there are
-        for handle in handles:
-            handle.close()
-        self.pid = self._process.pid
-        assert self.pid is not None
+        env = dict(os.environ if env is None else env)
+        self._lock = threading.Lock()
+        self._code: int | None = None
+        self._socket = launcher.hand_over(server, self.args[1:], theirs, where, env)
+        for handle in theirs:
+            os.close(handle)
+        self.pid = launcher.receive(self._socket)
+        assert self.pid is not None, "the server is gone"
+        _running.add(self)  # or the program would be killed when nobody holds this object
 
     def _ours(self, theirs: list[int], number: int, asked: int | IO[str] | None, mode: str) -> IO[str] | None:
         """Open a standard stream: our end is returned, if there is a pipe, and theirs is put with the others."""
@@ -79,7 +116,21 @@ class Popen:
     @property
     def returncode(self) -> int | None:
         """The exit code, negative for a signal; ``None`` while it runs."""
-        return self._process.exitcode
+        return self._ended(0)
+
+    def _ended(self, timeout: float | None) -> int | None:
+        if self._lock.acquire(timeout=-1 if timeout is None else timeout):
+            try:
+                if self._code is None:
+                    self._socket.settimeout(timeout)
+                    code = launcher.receive(self._socket)
+                    self._code = -signal.SIGKILL if code is None else code
+                    _running.discard(self)
+            except (BlockingIOError, TimeoutError):
+                pass
+            finally:
+                self._lock.release()
+        return self._code
 
     def poll(self) -> int | None:
         """As :attr:`returncode`."""
@@ -87,16 +138,14 @@ class Popen:
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end."""
-        self._process.join(timeout)
-        if self.returncode is None:
+        if self._ended(timeout) is None:
             raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
-        return self.returncode
+        return self._code
 
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it runs."""
-        if self.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.sendall(bytes([number]))
 
     def terminate(self) -> None:
         """Ask it to end."""
@@ -162,32 +211,4 @@ def run(
     return done
 
 
-def _become(words: list[str], streams: list[Connection], cwd: str, env: dict[str, str]) -> None:
-    """Be ``python words…`` from here on."""
-    for number, stream in enumerate(streams):
-        os.dup2(stream.fileno(), number)
-        stream.close()
-    os.environ.clear()
-    os.environ.update(env)
-    os.chdir(cwd)
-    sys.stdin, sys.stdout, sys.stderr = (
-        open(number, mode, closefd=False)  # noqa: SIM115 - for as long as the process is
-        for number, mode in enumerate(("r", "w", "w"))
-    )
-    sys.path[1:1] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        if words[0] == "-m":
-            sys.argv, sys.path[0] = words[1:], cwd
-            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-        elif words[0] == "-c":
-            sys.argv, sys.path[0] = ["-c", *words[2:]], cwd
-            main = sys.modules["__main__"].__dict__
-            main["__name__"] = "__main__"
-            exec(compile(words[1], "<string>", "exec"), main)
-        else:
-            sys.argv, sys.path[0] = words, str(Path(words[0]).parent)
-            runpy.run_path(words[0], run_name="__main__")
-    finally:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
+_running: set[Popen] = set()
