@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
@@ -23,9 +23,11 @@ from pydantic import PrivateAttr
 from guarded_tools.errors import CannotAsk
 from guarded_tools.guard import Guard
 from guarded_tools.policy import Policy
-from guarded_tools.servers import GuardOptions
 from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.values import ApprovalRequest, Verdict
+
+if TYPE_CHECKING:
+    from guarded_tools.servers import GuardOptions
 
 __all__ = ["FrozenClock", "ScriptedApprover", "ScriptedModel", "approve_all", "memory_guard"]
 

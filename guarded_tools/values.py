@@ -50,7 +50,8 @@ def widest_memory(risk: object, remember: Remember) -> Remember:
 class ToolInfo(NamedTuple):
     """What is known of a tool before it is called. ``schema`` is a JSON Schema; ``None`` where LangChain validates.
 
-    ``origin`` is what its server calls it, where ``name`` is ``server/tool``.
+    ``origin`` is what its server calls it, where ``name`` is ``server/tool``. ``place`` is where its server is reached,
+    as the user wrote it, and is set where ``server`` is only what that server calls itself.
     """
 
     name: str
@@ -59,6 +60,12 @@ class ToolInfo(NamedTuple):
     schema: Mapping[str, Any] | None = None
     risk: Risk | None = None
     origin: str = ""
+    place: str = ""
+
+    @property
+    def source(self) -> str:
+        """Whose tool this is, in the user's own words: a server may call itself whatever another one is called."""
+        return self.place or self.server
 
 
 class UnknownIdentity(str):

@@ -33,6 +33,7 @@ from pydantic import BaseModel
 
 from guarded_tools.approval.suspension import is_suspension
 from guarded_tools.errors import ConnectionFailed
+from guarded_tools.libraries import langchain_mcp
 from guarded_tools.mcp_session import sdk_privates
 from guarded_tools.values import BodyOutcome
 
@@ -54,7 +55,13 @@ _JSONRPC_AMBIGUOUS = frozenset({408, -32000, -32001})
 _LOST = re.compile(r"Timeout|Cancel|Connect|Transport|ClosedResource|BrokenResource|EndOfStream|Protocol")
 
 # What a client sends until a call is on its way; anything else it may also send after one.
-_UNTIL_CALLED = frozenset({"initialize", "notifications/initialized", "tools/call"})
+_UNTIL_CALLED = frozenset({"initialize", "notifications/initialized", "server/discover", "tools/call"})
+
+# What the second generation of the SDK says in the server's place, of an HTTP status or an answer that it cannot read.
+_NOT_THE_SERVERS = re.compile(
+    r"Server returned an error response|Not Found|Session terminated|Unexpected content type: |Failed to parse "
+    r"|SSE stream |server answered a request with 202|Redirect|redirect"
+)
 
 
 def judge_plain(result: object) -> BodyOutcome:
@@ -101,13 +108,15 @@ def _judge_status(status: int) -> BodyOutcome:
 def _judge_failure(error: BaseException) -> BodyOutcome:
     if sdk_privates.was_checking(error):
         return "error"
-    if _was_not_sent(error) or sdk_privates.was_starting(error):
+    if _was_not_sent(error) or sdk_privates.was_starting(error) or langchain_mcp.was_connecting(error):
         return "never_ran"
-    if _jsonrpc_code(error) in _JSONRPC_REFUSED:
+    code = _jsonrpc_code(error)
+    if code in _JSONRPC_AMBIGUOUS or _is_the_clients(error):
+        return "unknown"
+    if code in _JSONRPC_REFUSED:
         return "reported"
     # A ValidationError comes from reading the answer: there was one, and it is not understood.
-    unreadable = "ValidationError" in _names(error) and not is_suspension(error)
-    if _jsonrpc_code(error) in _JSONRPC_AMBIGUOUS or unreadable:
+    if "ValidationError" in _names(error) and not is_suspension(error):
         return "unknown"
     return _judge_exception(error)
 
@@ -136,7 +145,13 @@ def _method(error: BaseException) -> object:
 
 
 def _jsonrpc_code(error: BaseException) -> object:
-    return getattr(getattr(error, "error", None), "code", None)  # where mcp's McpError keeps it
+    return getattr(getattr(error, "error", None), "code", None)  # where mcp's McpError and MCPError keep it
+
+
+def _is_the_clients(error: BaseException) -> bool:
+    """Whether an error of the protocol is the client's own, who had no answer of the protocol to read."""
+    said = getattr(getattr(error, "error", None), "message", "")
+    return "MCPError" in _names(error) and isinstance(said, str) and _NOT_THE_SERVERS.match(said) is not None
 
 
 def _names(error: BaseException) -> set[str]:
@@ -161,7 +176,8 @@ def _says_error(result: object) -> bool:
         result = result[0]
     if isinstance(result, ToolMessage):
         return result.status == "error"
-    return isinstance(result, BaseModel) and getattr(result, "isError", False) is True
+    said = (getattr(result, name, False) for name in ("isError", "is_error"))  # mcp 1, mcp 2 and FastMCP
+    return isinstance(result, BaseModel) and any(flag is True for flag in said)
 
 
 def _text(content: object) -> str:

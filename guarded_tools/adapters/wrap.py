@@ -10,17 +10,19 @@ import functools
 import inspect
 import types
 import weakref
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict
 
 from guarded_tools.adapters.body import CALL_ID, GuardedCallable
 from guarded_tools.adapters.outcome import judge_mcp, judge_plain
+from guarded_tools.adapters.provenance import Provenance, provenance_of
 from guarded_tools.adapters.signatures import forwarding_method
 from guarded_tools.errors import GuardError
-from guarded_tools.libraries import langchain_core, mcp_adapters
+from guarded_tools.libraries import langchain_core
+from guarded_tools.tools.risk import Classified, classify, warned
 from guarded_tools.values import Risk, ToolInfo
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def guards(tool: BaseTool) -> tuple[Gate, ...]:
 
 def is_mcp(tool: BaseTool) -> bool:
     """Whether the tool lives on an MCP server."""
-    return _mcp(tool) is not None
+    return provenance_of(tool) is not None
 
 
 def identity(tool: BaseTool) -> ToolInfo:
@@ -63,10 +65,20 @@ def identity(tool: BaseTool) -> ToolInfo:
     known: ToolInfo | None = getattr(type(tool), "__guarded_info__", None)
     if known is not None:
         return known
-    mcp = _mcp(tool)
+    mcp = provenance_of(tool) or Provenance(tool.name)
     schema = tool.args_schema if isinstance(tool.args_schema, dict) else None
-    name, server, risk, origin = mcp or (tool.name, "", None, "")
-    return ToolInfo(name, server, tool.description, schema, risk, origin if origin != name else "")
+    info = ToolInfo(mcp.tool, mcp.server, tool.description, mcp.schema or schema, mcp.risk, mcp.origin, mcp.place)
+    return info._replace(origin=info.origin if info.origin != info.name else "", risk=_risk(info, mcp.hints))
+
+
+def _risk(info: ToolInfo, hints: Sequence[Mapping[str, Any]]) -> Risk | None:
+    """Raise what is known of a tool to what its server's hints warn of; nothing where they do not."""
+    if not any(hints):
+        return info.risk
+    name = info.origin or info.name
+    said = Classified(info.risk, "known") if info.risk else classify(name, info.description, info.schema)
+    raised = functools.reduce(warned, hints, said)
+    return info.risk if raised.risk == said.risk else raised.risk
 
 
 def policy_server(guard: Gate) -> str | None:
@@ -95,8 +107,9 @@ def clone(guard: Gate, tool: BaseTool) -> BaseTool:
     kind = type(tool)
     _check_reach(tool)
     guard.register(info)
-    mcp = _mcp(tool)
-    judge = judge_mcp(mcp.server, policy_server(guard)) if mcp else judge_plain
+    mcp = provenance_of(tool)
+    # How errors are worded is believed of a server by the user's name for it, not by its own.
+    judge = judge_mcp("" if mcp.place else mcp.server, policy_server(guard)) if mcp else judge_plain
     body = functools.partial(GuardedCallable, guard, tool, info, judge)
     copied = tool.model_copy()
     guarded = _subclass(guard, tool, info, body)
@@ -178,20 +191,3 @@ def _subclass(guard: Gate, tool: BaseTool, info: ToolInfo, body: Callable[..., G
     # 2.14 meets a guarded tool within something else: ToolNode puts all of them into each tool's runtime.
     made.__pydantic_serializer__ = kind.__pydantic_serializer__
     return made
-
-
-class _Mcp(NamedTuple):
-    tool: str
-    server: str
-    risk: Risk | None = None
-    origin: str = ""
-
-
-def _mcp(tool: BaseTool) -> _Mcp | None:
-    """Return under which name a server knows an MCP tool: LangChain's own name may carry the server's as a prefix."""
-    coroutine = getattr(tool, "coroutine", None)
-    own = getattr(coroutine, "__mcp__", None)
-    if own is not None:
-        return _Mcp(*own)
-    known = mcp_adapters.known_as(coroutine, tool.name)
-    return None if known is None else _Mcp(*known)

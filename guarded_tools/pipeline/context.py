@@ -54,7 +54,7 @@ class CallContext(NamedTuple):
 
 def digest_of(call: ToolCall, info: ToolInfo) -> str:
     """Bind server, tool, schema, session, grant and arguments: what a human approves is this, and nothing else."""
-    return digest(info.server, call.tool, digest(info.schema), call.session, call.grant, call.args)
+    return digest(info.source, call.tool, digest(info.schema), call.session, call.grant, call.args)
 
 
 def request_from(
@@ -75,7 +75,7 @@ def request_from(
         rule=decision.rule,
         reason=decision.message,
         grant=call.grant,
-        server=info.server,
+        server=info.source,
         description=info.description,
         risk=risk,
         usage=usage,

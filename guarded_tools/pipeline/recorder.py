@@ -16,7 +16,7 @@ from guarded_tools.pipeline import messages
 from guarded_tools.pipeline.context import CallContext
 from guarded_tools.telemetry.events import AwaitedObserver, Observer, trace_ids
 from guarded_tools.text.redaction import mask
-from guarded_tools.values import AuditEvent, Outcome, ToolCall
+from guarded_tools.values import AuditEvent, Outcome, ToolCall, ToolInfo
 
 log = logging.getLogger("guarded_tools")
 
@@ -106,7 +106,7 @@ def event_from(
         key=context.key,
         rule=decision.rule,
         grant=call.grant,
-        server=context.info.server,
+        server=_server(context.info),
         call_id=call.id,
         args=tuple(sorted(map(str, call.args))),
         values=None if policy is None else policy.logged(call.args),
@@ -117,6 +117,11 @@ def event_from(
         human_ms=context.human * 1000 if context.human else None,
         trace=trace_ids(),
     )
+
+
+def _server(info: ToolInfo) -> str:
+    """Name a server; one that gave itself its name is told with its place."""
+    return f"{info.server} at {info.place}" if info.server and info.place else info.source
 
 
 def timed(admitted: AuditEvent, context: CallContext, tool: float) -> AuditEvent:

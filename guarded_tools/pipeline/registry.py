@@ -82,7 +82,7 @@ class Registry:
     def register(self, info: ToolInfo) -> None:
         """Make a tool known: class it, and compare it with its pin. What changed is logged in full, for people."""
         self.tools[info.name] = info
-        where = (info.server, info.name)
+        where = (info.source, info.name)
         self._told[where] = classify(info.name, info.description, info.schema).risk
         if self._lock is None:
             return
@@ -94,17 +94,17 @@ class Registry:
 
     def follow(self, infos: Iterable[ToolInfo]) -> None:
         """Take note of what servers list now: from here on their tools are judged as that, whoever calls them."""
-        self._listed |= {(info.server, info.name): info for info in infos}
+        self._listed |= {(info.source, info.name): info for info in infos}
 
     def current(self, info: ToolInfo) -> ToolInfo:
         """Return a tool as its server lists it now, where that is known; an agent may hold it as it was."""
-        return self._listed.get((info.server, info.name), info)
+        return self._listed.get((info.source, info.name), info)
 
     def risk(self, info: ToolInfo, grant: str | None) -> Risk:
         """Class a tool: as the policy says, else as it is known, else as its words tell; a stranger is destructive."""
         policy = self.policy(grant)
         said = policy.risk(info.name) if policy is not None else None
-        return said or info.risk or self._told.get((info.server, info.name), "destructive")
+        return said or info.risk or self._told.get((info.source, info.name), "destructive")
 
     def check_names(self, names: Sequence[str]) -> None:
         """Compare the policy with all the tools that there are.
@@ -164,7 +164,7 @@ class Registry:
         """Say how a tool differs from its pin: the one that is called, or what its server has said of it since."""
         if self._lock is None:
             return None
-        known, change = self._compared.get((info.server, info.name), (None, None))
-        if known is None and info == ToolInfo(info.name, info.server):
+        known, change = self._compared.get((info.source, info.name), (None, None))
+        if known is None and info == ToolInfo(info.name, info.server, place=info.place):
             return "nobody has listed it, so it cannot be compared"
         return change if change or known == info else self._lock.check(info)

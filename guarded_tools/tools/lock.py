@@ -154,18 +154,19 @@ class Lock:
 
     def _find(self, info: ToolInfo) -> tuple[str, Pinned | None]:
         """The name under which a tool is pinned, and its pin."""
-        if info.server:
+        if info.server and not info.place:
             name = info.origin or info.name
             return name, self.servers.get(info.server, {}).get(name)
-        # Whoever wraps tools without saying whose they are may still use a lock, as long as one pin has that name.
+        # Whoever wraps tools without saying whose they are may still use a lock, as long as one pin has that name. What
+        # a server calls itself says nothing here: it could pick the pins that suit it.
         found = [tools[info.name] for tools in self.servers.values() if info.name in tools]
         return info.name, found[0] if len(found) == 1 else None
 
     def _lacks(self, info: ToolInfo) -> str:
         """Why a tool has no pin: a server that goes by another name here than in the lock has no new tools."""
-        if info.server and self.servers and info.server not in self.servers:
+        if info.server and not info.place and self.servers and info.server not in self.servers:
             return f"pins no server {info.server!r}, only {', '.join(map(repr, sorted(self.servers)))}"
-        if not info.server and any(info.name in tools for tools in self.servers.values()):
+        if any(info.name in tools for tools in self.servers.values()) and (info.place or not info.server):
             return "has several of that name, and it is not known which server this one is of"
         return "has no such tool"
 

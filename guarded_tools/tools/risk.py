@@ -143,8 +143,8 @@ def classify(
 ) -> Classified:
     """Say which risk class a tool belongs to.
 
-    ``schema`` is its JSON Schema. ``annotations`` are MCP's ``readOnlyHint`` and ``destructiveHint``, claims of the
-    server itself, so they are believed only where they warn.
+    ``schema`` is its JSON Schema. ``annotations`` are MCP's ``readOnlyHint``, ``destructiveHint`` and
+    ``openWorldHint``, claims of the server itself, so they are believed only where they warn.
     """
     said = _by_name(name) or _by_description(description) or Classified("destructive", "no verb tells what it does")
     warnings = (
@@ -156,7 +156,7 @@ def classify(
 
 
 def warned(said: Classified, annotations: Mapping[str, Any] | None) -> Classified:
-    """Raise a class to what the server's own annotations warn of."""
+    """Raise a class to what the server's own annotations warn of, in MCP's spelling or in that of its Python types."""
     return _worst(said, *_in_hints(annotations or {}))
 
 
@@ -303,7 +303,13 @@ def _in_schema(schema: Mapping[str, Any]) -> Iterator[Classified]:
 
 
 def _in_hints(annotations: Mapping[str, Any]) -> Iterator[Classified]:
-    if annotations.get("destructiveHint") is True:
+    def says(hint: str, snake: str, value: bool) -> bool:
+        return annotations.get(hint) is value or annotations.get(snake) is value
+
+    if says("destructiveHint", "destructive_hint", True):
         yield Classified("destructive", "server marks it destructive")
-    if annotations.get("readOnlyHint") is False:
+    if says("readOnlyHint", "read_only_hint", False):
         yield Classified("write", "server says it is not read-only")
+    if says("openWorldHint", "open_world_hint", True):
+        # As what goes to any address: a question to the world can carry out what it was asked with.
+        yield Classified("write", "server says it reaches out into the world")

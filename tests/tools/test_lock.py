@@ -41,6 +41,17 @@ def test_a_tool_that_changed_or_is_new_is_named_so(lock, now, says):
     assert says in lock.check(now)
 
 
+def test_what_a_server_calls_itself_picks_no_pin(lock):
+    """It is found by the tool's name alone, as that of a server without a name, and where two have it, not at all."""
+    claimed = GET._replace(server="elsewhere", place="https://e.test/mcp")
+    assert lock.check(claimed) is None
+    assert "its description" in lock.check(claimed._replace(description="?"))
+    both = Lock.of([GET, GET._replace(server="elsewhere")])
+    assert "has several of that name" in both.check(claimed)
+    assert "has several of that name" in both.check(claimed._replace(server="things"))
+    assert both.check(GET) is None
+
+
 def test_one_is_not_true_and_not_one_point_nought():
     lock = Lock.of([GET._replace(schema={"minimum": 1})])
     assert lock.check(GET._replace(schema={"minimum": 1.0}))

@@ -109,6 +109,12 @@ def test_annotations_raise_and_never_lower():
     assert classify("frobnicate", "", None, {"readOnlyHint": True}).risk == "destructive"
     assert classify("get_thing", "", None, {"readOnlyHint": False}).risk == "write"
     assert classify("get_thing", "", None, {"destructiveHint": True}).risk == "destructive"
+    assert classify("get_thing", "", None, {"destructive_hint": True}).risk == "destructive"
+    assert classify("get_thing", "", None, {"read_only_hint": False}).risk == "write"
+    for hint in ("openWorldHint", "open_world_hint"):
+        assert classify("get_thing", "", None, {hint: True}) == ("write", "server says it reaches out into the world")
+        assert classify("get_thing", "", None, {hint: False}).risk == "read"
+        assert classify("delete_thing", "", None, {hint: True}).risk == "destructive"
     assert classify("get_thing", "", None, {"readOnlyHint": "yes", "destructiveHint": "no"}).risk == "read"
 
 
