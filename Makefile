@@ -2,38 +2,47 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup setup-mcp2 demo test lowest check bench notebooks clean
+.PHONY: setup setup-mcp2 demo test test-mcp2 lowest check bench notebooks clean
 
 setup: .venv/.ready
-
-# uv is several times faster; where it cannot be had, pip does the same.
-.venv/.ready: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "guarded_tools needs Python 3.11 or newer; set PYTHON=...")'
-	$(PYTHON) -m venv .venv || { echo "python venv module is missing (Debian: apt-get install python3-venv)"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[dev]' \
-	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	touch $@
 
 # The second generation of MCP, which cannot stand beside the first.
 setup-mcp2: .venv-mcp2/.ready
 
-.venv-mcp2/.ready: pyproject.toml .venv/.ready
-	$(PYTHON) -m venv .venv-mcp2
-	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-mcp2/bin/python -e '.[test,mcp]' \
-	  || .venv-mcp2/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,mcp]'
+.venv/.ready: EXTRAS := dev
+.venv-mcp2/.ready: EXTRAS := test,mcp
+
+# uv is several times faster; where it cannot be had, pip does the same.
+.venv/.ready .venv-mcp2/.ready: %/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "guarded_tools needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv $* || { echo "python venv module is missing (Debian: apt-get install python3-venv)"; exit 1; }
+	$*/bin/python -m pip install --quiet --disable-pip-version-check uv || true
+	$*/bin/uv pip install --quiet --compile-bytecode --python $*/bin/python -e '.[$(EXTRAS)]' \
+	  || $*/bin/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	touch $@
 
-demo: setup
-	$(BIN)/guarded-tools demo $(ARGS)
+# MCP=2: the same job on the second generation.
+MCP ?= 1
+DEMO := $(or $(patsubst 1,.venv,$(filter 1,$(MCP))),$(patsubst 2,.venv-mcp2,$(filter 2,$(MCP))),$(error MCP is 1 or 2, not $(MCP)))
+
+demo: $(DEMO)/.ready
+	$(DEMO)/bin/guarded-tools demo $(ARGS)
 
 # Three at a time, for on two cores a third of the time is spent waiting for programs that tests start; then what must have
-# the machine to itself. 5 is pytest's word for "ARGS select none of these".
+# the machine to itself. 5 is pytest's word for "ARGS select none of these". ARGS are for the first environment alone.
 # Programs are started by the hundred: where Python may not keep what it compiled, each would compile all of it anew.
 test: setup
 	$(BIN)/python -m compileall -q guarded_tools tests docs benchmarks
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m 'not serial' $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest -m serial $(ARGS) || [ $$? -eq 5 ]
+	$(if $(ARGS),,$(MAKE) test-mcp2)
+
+# What touches MCP.
+MCP_TESTS := tests/pictify tests/tools/test_pinned.py tests/cli/test_demo.py
+
+test-mcp2: setup-mcp2
+	@echo "Once more with the second generation of MCP, in .venv-mcp2: $(or $(ARGS),$(MCP_TESTS))"
+	.venv-mcp2/bin/python -m pytest -n 3 --dist worksteal -m 'not serial' $(or $(ARGS),$(MCP_TESTS))
 
 # The rooms that touch other libraries, with the lowest releases that pyproject.toml allows. What asks for newer ones than
 # we do is left out, and the tests that need it.

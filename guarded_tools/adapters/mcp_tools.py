@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from langchain_core.tools import StructuredTool, ToolException
 
+from guarded_tools.adapters.signatures import resolved_signature
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.flow import Flow, arun, run
 from guarded_tools.mcp_session.generation import converter, sdk
@@ -158,7 +158,7 @@ def _run_through(coroutine: Callable[..., Awaitable[Any]]) -> Callable[..., Any]
         running.close()
         raise RuntimeError("the adapter's tool waits for something other than its session")
 
-    # LangChain looks here for what it has to inject.
-    call.__signature__ = inspect.signature(coroutine)  # type: ignore[attr-defined]
-    call.__annotations__ = dict(coroutine.__annotations__)
+    # LangChain looks here for what it has to inject; names in annotations mean what they do where that one was written.
+    call.__signature__ = resolved_signature(coroutine)  # type: ignore[attr-defined]
+    call.__annotations__ = get_type_hints(coroutine, include_extras=True)
     return call
