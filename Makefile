@@ -30,7 +30,8 @@ demo: $(DEMO)/.ready
 
 # Three at a time, for on two cores a third of the time is spent waiting for programs that tests start; then what must have
 # the machine to itself. 5 is pytest's word for "ARGS select none of these". ARGS are for the first environment alone.
-# Programs are started by the hundred: where Python may not keep what it compiled, each would compile all of it anew.
+# Where Python may not keep what it compiled, each worker and each program would compile all of it anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: setup
 	$(BIN)/python -m compileall -q guarded_tools tests docs benchmarks
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m 'not serial' $(ARGS) || [ $$? -eq 5 ]

@@ -30,6 +30,14 @@ def pytest_configure(config):
         forked.launch()
 
 
+def pytest_ignore_collect(collection_path, config):
+    """What has no serial test need not be imported to run those."""
+    test = collection_path.suffix == ".py" and collection_path.name.startswith("test_")
+    if config.getoption("markexpr") == "serial" and test and "serial" not in collection_path.read_text():
+        return True
+    return None
+
+
 class Ran(NamedTuple):
     """What a command answered."""
 
