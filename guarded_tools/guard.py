@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from guarded_tools.errors import GuardError
 from guarded_tools.pipeline.gate import Gate
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
+    from guarded_tools.adapters.fastmcp_middleware import GuardServerMiddleware
     from guarded_tools.adapters.interceptor import GuardInterceptor
     from guarded_tools.adapters.middleware import GuardMiddleware
 
@@ -61,6 +63,23 @@ class Guard(Gate):
         from guarded_tools.adapters.middleware import GuardMiddleware
 
         return GuardMiddleware(self, trusting=trusting)
+
+    def fastmcp_middleware(self, *, session: Callable[[Any], str] | None = None) -> GuardServerMiddleware:
+        """For ``FastMCP(middleware=[…])``: guards the tools of a server of one's own, for all of its clients.
+
+        ``session`` names whose limits count, from the request's ``Context``. Left out: the guard's own session, else
+        the verified identity, else the client's session, else all clients together.
+
+        Raises:
+            GuardError: FastMCP 4 is not installed.
+        """
+        from guarded_tools.mcp_session import generation
+
+        if generation.installed() == 1:
+            raise GuardError(f"fastmcp_middleware() takes FastMCP 4, which is not installed: {generation.SECOND}")
+        from guarded_tools.adapters.fastmcp_middleware import GuardServerMiddleware
+
+        return GuardServerMiddleware(self, session)
 
     def subagents(
         self, specs: Iterable[Mapping[str, Any]] = (), *, general_purpose: bool = True

@@ -95,7 +95,12 @@ def _claimed(metadata: Mapping[str, Any] | None) -> str:
     found: Any = metadata
     for key in ("mcp", "server", "name"):
         found = found.get(key) if isinstance(found, Mapping) else None
-    return found if isinstance(found, str) and not _MADE_UP.fullmatch(found) else ""
+    return given_name(found) if isinstance(found, str) else ""
+
+
+def given_name(name: str) -> str:
+    """Return a server's name, or "" where FastMCP made it up."""
+    return "" if _MADE_UP.fullmatch(name) else name
 
 
 def _reached_through(client: Any, name: str, claimed: str) -> Provenance:

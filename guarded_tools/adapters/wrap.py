@@ -68,17 +68,17 @@ def identity(tool: BaseTool) -> ToolInfo:
     mcp = provenance_of(tool) or Provenance(tool.name)
     schema = tool.args_schema if isinstance(tool.args_schema, dict) else None
     info = ToolInfo(mcp.tool, mcp.server, tool.description, mcp.schema or schema, mcp.risk, mcp.origin, mcp.place)
-    return info._replace(origin=info.origin if info.origin != info.name else "", risk=_risk(info, mcp.hints))
+    return info._replace(origin=info.origin if info.origin != info.name else "", risk=raised(info, mcp.hints))
 
 
-def _risk(info: ToolInfo, hints: Sequence[Mapping[str, Any]]) -> Risk | None:
-    """Raise what is known of a tool to what its server's hints warn of; nothing where they do not."""
+def raised(info: ToolInfo, hints: Sequence[Mapping[str, Any]]) -> Risk | None:
+    """Return what is known of a tool's risk, raised to what its server's hints warn of."""
     if not any(hints):
         return info.risk
     name = info.origin or info.name
     said = Classified(info.risk, "known") if info.risk else classify(name, info.description, info.schema)
-    raised = functools.reduce(warned, hints, said)
-    return info.risk if raised.risk == said.risk else raised.risk
+    worst = functools.reduce(warned, hints, said)
+    return info.risk if worst.risk == said.risk else worst.risk
 
 
 def policy_server(guard: Gate) -> str | None:

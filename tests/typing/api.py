@@ -124,6 +124,8 @@ def guards(policy: Policy, tools: Sequence[BaseTool], audit: AuditLog, lock: Loc
     assert_type(guard.audit, AuditLog)
     assert_type(guard.call(ToolCall("t", {}), len), int)
     guard.middleware()
+    guard.fastmcp_middleware(session=lambda context: str(context.client_id))
+    guard.fastmcp_middleware()
     guard.reload()
 
 
