@@ -19,10 +19,11 @@ from fastmcp.client.transports import StdioTransport
 from fastmcp.exceptions import ToolError
 from fastmcp.mcp_config import MCPConfig
 from fastmcp.tools.base import ToolResult
+from langchain.agents import create_agent
 from langchain.mcp import MCPAdapter, as_langchain_tool
 from langchain_core.tools import BaseTool
 from mcp import MCPError
-from mcp_types import AudioContent, ImageContent, TextContent
+from mcp_types import AudioContent, ImageContent, TextContent, Tool
 
 from guarded_tools.adapters.notes import UNCERTAIN
 from guarded_tools.adapters.outcome import judge_mcp
@@ -373,3 +374,41 @@ def test_the_metadata_is_not_read_where_langchain_did_not_put_it(make_guard: Any
     add.metadata = {"mcp": {"server": {"name": "pictify"}}}
     assert identity(add).server == ""
     assert json.dumps(make_guard().wrap([add])[0].metadata) == json.dumps(add.metadata)
+
+
+async def test_a_place_shows_no_secret_and_stays_one_of_its_own(command: Any) -> None:
+    """It is told to humans, to the audit and to the lock's errors; two accounts at one address are two servers."""
+    listed = Tool(name="search", input_schema={"type": "object"})
+    key = "sk_live_0123456789abcdefghij"
+    roads = [
+        Client(f"https://ann:{key}@shop.test/mcp"),
+        Client(f"https://shop.test/mcp?api_key={key}"),
+        Client(f"https://shop.test/mcp?api_key={key}x"),
+        Client("https://shop.test/mcp"),
+        stdio([*command("near"), "--api-key", key]),
+        stdio([*command("near"), "--api-key", f"{key}x"]),
+        stdio(["/elsewhere/python", *command("near")[1:], "--api-key", key]),
+    ]
+    places = [identity(await as_langchain_tool(listed, road)).place for road in roads]
+    assert len(set(places)) == len(places)
+    assert not any(key in place for place in places)
+    assert places[3] == "https://shop.test/mcp"
+    assert all(place.startswith("https://shop.test/mcp #") for place in places[:3])
+    again = identity(await as_langchain_tool(listed, Client(f"https://shop.test/mcp?api_key={key}")))
+    assert again.place == places[1], "it is the same in every process, or no suspended run would be known again"
+
+
+async def test_an_agents_middleware_knows_them_too(listening: Any, make_guard: Any, scripted: Any, ran: Any) -> None:
+    limit = {"limits": [{"counter": "calls", "window": "hour", "max": 1}]}
+    policy = {"version": "1", "default": "deny", "hide": ["b/search"], "tools": {"a/search": limit}}
+    guard = make_guard(policy)
+    tools = await tools_of(ClientGroup({key: Client(listening(key)) for key in ("a", "b")}))
+    both = [tools["a_search"], tools["b_search"]]
+    calls = [("a_search", {"text": "x"}), ("a_search", {"text": "y"}), ("b_search", {"text": "z"})]
+    for given in (both, [*guard.wrap(both[:1]), both[1]]):
+        agent = create_agent(scripted(*calls), given, middleware=[guard.middleware()])
+        state = await agent.ainvoke({"messages": [("user", "go")]})
+        assert len([message for message in state["messages"] if message.type == "tool"]) == 3
+        guard.store.reset()
+    assert len(ran()) == 2, "once for each agent"
+    assert not any("z" in line for line in ran())
