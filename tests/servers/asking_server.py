@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from mcp.server.fastmcp import Context, FastMCP
 from mcp.types import SamplingMessage, TextContent
 from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 
-server = FastMCP("shop")
+sys.path.append(str(Path(__file__).parents[2]))
+
+from tests.servers.asking import Context, Server, ask, asking, begins
+
+server = Server("shop")
 
 
 class Form(BaseModel):
@@ -33,24 +36,29 @@ def ran(what):
 
 
 @server.tool()
+@asking
 async def pay(context: Context, to: str) -> str:
-    ran(f"began {to}")
-    said = await context.elicit(f"Really pay {to}? The key is sk_live_0123456789abcdefghij", Form)
+    if begins():
+        ran(f"began {to}")
+    said = await ask(f"Really pay {to}? The key is sk_live_0123456789abcdefghij", Form)
     ran(f"{said.action} {to}")
     return f"{said.action} {getattr(said, 'data', None)}"
 
 
 @server.tool()
+@asking
 async def twice(context: Context) -> str:
-    ran("began twice")
-    one = await context.elicit("Which code?", Code)
-    two = await context.elicit("And which now?", Code)
+    if begins():
+        ran("began twice")
+    one = await ask("Which code?", Code)
+    two = await ask("And which now?", Code)
     return f"{one.action} {getattr(one, 'data', None)}, {two.action} {getattr(two, 'data', None)}"
 
 
 @server.tool()
+@asking
 async def both(context: Context) -> str:
-    said = await asyncio.gather(context.elicit("One?", Code), context.elicit("Two?", Code))
+    said = await asyncio.gather(ask("One?", Code), ask("Two?", Code))
     return " ".join(f"{each.action} {getattr(each, 'data', None)}" for each in said)
 
 
@@ -60,10 +68,30 @@ def gone():
 
 
 @server.tool()
+@asking
 async def dies(context: Context) -> None:
     asyncio.get_running_loop().call_later(0.2, gone)
-    await context.elicit("Which code?", Code)
+    await ask("Which code?", Code)
     await asyncio.sleep(60)
+
+
+@server.tool()
+@asking
+async def login(context: Context) -> str:
+    said = await ask("Which code?", Code)
+    return f"{said.action} {getattr(said, 'data', None)}"
+
+
+@server.tool()
+async def count(context: Context) -> str:
+    for done in (1, 2):
+        await context.report_progress(done, 2, f"step {done}")
+    return "counted"
+
+
+@server.tool()
+async def quick() -> str:
+    return "quick"
 
 
 @server.tool()

@@ -39,7 +39,9 @@ for line in sys.stdin:
         life, tools = life + 1, [definitions[-1]]
         say({"method": "notifications/tools/list_changed"})
     if "id" in asked:
-        say({"id": asked["id"], "result": answers[asked["method"]]})
+        unknown = {"error": {"code": -32601, "message": "Method not found"}}
+        result = answers.get(asked["method"])
+        say({"id": asked["id"], **(unknown if result is None else {"result": result})})
     if asked["method"] == "tools/call" and life == 1 and dies == "dies":
         sys.exit(0)
 """

@@ -16,6 +16,7 @@ from langgraph.types import Command, Send
 
 from guarded_tools import InterruptApprover, Policy, guarded_tools
 from guarded_tools.approval.withdrawal import withdraw
+from guarded_tools.mcp_session.generation import installed
 from guarded_tools.values import Charge, session_scope
 
 SERVER = str(Path(__file__).with_name("asking_server.py"))
@@ -187,6 +188,7 @@ def test_an_answer_that_is_not_understood_is_asked_for_again(shop):
     assert len(shop.lines("asked")) == 1
 
 
+@pytest.mark.skipif(installed() == 2, reason="with protocol 2026-07-28 each question comes as the answer to its call")
 def test_a_second_call_under_way_leaves_the_question_of_the_first_alone(shop):
     shop = shop("pay", {"to": "ann"})
     with shop.open() as tools:

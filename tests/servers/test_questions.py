@@ -2,55 +2,21 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from guarded_tools import CannotAsk, InterruptApprover, Policy, Verdict, guarded_tools
+from guarded_tools.mcp_session.generation import installed
 
-SERVER = """
-import sys
-from pydantic import BaseModel
-from mcp.server.fastmcp import Context, FastMCP
-
-server = FastMCP("shop")
-
-class Form(BaseModel):
-    confirm: bool
-    note: str = "none"
-
-class Code(BaseModel):
-    code: str
-
-@server.tool()
-async def pay(context: Context, to: str) -> str:
-    print(to, file=open(sys.argv[1], "a"), flush=True)
-    said = await context.elicit(f"Really pay {to}? The key is sk_live_0123456789abcdefghij", Form)
-    return f"{said.action} {getattr(said, 'data', None)}"
-
-@server.tool()
-async def login(context: Context) -> str:
-    said = await context.elicit("Which code?", Code)
-    return f"{said.action} {getattr(said, 'data', None)}"
-
-@server.tool()
-async def count(context: Context) -> str:
-    for done in (1, 2):
-        await context.report_progress(done, 2, f"step {done}")
-    return "counted"
-
-@server.tool()
-async def quick() -> str:
-    return "quick"
-
-server.run()
-"""
+SERVER = str(Path(__file__).with_name("asking_server.py"))
 OPEN = Policy.model_validate({"version": "1", "default": "allow"})
 
 
 @pytest.fixture
 def shop(tmp_path, options):
     def opened(**more):
-        server = {"command": sys.executable, "args": ["-c", SERVER, str(tmp_path / "ran")]}
+        server = {"command": sys.executable, "args": [SERVER, str(tmp_path / "ran")]}
         return guarded_tools({"shop": server}, policy=OPEN, **{**options, **more})
 
     return opened
@@ -113,7 +79,7 @@ def test_where_nobody_is_asked_the_server_is_declined_and_the_call_goes_on(shop,
     for approver in (None, InterruptApprover()):
         with shop(approver=approver) as tools:
             assert run(tools, "pay", to="ann") == "decline None"
-    assert (tmp_path / "ran").read_text() == "ann\n" * 2
+    assert (tmp_path / "ran").read_text() == "began ann\ndecline ann\n" * 2
 
 
 async def test_the_time_of_a_call_stands_still_and_others_get_their_answers_while_a_human_thinks(shop):
@@ -132,6 +98,7 @@ async def test_the_time_of_a_call_stands_still_and_others_get_their_answers_whil
     assert "quick" in str(beside)
 
 
+@pytest.mark.skipif(installed() == 2, reason="with protocol 2026-07-28 each question comes as the answer to its call")
 def test_a_question_that_may_belong_to_two_calls_is_declined(shop):
     import threading
 

@@ -76,7 +76,7 @@ def test_calls_questions_and_errors_over_each_road(listening, options, ran, road
     with listening(road) as server, opened(server, options, approver=approver) as tools:
         assert run(tools, "echo", text="hello") == "hello"
         assert run(tools, "pay", to="ann") == "accept confirm=True note='none'"
-        assert "Sampling not supported" in run(tools, "samples")
+        assert "sampling" in run(tools, "samples").lower()  # each SDK has its own words for that it cannot
     assert ran() == ["echo hello", "began ann", "accept ann"]
 
 
