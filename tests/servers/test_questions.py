@@ -17,7 +17,7 @@ OPEN = Policy.model_validate({"version": "1", "default": "allow"})
 def shop(tmp_path, options):
     def opened(**more):
         server = {"command": sys.executable, "args": [SERVER, str(tmp_path / "ran")]}
-        return guarded_tools({"shop": server}, policy=OPEN, **{**options, **more})
+        return guarded_tools({"shop": server}, policy=OPEN, start_timeout=60, **{**options, **more})
 
     return opened
 
