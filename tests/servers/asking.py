@@ -19,8 +19,8 @@ if installed() == 1:
     from mcp.server.fastmcp import Context
     from mcp.server.fastmcp import FastMCP as Server
 else:
-    from mcp.server.mcpserver import Context  # type: ignore[no-redef]
-    from mcp.server.mcpserver import MCPServer as Server  # type: ignore[no-redef]
+    from mcp.server.mcpserver import Context  # type: ignore[import-not-found,no-redef]
+    from mcp.server.mcpserver import MCPServer as Server  # type: ignore[import-not-found,no-redef]
 
 __all__ = ["Context", "Server", "ask", "asking", "begins"]
 
