@@ -27,7 +27,7 @@ from anyio import BrokenResourceError, ClosedResourceError
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session.generation import sdk
 from guarded_tools.mcp_session.pending import Incoming, Outgoing, PendingCall, pending_call
-from guarded_tools.mcp_session.protocol import Answer, Hooks, ListedTool, SdkSession
+from guarded_tools.mcp_session.protocol import Answer, Hooks, ListedTool, SdkSession, Unreadable
 from guarded_tools.mcp_session.sdk_logs import redact_sdk_logs
 from guarded_tools.mcp_session.streams import open_streams
 from guarded_tools.mcp_session.transport import (
@@ -152,6 +152,7 @@ class Connection:
         assert self._session is not None
         pending = PendingCall(tool)
         pending_call.set(pending)  # each call has a task, and so a context, of its own
+        redact_sdk_logs(self._host.mask)  # the second SDK logs where it was called from
         task = asyncio.current_task()
         assert task is not None
         self._calls.add(task)
@@ -197,7 +198,7 @@ class Connection:
                 return f"{self._fate} before {pending.tool} could be sent"
             case protocol_error() if self.over.is_set():
                 return lost
-            case ValidationError() if pending.sent:
+            case ValidationError() | Unreadable() if pending.sent:
                 return f"answered {pending.tool} with something that is no tool result"
         return None
 

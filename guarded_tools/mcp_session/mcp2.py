@@ -31,6 +31,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import (
     HEADER_MISMATCH,
     INVALID_REQUEST,
+    PARSE_ERROR,
     CallToolResult,
     ElicitRequest,
     ElicitRequestFormParams,
@@ -45,7 +46,7 @@ from mcp_types import (
     ToolListChangedNotification,
 )
 
-from guarded_tools.mcp_session.protocol import Answer, Ask, Hooks, ListedTool, OnProgressOfCall, ToolPage
+from guarded_tools.mcp_session.protocol import Answer, Ask, Hooks, ListedTool, OnProgressOfCall, ToolPage, Unreadable
 from guarded_tools.mcp_session.transport import StdioServer
 
 PATIENCE = 10.0  # how long the SDK waits for an answer to `server/discover`
@@ -184,6 +185,8 @@ class _SecondSession:
             except MCPError as refusal:
                 if refusal.code == HEADER_MISMATCH:  # the list that the headers were made from is out of date
                     self._hooks.tools_changed()
+                if refusal.code == PARSE_ERROR:  # what the SDK makes of an event that is no message
+                    raise Unreadable from refusal
                 raise
             if isinstance(result, CallToolResult):
                 return Answer(result.is_error, tuple(result.content), result.structured_content, result)

@@ -51,6 +51,10 @@ class Answer(NamedTuple):
         return [block.text for block in self.content if block.type == "text"]
 
 
+class Unreadable(Exception):  # noqa: N818 - says what happened
+    """A call was answered by something that is no answer."""
+
+
 Call: TypeAlias = Callable[[str, Mapping[str, Any]], Awaitable[Answer]]
 """Calls a tool by the name that its server has for it."""
 Ask: TypeAlias = Callable[[str, Mapping[str, Any] | None], Awaitable[Mapping[str, Any] | None]]
@@ -90,6 +94,7 @@ class SdkSession(Protocol):
 
         Raises:
             Sdk.ProtocolError: it was answered by an error, or the stream has ended.
+            Unreadable: it was answered by something that the SDK cannot read, and that ends nothing else.
         """
         ...
 

@@ -8,10 +8,10 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from mcp import McpError
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session import HeldSession, HttpServer
+from guarded_tools.mcp_session.generation import sdk
 
 TOOLS = [{"name": "anything", "inputSchema": {"type": "object"}}]
 RESULT = {"content": [{"type": "text", "text": "fine"}]}
@@ -112,6 +112,13 @@ class Handler(BaseHTTPRequestHandler):
                 self.stream(event[:30])
             case ["wrong-event"]:
                 self.stream(b"event: message\ndata: {nonsense\n\n")
+            case ["key-in-event"]:
+                key = self.headers["authorization"]
+                self.stream(f"event: message\ndata: {{{key}\n\n".encode())
+            case ["key-in-error"]:
+                key = self.headers["authorization"]
+                error = {"code": -32000, "message": key, "data": {"sent": key}}
+                self.reply(200, json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}).encode())
             case ["hang-up"]:
                 self.close_connection = True
             case ["here"]:
@@ -175,8 +182,12 @@ def test_what_is_not_sent_is_said_to_be_not_sent_and_what_is_unclear_to_be_uncle
             with pytest.raises(ConnectionFailed) as failed:
                 session.call_tool_sync(name)
             assert (name, failed.value.sent) == (name, sent)
-            assert f"odd did not answer {name}: " in str(failed.value)
-            assert text in str(failed.value)
+            said = str(failed.value)
+            if name in {"half", "wrong-event"} and "no tool result" in said:  # as the second SDK reads it
+                assert said == f"odd answered {name} with something that is no tool result"
+            else:
+                assert f"odd did not answer {name}: " in said
+                assert text in said
             assert "pw" not in str(failed.value)
             assert time.monotonic() - start < 1
             assert session.call_tool_sync("anything").content[0].text == "fine"
@@ -205,9 +216,9 @@ def test_event_streams_are_read_as_they_come(http):
 @pytest.mark.parametrize("who", ["ours", "null", "other", "plain"])
 def test_an_answer_is_no_reason_to_send_a_call_again_and_its_words_are_told(http, status, who):
     with HeldSession(HttpServer(http.url), name="odd") as session:
-        with pytest.raises((McpError, ConnectionFailed), match="the account is closed") as failed:
+        with pytest.raises((sdk().ProtocolError, ConnectionFailed), match="the account is closed") as failed:
             session.call_tool_sync(f"says {status} {who}")
-        assert isinstance(failed.value, McpError) is (who == "ours")
+        assert isinstance(failed.value, sdk().ProtocolError) is (who == "ours")
         assert getattr(failed.value, "sent", True)
         assert session.call_tool_sync("anything").content[0].text == "fine"
     assert len(http.ran) == 2
@@ -290,3 +301,16 @@ def test_the_server_is_told_of_the_end_and_cannot_delay_it(http, takes):
     session.close()
     assert time.monotonic() - start < 4
     assert http.goodbyes == 1
+
+
+@pytest.mark.parametrize("name", ["key-in-event", "key-in-error"])
+def test_what_a_server_sends_back_of_a_key_reaches_neither_logs_nor_errors(http, name, caplog):
+    with (
+        caplog.at_level("DEBUG"),
+        HeldSession(HttpServer(http.url, {"Authorization": f"Bearer {KEY}"}), read_timeout=3) as session,
+        pytest.raises(Exception) as failed,
+    ):
+        session.call_tool_sync(name)
+    assert KEY not in f"{failed.value} {failed.value!r} {vars(failed.value)}"
+    assert KEY not in caplog.text
+    assert caplog.records
