@@ -287,7 +287,7 @@ def screen(shown, width):
             lines.append(line)
             line, used = "", 0
             continue
-        wide = 2 if char in WIDE else cell_len(char)
+        wide = 2 if char in WIDE else 1 if char.isascii() else cell_len(char)
         if used + wide > width:
             lines.append(line)
             line, used = "", 0

@@ -135,9 +135,9 @@ def test_an_approval_is_for_the_tool_that_was_shown(shop, options, what):
     shown = []
 
     def approver(request):
+        session.call_tool_sync("pay", {"to": "ann"})  # somebody else's call, at which the server changes
+        until(lambda: session.tools != before)
         shown.append(request.description)
-        if len(shown) == 2:  # the server restarts while a human reads
-            until(lambda: shop.lives() == 2 and session.tools != before)
         return Verdict.approve()
 
     asks = policy(approval=True, risk="write")
@@ -145,9 +145,9 @@ def test_an_approval_is_for_the_tool_that_was_shown(shop, options, what):
         [pay] = t
         session = t._sessions[0]
         before = session.tools
-        pay.invoke({"to": "ann"})
         said = str(pay.invoke({"to": "bob"}))
         assert "DENIED" in said or "nothing was sent" in said
+    assert shown == [PAY["description"]]
     assert shop.ran() == [[1, {"to": "ann"}]]
 
 
