@@ -85,6 +85,8 @@ class Server:
 
     def _asked(self, pid: int, connection: socket.socket) -> None:
         """Send the program what signals came, or end it if nobody is there any more."""
+        if self._running.get(pid) is not connection:  # it ended, and was collected, since this was heard
+            return
         try:
             numbers = connection.recv(100)
         except OSError:
