@@ -39,7 +39,8 @@ test: setup
 	$(if $(ARGS),,$(MAKE) test-mcp2)
 
 # What touches MCP.
-MCP_TESTS := tests/pictify tests/servers tests/tools/test_pinned.py tests/cli/test_demo.py
+MCP_TESTS := tests/pictify tests/servers tests/tools/test_pinned.py tests/cli/test_demo.py tests/notebooks \
+  $(wildcard tests/*/test_*_mcp2.py)
 
 test-mcp2: setup-mcp2
 	@echo "Once more with the second generation of MCP, in .venv-mcp2: $(or $(ARGS),$(MCP_TESTS))"
