@@ -78,7 +78,7 @@ class Sandbox:
     def start(self):
         json_answers = ["--json"] if self.road == "http-json" else []
         self.process = forked.Popen(
-            [*COMMAND, "--http", str(self.port), *json_answers, *self.options], stdout=forked.PIPE
+            [sys.executable, COMMAND[1], "--http", str(self.port), *json_answers, *self.options], stdout=forked.PIPE
         )
         self.url = self.process.stdout.readline().strip()
         self.port = int(self.url.rpartition(":")[2].partition("/")[0])
