@@ -146,19 +146,19 @@ async def _longest_pause(work):
 
 
 class Interrupted:
-    """A clock that Ctrl-C comes upon when ``armed``: the call that reads it closes what writes, to be opened again."""
+    """A clock that Ctrl-C comes upon in the ``armed`` thread: the call that reads it closes what writes."""
 
-    armed = False
+    armed = None
 
     def __call__(self):
-        if self.armed:
-            self.armed = False
+        if self.armed == threading.get_ident():  # a call of the loop's may read it meanwhile
+            self.armed = None
             raise KeyboardInterrupt
         return system_clock()
 
 
 def interrupt(store, clock):
-    clock.armed = True
+    clock.armed = threading.get_ident()
     with pytest.raises(KeyboardInterrupt):
         store.get("kept")
 
