@@ -70,7 +70,7 @@ check: setup
 	$(BIN)/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python tests/typing
 
-bench: setup
+bench: setup setup-mcp2
 	$(BIN)/python -m benchmarks
 
 notebooks: setup

@@ -22,6 +22,7 @@ from guarded_tools.adapters.provenance import Provenance, provenance_of
 from guarded_tools.adapters.signatures import forwarding_method
 from guarded_tools.errors import GuardError
 from guarded_tools.libraries import langchain_core
+from guarded_tools.text.visible import one_line
 from guarded_tools.tools.risk import Classified, classify, warned
 from guarded_tools.values import Risk, ToolInfo
 
@@ -39,9 +40,29 @@ def wrap(guard: Gate, tools: Iterable[BaseTool]) -> list[BaseTool]:
 
     Raises:
         TypeError: something is not a ``BaseTool``, or runs in a way that a guard cannot see.
+        GuardError: policies would know tools of two servers by one name.
     """
+    tools = list(tools)
+    _check_owners(tool for tool in tools if isinstance(tool, BaseTool))
     guarded = [clone(guard, tool) for tool in tools]
     return [tool for tool in guarded if guard.visible(identity(tool).name)]
+
+
+def _check_owners(tools: Iterable[BaseTool]) -> None:
+    """Make sure that one rule, one pin and one counter are about tools of one server.
+
+    Raises:
+        GuardError: they would be about two.
+    """
+    owners: dict[str, str] = {}
+    for info in (identity(tool) for tool in tools if is_mcp(tool)):
+        owner = owners.setdefault(info.name, info.source)
+        if owner != info.source:
+            one, other = (one_line(said or "an unknown server") for said in (owner, info.source))
+            raise GuardError(
+                f"{one_line(info.name)} is a tool of {one} and of {other}, and one rule would be about both: open them"
+                f" together, by a ClientGroup, an MCPConfig or guarded_tools(…, keyed=True), which name tools by server"
+            )
 
 
 def is_guarded(tool: BaseTool, guard: Gate) -> bool:

@@ -296,6 +296,17 @@ async def test_limits_of_two_servers_with_one_tool_never_run_together(
     assert len(ran()) == 4
 
 
+async def test_two_single_targets_with_one_tool_are_refused_where_they_would_run_together(
+    listening: Any, make_guard: Any, ran: Any
+) -> None:
+    first, second = [(await tools_of(listening("same")))["search"] for _ in range(2)]
+    guard = make_guard()
+    with pytest.raises(GuardError, match=r"search is a tool of http://.* and of http://.*ClientGroup"):
+        guard.wrap([first, second])
+    assert [tool.name for tool in guard.wrap([first, first])] == ["search", "search"], "of one server, it is one tool"
+    assert ran() == []
+
+
 async def test_hints_of_a_server_only_ever_raise_a_risk(make_guard: Any) -> None:
     tools = await tools_of(build("near", "?"))
     guard = make_guard()
