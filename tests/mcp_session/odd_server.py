@@ -66,6 +66,9 @@ def call_tool(name, arguments, notify):  # noqa: PLR0911 - one for each tool
 if __name__ == "__main__":
     if "stubborn" in HABITS:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for gate in [Path(habit.removeprefix("gate=")) for habit in HABITS if habit.startswith("gate=")]:
+        while not gate.exists():
+            time.sleep(0.01)
     server = PlainServer("odd", list_tools, call_tool)
     if "http" in HABITS:
         server.serve_http()

@@ -11,6 +11,7 @@ import pytest
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session import HeldSession
+from tests.mcp_session.conftest import children
 
 SLOW = ("--fault", "pictify_get_image=slow:30")
 IMAGE = {"imageId": "img_000001"}
@@ -198,16 +199,20 @@ async def test_hundreds_of_calls_that_hang_leave_room_for_one_more(make_sandbox,
     }
 
 
-async def test_who_stops_waiting_for_a_new_server_does_not_stop_it_for_the_others(odd):
-    async with HeldSession(odd()) as session:
+async def test_who_stops_waiting_for_a_new_server_does_not_stop_it_for_the_others(odd, tmp_path, helpers):
+    gate = tmp_path / "gate"
+    gate.touch()
+    async with HeldSession(odd(f"gate={gate}")) as session:
         with pytest.raises(ConnectionFailed):
             await session.call_tool("stderr")
+        gate.unlink()
         impatient, patient = (asyncio.create_task(session.call_tool("echo")) for _ in range(2))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(helpers.wait_until, children)  # it starts
         impatient.cancel()
-        assert said(await patient) == "{}"
         with pytest.raises(asyncio.CancelledError):
             await impatient
+        gate.touch()
+        assert said(await patient) == "{}"
 
 
 async def test_a_call_that_finds_the_stream_closed_was_not_sent():
