@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -129,11 +130,21 @@ def test_a_token_lets_in_and_is_never_quoted(listening, options, caplog, road):
     assert TOKEN not in caplog.text
 
 
+def settled(tools):
+    """Wait for the list that is asked for once a server tells of changes: it would renew a token before the next call."""
+    connection = tools._sessions[0]._thread._connection
+    for _ in range(200):
+        if connection._watching is None or (connection._relisting is not None and connection._relisting.done()):
+            return
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("road", ROADS)
 def test_a_token_is_renewed_for_what_does_nothing_and_a_call_is_sent_once(listening, options, ran, road):
     auth = Bearer("old-S3cret-0123456789", TOKEN)
     with listening(road, TOKEN) as server, opened({**server, "auth": auth}, options) as tools:
         assert run(tools, "echo", text="one") == "one"
+        settled(tools)
         auth.token = "old-S3cret-0123456789"  # it expires
         said = run(tools, "echo", text="two")
         assert "HTTP 401" in said
