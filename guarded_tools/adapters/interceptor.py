@@ -8,17 +8,24 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables.config import var_child_runnable_config
-from langchain_mcp_adapters.interceptors import MCPToolCallRequest
-from mcp.types import CallToolResult, TextContent
 
 from guarded_tools.adapters import answers
 from guarded_tools.adapters.invocation import Invocation
 from guarded_tools.adapters.outcome import judge_mcp
 from guarded_tools.adapters.ticket import take
 from guarded_tools.adapters.wrap import identity, is_mcp, policy_server
-from guarded_tools.errors import ToolDenied
+from guarded_tools.errors import GuardError, ToolDenied
 from guarded_tools.libraries import mcp_adapters
 from guarded_tools.values import ToolCall, ToolInfo
+
+try:
+    from langchain_mcp_adapters.interceptors import MCPToolCallRequest
+    from mcp.types import CallToolResult, TextContent
+except ImportError as error:
+    raise GuardError(
+        "interceptors are langchain-mcp-adapters' own: pip install 'guarded-tools[adapters]'. With langchain.mcp, take"
+        " guard.wrap(…) or guard.middleware()"
+    ) from error
 
 if TYPE_CHECKING:
     from guarded_tools.pipeline.gate import Gate

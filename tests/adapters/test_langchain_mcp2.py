@@ -307,6 +307,11 @@ async def test_two_single_targets_with_one_tool_are_refused_where_they_would_run
     assert ran() == []
 
 
+def test_an_interceptor_says_what_it_takes(make_guard: Any) -> None:
+    with pytest.raises(GuardError, match=r"pip install 'guarded-tools\[adapters\]'.* guard.wrap"):
+        _ = make_guard().interceptor
+
+
 async def test_hints_of_a_server_only_ever_raise_a_risk(make_guard: Any) -> None:
     tools = await tools_of(build("near", "?"))
     guard = make_guard()
