@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+from guarded_tools.marks import Mark, SessionRules
+
 Effect: TypeAlias = Literal["allow", "ask", "deny"]
 Risk: TypeAlias = Literal["read", "write", "execute", "financial", "destructive"]
 Remember: TypeAlias = Literal["never", "same", "tool"]
@@ -158,7 +160,8 @@ class Decision(NamedTuple):
 
     ``rule`` is a JSON pointer into the policy, or one of ``(hidden)``, ``(default deny)``, ``(default allow)``,
     ``(no policy)``. ``charges`` is what would be reserved. ``ask`` is set where ``effect`` is ``ask``. ``shadow`` is
-    what a rule under trial would have said; it changes nothing.
+    what a rule under trial would have said; it changes nothing. ``across`` is what rules across the calls of a session
+    have to say, which only the store can tell; ``succeeded`` are the marks that the call leaves if it ends well.
     """
 
     effect: Effect
@@ -167,6 +170,8 @@ class Decision(NamedTuple):
     charges: tuple[Charge, ...] = ()
     ask: Ask | None = None
     shadow: Decision | None = None
+    across: SessionRules | None = None
+    succeeded: tuple[Mark, ...] = ()
 
     def _repr_html_(self) -> str:
         from guarded_tools.text import value_tables

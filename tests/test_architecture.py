@@ -17,7 +17,7 @@ PACKAGE = "guarded_tools"
 
 # Lowest first. Rooms on one floor do not know each other.
 FLOORS = [
-    {"_version", "text", "flow", "files", "libraries"},
+    {"_version", "text", "flow", "files", "libraries", "marks"},
     {"values", "secrets"},
     {"errors"},
     {"state", "mcp_session", "policy", "stores", "audit", "tools", "telemetry"},

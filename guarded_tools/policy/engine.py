@@ -182,7 +182,7 @@ def _compile(tool: ToolRules) -> Evaluator:  # noqa: C901 - most of it is the cl
                 charges.append(charge)
             elif charge is not None:
                 return charge  # type: ignore[return-value]  # `type() is` does not narrow to the other half
-        decision = new(Decision, ("allow", rule, "", tuple(charges), None, None))
+        decision = new(Decision, ("allow", rule, "", tuple(charges), None, None, None, ()))
         for ask in asks:
             for view in views:
                 decision = ask(view, decision)

@@ -15,12 +15,16 @@ from guarded_tools.text.tones import EFFECTS, share
 _Usage: TypeAlias = tuple[str, str, int, int, int, float]
 _Charge: TypeAlias = tuple[str, str, int, int, int, str, str, str, bool]
 _Ask: TypeAlias = tuple[float, str, float]
-_Decision: TypeAlias = tuple[str, str, str, tuple[_Charge, ...], _Ask | None, tuple[Any, ...] | None]
+_Mark: TypeAlias = tuple[str, str, str, str, str]
+_Across: TypeAlias = tuple[tuple[tuple[Any, ...], ...], tuple[_Mark, ...]]
+_Decision: TypeAlias = tuple[
+    str, str, str, tuple[_Charge, ...], _Ask | None, tuple[Any, ...] | None, _Across | None, tuple[_Mark, ...]
+]
 
 
 def decision(fields: _Decision) -> str:
     """Lay out a :class:`~guarded_tools.values.Decision`: what the policy says of a call, and what that would count."""
-    effect, rule, message, charges, ask, shadow = fields
+    effect, rule, message, charges, ask, shadow, across, _ = fields
     rows: list[list[Content]] = [["effect", Cell(effect, EFFECTS[effect])], ["rule", rule]]
     rows += [["because", message]] if message else []
     for scope, counter, amount, most, window, *_ in charges:
@@ -28,6 +32,12 @@ def decision(fields: _Decision) -> str:
     if ask is not None:
         timeout, remember, _ = ask
         rows.append(["asked", f"waits {timeout:g} s, may be remembered: {remember}"])
+    if across is not None:
+        conditions, marks = across
+        brought = dict.fromkeys(name for _, kind, name, *_ in marks if kind == "label")
+        rows += [["brings", ", ".join(brought)]] if brought else []
+        rules = dict.fromkeys(str(condition[4]) for condition in conditions)
+        rows += [["looks at", f"what this session did before, by {rule}"] for rule in rules]
     if shadow is not None:
         rows.append(["on trial", Cell(f"{shadow[0]} by {shadow[1]}", "quiet")])
     return to_html(Table((), rows, "Decision"))
