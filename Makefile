@@ -51,8 +51,8 @@ test: setup
 	$(if $(ARGS),,$(MAKE) test-mcp2)
 
 # What touches MCP.
-MCP_TESTS := tests/mcp_session tests/servers tests/pictify tests/adapters tests/tools/test_pinned.py tests/notebooks \
-  tests/cli/test_demo.py tests/cli/test_author.py tests/authoring/test_path.py
+MCP_TESTS := tests/mcp_session tests/servers tests/pictify tests/adapters tests/langgraph_server tests/tools/test_pinned.py \
+  tests/notebooks tests/cli/test_demo.py tests/cli/test_author.py tests/authoring/test_path.py
 
 test-mcp2: setup-mcp2
 	@echo "Once more with the second generation of MCP, in .venv-mcp2: $(or $(ARGS),$(MCP_TESTS))"

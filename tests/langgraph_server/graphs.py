@@ -1,11 +1,13 @@
-"""What the server serves: two agents of one guard, which keeps its state where the environment says; and one that blocks."""
+"""What the server serves: agents whose guards keep their state where the environment says; and one that blocks."""
 
+import os
+import sys
 import time
 
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 
-from guarded_tools import Guard, Policy
+from guarded_tools import Guard, Policy, guarded_tools
 from guarded_tools.approvers.interrupt import InterruptApprover
 from guarded_tools.testing import ScriptedModel
 
@@ -40,6 +42,22 @@ mail = create_agent(ScriptedModel([[("send", {"to": "ann"})], []] * TURNS), guar
 refund = create_agent(
     ScriptedModel([[("pay_back", {"amount": 5})], []] * TURNS), [pay_back], middleware=[guard.middleware()]
 )
+
+# A server that asks in the middle of a call has to be open for as long as its questions are.
+shop = guarded_tools(
+    {"shop": {"command": sys.executable, "args": [os.environ["ASKING_SERVER"], os.environ["RAN"]]}},
+    policy=Policy.model_validate(
+        {
+            "version": "1",
+            "server": "shop",
+            "default": "deny",
+            "tools": {"pay": {"action": "approve", "rate_limit": "2/hour"}},
+        }
+    ),
+    approver=InterruptApprover(),
+    start_timeout=60,
+).__enter__()
+buy = create_agent(ScriptedModel([[("pay", {"to": "ann"})], []]), list(shop))
 
 
 @tool

@@ -1,108 +1,43 @@
 """The real ``langgraph dev``: it ends every run that blocks its event loop, and guarded tools run under it.
 
-One start and one restart, on loopback, without a key and without a tunnel; what is asserted comes from its HTTP API, its
-log, and the guard's files.
+One start and one restart; what is asserted comes from its HTTP API, its log, and the guard's files.
 """
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
-from langgraph_sdk import get_sync_client
 
 from guarded_tools.audit import audit_path, read, verify
 from guarded_tools.stores import open_store
+from tests.langgraph_server.dev import GO, Server, answer
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-GO = {"messages": [{"role": "user", "content": "go"}]}
-PATIENCE = 90
-
-
-class Server:
-    """``langgraph dev`` in a folder of its own, with the guard's state beside it."""
-
-    def __init__(self, folder):
-        self.folder = folder / "served"
-        self.state = folder / "state"
-        self.log = folder / "server.log"
-        shutil.copytree(HERE, self.folder, ignore=shutil.ignore_patterns("test_*", "__pycache__"))
-
-    @contextmanager
-    def running(self):
-        """Start it, and yield a client once it answers."""
-        port = free_port()
-        command = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload"]
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [*command, "--host", "127.0.0.1", "--port", str(port)],
-                cwd=self.folder, env=self._environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-        try:
-            url = f"http://127.0.0.1:{port}"
-            self._wait_for(f"{url}/ok", process)
-            with get_sync_client(url=url, timeout=PATIENCE) as client:
-                yield client
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-    def _environment(self):
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("LANG", "PYTHONDONT"))}
-        return kept | {
-            "GUARDED_TOOLS_HOME": str(self.state),
-            "LANGSMITH_TRACING": "false",
-            "LANGGRAPH_CLI_NO_ANALYTICS": "1",
-            "LANGGRAPH_NO_VERSION_CHECK": "true",
-            "PYTHONPATH": str(ROOT),
-            "NO_COLOR": "1",
-        }
-
-    def _wait_for(self, url, process):
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            assert process.poll() is None, f"the server ended:\n{self.told[-4000:]}"
-            try:
-                if httpx.get(url, timeout=5).is_success:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.1)  # until it listens
-        raise AssertionError(f"the server does not answer:\n{self.told[-4000:]}")
-
-    @property
-    def told(self):
-        return self.log.read_text(errors="replace")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def answer(values):
-    """The answer of the last tool call of a thread."""
-    return [message["content"] for message in values["messages"] if message["type"] == "tool"][-1]
+ASKING = Path(__file__).parents[1] / "servers" / "asking_server.py"
+YES = {"type": "approve"}
+SURE = {"type": "edit", "edited_action": {"name": "pay (asks back)", "args": {"confirm": True}}}
 
 
 @pytest.fixture
-def server(tmp_path):
-    return Server(tmp_path)
+def ran(tmp_path):
+    return tmp_path / "ran"
 
 
-def test_run_interrupt_resume_stream_two_threads_and_a_restart(server):
+@pytest.fixture
+def server(tmp_path, ran):
+    return Server(tmp_path, ASKING_SERVER=str(ASKING), RAN=str(ran))
+
+
+def resumed(client, thread, agent, given):
+    """What comes of a run that goes on with an answer."""
+    return client.runs.wait(thread, agent, command={"resume": given})
+
+
+def asks(values):
+    """What waits for an answer."""
+    return [each["value"]["name"] for each in values["__interrupt__"]]
+
+
+def test_run_interrupt_resume_stream_two_threads_and_a_restart(server, ran):
     with server.running() as client:
         threads = [client.threads.create()["thread_id"] for _ in range(2)]
         for _ in range(2):
@@ -118,14 +53,27 @@ def test_run_interrupt_resume_stream_two_threads_and_a_restart(server):
         asking = client.threads.create()["thread_id"]
         asked = client.runs.wait(asking, "refund", input=GO)["__interrupt__"]
         assert [each["value"]["args"] for each in asked] == [{"amount": 5}]
-        assert answer(client.runs.wait(asking, "refund", command={"resume": {"type": "approve"}})) == "paid back 5"
+        assert answer(resumed(client, asking, "refund", YES)) == "paid back 5"
         waiting = client.threads.create()["thread_id"]
         assert "__interrupt__" in client.runs.wait(waiting, "refund", input=GO)
+
+        # An MCP server asks in the middle of a call, which is made once.
+        buying, lost = [client.threads.create()["thread_id"] for _ in range(2)]
+        for thread in (buying, lost):
+            assert asks(client.runs.wait(thread, "buy", input=GO)) == ["pay"]
+        assert asks(resumed(client, buying, "buy", YES)) == ["pay (asks back)"]
+        assert "accept confirm=True" in str(answer(resumed(client, buying, "buy", SURE)))
+        assert asks(resumed(client, lost, "buy", YES)) == ["pay (asks back)"]
+        assert ran.read_text().splitlines() == ["began ann", "accept ann", "began ann"]
 
     with server.running() as client:
         assert "a limit of 2 in an hour is used up" in answer(client.runs.wait(threads[0], "mail", input=GO))
         assert answer(client.runs.wait(threads[1], "mail", input=GO)) == "sent to ann"
-        assert answer(client.runs.wait(waiting, "refund", command={"resume": {"type": "approve"}})) == "paid back 5"
+        assert answer(resumed(client, waiting, "refund", YES)) == "paid back 5"
+
+        # The call that was under way ended with the process, and is not made again.
+        assert "UNKNOWN OUTCOME" in str(answer(resumed(client, lost, "buy", SURE)))
+        assert ran.read_text().splitlines() == ["began ann", "accept ann", "began ann"]
 
         told = server.told
         # Such a server does end what blocks: otherwise nothing above says anything.
@@ -134,8 +82,11 @@ def test_run_interrupt_resume_stream_two_threads_and_a_restart(server):
     assert "BlockingError" not in told
     assert "BlockingError" in server.told
     used = {usage.scope: usage.used for usage in open_store(f"disk://{server.state}").usage()}
-    assert used == {f"session:{name}": n for name, n in zip([*threads, asking, waiting], [2, 2, 1, 1], strict=True)}
+    assert used == {
+        f"session:{name}": n
+        for name, n in zip([*threads, asking, waiting, buying, lost], [2, 2, 1, 1, 1, 1], strict=True)
+    }
     log = audit_path(server.state)
     kinds = Counter(record["kind"] for record in read(log))
-    assert (kinds["admitted"], kinds["settled"], kinds["refused"]) == (6, 6, 2)
+    assert (kinds["admitted"], kinds["settled"], kinds["refused"]) == (8, 8, 2)
     assert verify(log) == []
