@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from guarded_tools.tools import money
+from guarded_tools.tools.words import vocabulary, words_of
 from guarded_tools.values import Risk
 
 RANK: Mapping[Risk, int] = {"read": 0, "write": 1, "execute": 2, "financial": 3, "destructive": 4}
@@ -24,95 +26,94 @@ class Classified(NamedTuple):
     why: str
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 # Where a verb is harmless in one API and risky in another, it stands under the risky class: `validate` may store its
 # findings, `resolve` may close an incident, `log` may write an entry, `export` and `download` leave a file behind.
 _VERBS: Mapping[Risk, frozenset[str]] = {
-    "read": _words(
-        "access aggregate analyse analyze audit browse calculate check compare compute count describe detect "
-        "determine diff discover display echo enumerate estimate examine explain explore extract fetch find get glob "
-        "grep head identify inspect introspect list locate look lookup measure obtain parse peek ping poll preview "
-        "query rank read recommend rerank research retrieve return score scrape screenshot search show suggest "
-        "summarise summarize tail think trace view wait whoami"
+    "read": vocabulary(
+        "access aggregate analyse analyze audit browse calculate check compare compute count decode decompile "
+        "demangle deobfuscate describe deserialize detect determine diff disasm disassemble discover display echo "
+        "enumerate estimate examine explain explore extract fetch find get glob grep hash head identify inspect "
+        "introspect iterate list locate look lookup measure obtain paginate parse peek ping poll preview query rank "
+        "read recommend rerank research retrieve return score scrape screenshot search show suggest summarise "
+        "summarize tail think trace traverse unescape view wait whoami"
     ),
-    "write": _words(
+    "write": vocabulary(
         "accept acknowledge add adjust allow amend annotate answer append approve archive ask assign associate attach "
         "authenticate authorize autofix bind block book bookmark capture change chat checkout clone close comment "
-        "commit complete compose compress configure convert copy create crop decline decrypt define detach disable "
-        "disassociate dismiss download draft duplicate edit email embed enable encrypt escalate expand export extend "
-        "favorite finalize fix follow fork format forward give grant hide import increment index ingest init "
-        "initialize insert invite join label leave like link load lock log login logout make manage map mark memorize "
-        "mention merge message migrate modify monitor move mutate mute notify open patch pin populate post provision "
-        "publish pull push put queue quote react rebase record redirect redo refresh register reindex reject release "
-        "remember rename render reopen reorder replace replicate reply repost request reschedule reserve resize "
-        "resolve restore retweet revert review rewrite rotate save schedule seed send set share sign snapshot snooze "
-        "sort stage star store submit subscribe switch sync tag toggle track train transfer transition translate "
-        "unarchive unassign unblock undo unfollow unlike unlink unload unlock unmute unpin unstar unsubscribe untag "
-        "update upgrade upload upsert validate verify vote watch write"
+        "commit complete compose compress configure confirm convert copy create crop declare decline decompress "
+        "decrypt define demote detach disable disassociate dismiss download draft dump duplicate edit email embed "
+        "enable encode encrypt escalate expand export extend favorite finalize fix follow fork format forward give "
+        "grant gunzip gzip hide import increment index ingest init initialize insert invite join label leave like "
+        "link load lock log login logout make manage map mark memorize mention merge message migrate modify monitor "
+        "move mutate mute notify open patch pin populate post protect provision publish pull push put queue quote "
+        "react rebase record redeem redirect redo refresh register reindex reject release remember remind rename "
+        "render reopen reorder replace replicate reply repost request reschedule resend reserve resize resolve "
+        "restore retweet revert review rewrite rotate save schedule seed send set share sign snapshot snooze sort "
+        "stage star store submit subscribe switch sync tag toggle track train transfer transition translate unarchive "
+        "unassign unban unblock undo unfollow unlike unlink unload unlock unmute unpack unpin unprotect unstar "
+        "unsubscribe untag untar unzip update upgrade upload upsert validate verify vote watch write zip"
     ),
-    "execute": _words(
+    "execute": vocabulary(
         "abort activate apply batch boot build call click compile connect control cordon crawl deactivate deploy "
         "disconnect dispatch drag drain eval evaluate exec execute failover fill fuzz generate handle hover initiate "
-        "install invoke launch navigate pause play press promote reboot rebuild redeploy refactor reload rerun "
-        "restart resume retry rollback run scale scroll select shutdown simulate skip start stop suspend swipe "
-        "tap test trigger turn type"
+        "install invoke launch navigate pause play press promote reboot rebuild recompile redeploy refactor reload "
+        "rerun restart resume retry rollback run scale scan scroll select shutdown simulate skip start stop suspend "
+        "swipe tap test trigger turn type"
     ),
-    "financial": _words("bid buy charge donate order pay payout purchase refund sell stake swap tip trade withdraw"),
-    "destructive": _words(
+    "financial": vocabulary(
+        "bid buy charge donate order pay payout purchase refund sell stake swap tip trade withdraw"
+    ),
+    "destructive": vocabulary(
         "ban cancel clean cleanup clear decommission delete deprovision deregister destroy discard drop empty erase "
-        "evict expire expunge flush forget kill nuke overwrite prune purge remove reset revoke terminate trash "
-        "truncate uninstall unpublish unregister void wipe"
+        "evict expire expunge flush forget invalidate kill nuke overwrite prune purge remove reset revoke terminate "
+        "trash truncate uninstall unpublish unregister void wipe"
     ),
 }
 _CLASS: Mapping[str, Risk] = {verb: risk for risk, verbs in _VERBS.items() for verb in verbs}
 
 # Verbs that are as often nouns (`get_order`, `list_builds`). They count where they lead, or where nothing else does.
-_NOUNS = _words(
+_NOUNS = vocabulary(
     "access answer audit ban batch bid block book bookmark build call capture change charge chat check checkout clean "
-    "comment commit control copy count deploy diff download draft drop email empty export favorite fork format head "
-    "import index label like link list load lock log login map mention merge message monitor move order patch payout "
-    "pin play post preview pull purchase push put query queue quote rank record redirect refund release render "
-    "request research reset return review schedule score screenshot search select set share sign skip snapshot "
-    "sort stage stake star start stop store swap tag tap test tip trace track trade train transfer trash turn type "
-    "upload view void vote wait watch"
+    "comment commit control copy count deploy diff download draft drop dump email empty export favorite fork format "
+    "gzip hash head import index label leave like link list load lock log login map mention merge message monitor "
+    "move order patch payout pin play post preview pull purchase push put query queue quote rank record redirect "
+    "refund release render request research reset return review scan schedule score screenshot search select set "
+    "share sign skip snapshot sort stage stake star start stop store swap tag tap test tip trace track trade train "
+    "transfer trash turn type upload view void vote wait watch zip"
 )
 
 # What a tool shows whose name ends with it: `git_log`, `browser_snapshot`. Elsewhere two of them are verbs that write.
-_SIGHTS = _words(
-    "log logs snapshot screenshot status info stats history details metrics summary tree help docs documentation"
+_SIGHTS = vocabulary(
+    "log logs snapshot screenshot status info stats history details metrics summary tree help docs documentation health"
 )
 
 # What only computes or looks, though its verb may write elsewhere: `convert_time`, `open_nodes`; not `convert_lead`.
 _HARMLESS: Mapping[str, frozenset[str]] = {
-    "convert": _words("time timezone timezones date dates timestamp unit units temperature currency currencies color"),
-    "open": _words("node nodes entity entities"),
+    "convert": vocabulary(
+        "time timezone timezones date dates timestamp unit units temperature currency currencies color"
+    ),
+    "open": vocabulary("node nodes entity entities"),
+    "scan": vocabulary("key keys table tables row rows record records item items document documents"),
+    "scroll": vocabulary("point points document documents record records result results hit hits index"),
 }
 # Tools that only give a model room to think.
-_THOUGHTS = _words("thinking sequentialthinking")
+_THOUGHTS = vocabulary("thinking sequentialthinking")
 
 # What holds the keys of everything else, and what may lead to any address, inside somebody's network or out of it.
-_ENVIRONMENT = _words("env envs environ envvar envvars")
+_ENVIRONMENT = vocabulary("env envs environ envvar envvars")
 _ENVIRONMENT_SAID = re.compile(r"\benvironment variables\b|\bprocess\.env\b|\bos\.environ\b", re.IGNORECASE)
-_ADDRESS = _words("url urls uri uris webpage website")
-_GOING = _words("fetch scrape crawl browse visit read load open extract screenshot capture request")
+_ADDRESS = vocabulary("url urls uri uris webpage website")
+_GOING = vocabulary("fetch scrape crawl browse visit read load open extract screenshot capture request")
 _ADDRESS_SAID = re.compile(
     r"\bfrom the (?:internet|web)\b|\b(?:any|arbitrary) (?:urls?|uris?|web ?(?:page|site)s?)\b", re.IGNORECASE
 )
 
 # Believed wherever they stand in a name: `search_and_delete`, `search_console_insert_site`.
-_UNMISTAKABLE = _words(
+_UNMISTAKABLE = vocabulary(
     "create add insert update modify write send execute delete remove destroy purge wipe erase truncate"
 )
-_HOW = _words("batch bulk")
-_PREPOSITIONS = _words("to in from by for with of on at into as via within using per")
-
-_MOVING = _words("create make send submit place process execute initiate issue confirm capture transfer")
-_MONEY = _words(
-    "payment payments payout payouts refund refunds charge charges order orders trade transaction funds money"
-)
+_HOW = vocabulary("batch bulk")
+_PREPOSITIONS = vocabulary("to in from by for with of on at into as via within using per")
 
 _CERTAIN_HARM = re.compile(
     r"cannot be (?:undone|reversed|recovered)|irreversibl|permanently (?:delet|remov|eras|destroy)", re.IGNORECASE
@@ -125,14 +126,13 @@ _RUNS_A_QUERY = re.compile(
     re.IGNORECASE,
 )
 
-_PROGRAM = _words("sql command cmd script shell javascript")
-_CHOICE = _words("action operation mode method")
+_PROGRAM = vocabulary("sql command cmd script shell javascript")
+_CHOICE = vocabulary("action operation mode method")
 
 _OPENING = 8  # words of a description among which its verb is looked for
 
 _DESCRIBING = re.compile(r"[a-z]+|,")
 _JOINING = frozenset({"and", "or", "then", ","})
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def classify(
@@ -148,8 +148,8 @@ def classify(
     """
     said = _by_name(name) or _by_description(description) or Classified("destructive", "no verb tells what it does")
     warnings = (
-        *_in_description(said.risk, description, _excused(name)),
-        *_in_schema(schema or {}),
+        *_in_description(said, description, _excused(name)),
+        *_in_schema(said.risk, schema or {}),
         *_reaching(name, description, schema or {}),
     )
     return warned(_worst(said, *warnings), annotations)
@@ -169,17 +169,17 @@ def _by_name(name: str) -> Classified | None:
         return Classified(
             "destructive", "name is not plain ASCII"
         )  # a letter that only looks like another hides a verb
-    words = [word.lower() for word in _WORD.findall(name)]
+    words = words_of(name)
     loud = [word for word in words if word in _UNMISTAKABLE] + _joined(words)
     end = next((at for at, word in enumerate(words) if at and word in _PREPOSITIONS), len(words))
     words = words[:end]
     verbs = [word for word in words if word in _CLASS]
-    if len(words) > 1 and words[-1] in _SIGHTS and verbs in ([], [words[-1]]):
+    if len(words) > 1 and words[-1] in _SIGHTS and (verbs in ([], [words[-1]]) or _only_looks(words, verbs)):
         return Classified("read", f"name ends with {words[-1]!r}")
     head = _head(words, verbs) if verbs else ""
-    moving = sorted(_MOVING.intersection((head, *words[:2])))
-    if moving and _CLASS.get(head) != "read" and not _MONEY.isdisjoint(words):
-        return Classified("financial", f"name says {moving[0]!r} of money")
+    paid = _of_money(words, head, loud)
+    if paid:
+        return paid
     if not verbs:
         return Classified("read", f"name says {words[-1]!r}") if words and words[-1] in _THOUGHTS else None
     if head == _excused(name) and not loud:
@@ -188,22 +188,40 @@ def _by_name(name: str) -> Classified | None:
     return Classified(_CLASS[strongest], f"name says {strongest!r}")
 
 
+def _only_looks(words: list[str], verbs: list[str]) -> bool:
+    """Whether what could be a verb is the bill that is looked at: `order_status`, but not `post_status`."""
+    return money.looks_at_bill(words) and set(verbs) <= {*words[-2:]}
+
+
+def _of_money(words: list[str], head: str, loud: list[str]) -> Classified | None:
+    """Class what creates, changes, sends or ends something that bills; to delete it destroys it all the same."""
+    acts = {*loud} if _CLASS.get(head) == "read" else {head, *words[:2], *loud}
+    verb = money.billing(words, acts)
+    if verb is None:
+        return None
+    others = [other for other in {head, *loud} - money.ENDING if other in _CLASS]
+    return _worst(
+        Classified("financial", f"name says {verb!r} of money"),
+        *(Classified(_CLASS[other], f"name says {other!r}") for other in others),
+    )
+
+
 def _excused(name: str) -> str:
     """The verb that does no harm to what this tool does it to, or nothing."""
-    words = [word.lower() for word in _WORD.findall(name)]
+    words = words_of(name)
     pairs = pairwise(words)
     return next((verb for verb, what in pairs if what in _HARMLESS.get(verb, ())), "")
 
 
 def _reaching(name: str, description: str, schema: Mapping[str, Any]) -> Iterator[Classified]:
     """Raise what hands out the environment or fetches any address; of a tool that writes, its verb says enough."""
-    words = {word.lower() for word in _WORD.findall(name)}
+    words = set(words_of(name))
     if words & _ENVIRONMENT or {"environment", "variables"} <= words or _ENVIRONMENT_SAID.search(description):
         yield Classified("write", "it hands out the environment")
     properties = schema.get("properties")
     for key, value in properties.items() if isinstance(properties, Mapping) else ():
         said = value if isinstance(value, Mapping) else {}
-        named = not _ADDRESS.isdisjoint(word.lower() for word in _WORD.findall(str(key)))
+        named = not _ADDRESS.isdisjoint(words_of(str(key)))
         if (named or said.get("format") in {"uri", "url"}) and "enum" not in said and "const" not in said:
             yield Classified("write", f"goes to any address: takes {key!r}")
             return
@@ -265,34 +283,43 @@ def _leading_verbs(description: str) -> list[str]:
 
 def _verb(word: str) -> str | None:
     stems = [word]
-    if word.endswith("s"):
-        stems += [word[:-1], word[:-2], word[:-3] + "y"]
+    if word.endswith("ies"):
+        stems.append(word[:-3] + "y")  # not of any other word: "pages" are not what pays
+    elif word.endswith("s"):
+        stems += [word[:-1], word[:-2]]
     elif word.endswith("ing"):
-        stems += [word[:-3], word[:-3] + "e", word[:-4]]
+        stems += [word[:-3], word[:-3] + "e", *([word[:-4]] if word[-5:-4] == word[-4:-3] else [])]
     return next((stem for stem in stems if stem in _CLASS), None)
 
 
-def _in_description(risk: Risk, description: str, excused: str) -> Iterator[Classified]:
+def _in_description(said: Classified, description: str, excused: str) -> Iterator[Classified]:
     if _CERTAIN_HARM.search(description):
         yield Classified("destructive", "description says it cannot be undone")
     if _ANY_PROGRAM.search(description):
         yield Classified("execute", "description says it runs what it is given")
-    plain = [verb for verb in _leading_verbs(description) if verb not in _NOUNS and verb != excused]
+    billed = money.said_billing(description)
+    if billed:
+        yield Classified("financial", f"description says {billed!r} of money")
+    # What ends a bill is said of it once more; it is no other harm for that.
+    known = money.ENDING if said.risk == "financial" or billed else ()
+    plain = [verb for verb in _leading_verbs(description) if not (verb in _NOUNS or verb == excused or verb in known)]
     if _RUNS_A_QUERY.match(description[:300]):
         plain = [verb for verb in plain if _CLASS[verb] != "execute"]
     if plain:
         strongest = _strongest(plain)
         # Between write and execute the name is the better witness: "Trigger the creation of …" creates.
-        if risk == "read" or RANK[_CLASS[strongest]] >= RANK["financial"]:
+        if said.risk == "read" or RANK[_CLASS[strongest]] >= RANK["financial"]:
             yield Classified(_CLASS[strongest], f"description says {strongest!r}")
 
 
-def _in_schema(schema: Mapping[str, Any]) -> Iterator[Classified]:
+def _in_schema(risk: Risk, schema: Mapping[str, Any]) -> Iterator[Classified]:
     properties = schema.get("properties")
     if not isinstance(properties, Mapping):
         return
+    if risk != "read" and money.takes_amount({word for key in properties for word in words_of(str(key))}):
+        yield Classified("financial", "takes an amount of money")
     for key, value in properties.items():
-        words = {word.lower() for word in _WORD.findall(str(key))}
+        words = set(words_of(str(key)))
         if words & _PROGRAM:
             yield Classified("execute", f"takes {key!r}")
         choices = value.get("enum") if isinstance(value, Mapping) and words & _CHOICE else None

@@ -227,3 +227,125 @@ def test_a_parameter_that_is_an_address_raises_what_reads_and_nothing_else(key):
 def test_what_only_names_an_address_or_an_environment_is_read():
     for name in ("get_project_url", "list_environments", "get_environment", "get_curl_example"):
         assert classify(name).risk == "read", name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "create_invoice",
+        "finalize_invoice",
+        "send-invoice",
+        "markInvoicePaid",
+        "shop_update_invoice",
+        "void_invoice",
+        "create_invoice_item",
+        "create_subscription",
+        "updateSubscription",
+        "cancel_subscription",
+        "pause_subscription",
+        "create_price",
+        "create_coupon",
+        "create_credit_note",
+        "charges.create",
+        "update_order",
+        "cancel_order",
+        "close_dispute",
+        "payment_link_notify",
+        "cancelScheduledPayment",
+        "create_checkout_session",
+        "upgrade_plan",
+        "get_and_update_invoice",
+        "create_bank_transaction",
+    ],
+)
+def test_what_bills_somebody_is_financial(name):
+    assert classify(name).risk == "financial"
+    assert "money" in classify(name).why
+
+
+@pytest.mark.parametrize(
+    ("name", "risk"),
+    [
+        ("list_invoices", "read"),
+        ("invoice_get", "read"),
+        ("search_subscriptions", "read"),
+        ("order_status", "read"),
+        ("refund_details", "read"),
+        ("get_cost", "read"),
+        ("download_invoice", "write"),
+        ("create_webhook_subscription", "write"),
+        ("update_notification_subscription", "write"),
+        ("set_price_alert", "write"),
+        ("create_invoice_template", "write"),
+        ("add_order_comment", "write"),
+        ("create_order_custom_attribute_definition", "write"),
+        ("update_sort_order", "write"),
+        ("create_plan", "write"),
+        ("commit_transaction", "write"),
+        ("checkout_branch", "write"),
+        ("delete_invoice", "destructive"),
+        ("cancel_subscription_and_delete_customer", "destructive"),
+        ("cancel_and_purge_orders", "destructive"),
+        ("cancel_run", "destructive"),
+    ],
+)
+def test_what_only_looks_at_a_bill_or_hangs_on_one_is_not(name, risk):
+    assert classify(name).risk == risk
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "risk"),
+    [
+        ("get_thing", "Finalizes the draft invoice", "financial"),
+        ("settle", "Creates a new subscription for a customer", "financial"),
+        ("settle", "This tool will create an invoice item", "financial"),
+        ("cancel_subscription", "Cancel a customer's subscription at once", "financial"),
+        ("cancel_subscription", "Cancel a subscription and delete the customer", "destructive"),
+        ("cancel_subscription", "Cancel it. This cannot be undone.", "destructive"),
+        ("reorder_folders", "Change the order of folders", "write"),
+        ("add_comment", "Add a comment to an invoice", "write"),
+        ("add_listener", "Create a subscription to a topic", "write"),
+        ("list_rows", "When all pages are there, the list is whole", "read"),
+        ("get_rates", "Banking rates of the day", "read"),
+    ],
+)
+def test_a_description_tells_of_bills_and_is_not_misheard(name, description, risk):
+    assert classify(name, description).risk == risk
+
+
+def test_a_tool_that_is_told_how_much_goes_to_whom_moves_money():
+    def takes(*names):
+        return {"properties": {name: {"type": "string"} for name in names}}
+
+    assert classify("create_plan", "", takes("amount", "currency")).risk == "financial"
+    assert classify("schedule_it", "", takes("recipient", "amountCents", "date")).risk == "financial"
+    assert classify("update_standing_item", "", takes("recipientIban", "amount")).risk == "financial"
+    assert classify("create_scene", "", takes("amount", "color")).risk == "write"
+    assert classify("list_transactions", "", takes("amount", "currency")).risk == "read"
+
+
+@pytest.mark.parametrize(
+    "name", ["decode_jwt", "base64_decode", "decompileClass", "disassemble_function", "demangle", "paginate_results"]
+)
+def test_what_undoes_an_encoding_or_turns_pages_only_reads(name):
+    assert classify(name).risk == "read"
+
+
+@pytest.mark.parametrize(
+    ("name", "risk"),
+    [
+        ("unzip_archive", "write"),
+        ("decompress_file", "write"),
+        ("decode_and_delete", "destructive"),
+        ("force_recompile", "execute"),
+        ("scan_table", "read"),
+        ("scroll_points", "read"),
+        ("scan_network", "execute"),
+        ("browser_scroll", "execute"),
+        ("list_employee_leave", "read"),
+        ("leave_chat", "write"),
+        ("server_health", "read"),
+    ],
+)
+def test_neighbours_of_those_keep_what_they_do(name, risk):
+    assert classify(name).risk == risk
