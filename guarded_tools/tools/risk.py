@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from guarded_tools.tools import money
+from guarded_tools.tools.verbs import CLASS_OF, NOUNS, clause, head, verb_of
 from guarded_tools.tools.words import vocabulary, words_of
 from guarded_tools.values import Risk
 
@@ -25,62 +26,6 @@ class Classified(NamedTuple):
     risk: Risk
     why: str
 
-
-# Where a verb is harmless in one API and risky in another, it stands under the risky class: `validate` may store its
-# findings, `resolve` may close an incident, `log` may write an entry, `export` and `download` leave a file behind.
-_VERBS: Mapping[Risk, frozenset[str]] = {
-    "read": vocabulary(
-        "access aggregate analyse analyze audit browse calculate check compare compute count decode decompile "
-        "demangle deobfuscate describe deserialize detect determine diff disasm disassemble discover display echo "
-        "enumerate estimate examine explain explore extract fetch find get glob grep hash head identify inspect "
-        "introspect iterate list locate look lookup measure obtain paginate parse peek ping poll preview query rank "
-        "read recommend rerank research retrieve return score scrape screenshot search show suggest summarise "
-        "summarize tail think trace traverse unescape view wait whoami"
-    ),
-    "write": vocabulary(
-        "accept acknowledge add adjust allow amend annotate answer append approve archive ask assign associate attach "
-        "authenticate authorize autofix bind block book bookmark capture change chat checkout clone close comment "
-        "commit complete compose compress configure confirm convert copy create crop declare decline decompress "
-        "decrypt define demote detach disable disassociate dismiss download draft dump duplicate edit email embed "
-        "enable encode encrypt escalate expand export extend favorite finalize fix follow fork format forward give "
-        "grant gunzip gzip hide import increment index ingest init initialize insert invite join label leave like "
-        "link load lock log login logout make manage map mark memorize mention merge message migrate modify monitor "
-        "move mutate mute notify open patch pin populate post protect provision publish pull push put queue quote "
-        "react rebase record redeem redirect redo refresh register reindex reject release remember remind rename "
-        "render reopen reorder replace replicate reply repost request reschedule resend reserve resize resolve "
-        "restore retweet revert review rewrite rotate save schedule seed send set share sign snapshot snooze sort "
-        "stage star store submit subscribe switch sync tag toggle track train transfer transition translate unarchive "
-        "unassign unban unblock undo unfollow unlike unlink unload unlock unmute unpack unpin unprotect unstar "
-        "unsubscribe untag untar unzip update upgrade upload upsert validate verify vote watch write zip"
-    ),
-    "execute": vocabulary(
-        "abort activate apply batch boot build call click compile connect control cordon crawl deactivate deploy "
-        "disconnect dispatch drag drain eval evaluate exec execute failover fill fuzz generate handle hover initiate "
-        "install invoke launch navigate pause play press promote reboot rebuild recompile redeploy refactor reload "
-        "rerun restart resume retry rollback run scale scan scroll select shutdown simulate skip start stop suspend "
-        "swipe tap test trigger turn type"
-    ),
-    "financial": vocabulary(
-        "bid buy charge donate order pay payout purchase refund sell stake swap tip trade withdraw"
-    ),
-    "destructive": vocabulary(
-        "ban cancel clean cleanup clear decommission delete deprovision deregister destroy discard drop empty erase "
-        "evict expire expunge flush forget invalidate kill nuke overwrite prune purge remove reset revoke terminate "
-        "trash truncate uninstall unpublish unregister void wipe"
-    ),
-}
-_CLASS: Mapping[str, Risk] = {verb: risk for risk, verbs in _VERBS.items() for verb in verbs}
-
-# Verbs that are as often nouns (`get_order`, `list_builds`). They count where they lead, or where nothing else does.
-_NOUNS = vocabulary(
-    "access answer audit ban batch bid block book bookmark build call capture change charge chat check checkout clean "
-    "comment commit control copy count deploy diff download draft drop dump email empty export favorite fork format "
-    "gzip hash head import index label leave like link list load lock log login map mention merge message monitor "
-    "move order patch payout pin play post preview pull purchase push put query queue quote rank record redirect "
-    "refund release render request research reset return review scan schedule score screenshot search select set "
-    "share sign skip snapshot sort stage stake star start stop store swap tag tap test tip trace track trade train "
-    "transfer trash turn type upload view void vote wait watch zip"
-)
 
 # What a tool shows whose name ends with it: `git_log`, `browser_snapshot`. Elsewhere two of them are verbs that write.
 _SIGHTS = vocabulary(
@@ -102,9 +47,9 @@ _THOUGHTS = vocabulary("thinking sequentialthinking")
 # What holds the keys of everything else, and what may lead to any address, inside somebody's network or out of it.
 _ENVIRONMENT = vocabulary("env envs environ envvar envvars")
 _ENVIRONMENT_SAID = re.compile(r"\benvironment variables\b|\bprocess\.env\b|\bos\.environ\b", re.IGNORECASE)
-_ADDRESS = vocabulary("url urls uri uris webpage website")
+ADDRESS = vocabulary("url urls uri uris webpage website")
 _GOING = vocabulary("fetch scrape crawl browse visit read load open extract screenshot capture request")
-_ADDRESS_SAID = re.compile(
+ADDRESS_SAID = re.compile(
     r"\bfrom the (?:internet|web)\b|\b(?:any|arbitrary) (?:urls?|uris?|web ?(?:page|site)s?)\b", re.IGNORECASE
 )
 
@@ -112,8 +57,6 @@ _ADDRESS_SAID = re.compile(
 _UNMISTAKABLE = vocabulary(
     "create add insert update modify write send execute delete remove destroy purge wipe erase truncate"
 )
-_HOW = vocabulary("batch bulk")
-_PREPOSITIONS = vocabulary("to in from by for with of on at into as via within using per")
 
 _CERTAIN_HARM = re.compile(
     r"cannot be (?:undone|reversed|recovered)|irreversibl|permanently (?:delet|remov|eras|destroy)", re.IGNORECASE
@@ -155,6 +98,13 @@ def classify(
     return warned(_worst(said, *warnings), annotations)
 
 
+def verb_told(name: str, description: str = "") -> str:
+    """Give the verb by which a tool is classed, or "" where nothing tells what it does."""
+    words = clause(words_of(name)) if name.isascii() else []
+    verbs = [word for word in words if word in CLASS_OF]
+    return head(words, verbs) if verbs else next(iter(_leading_verbs(description)), "")
+
+
 def warned(said: Classified, annotations: Mapping[str, Any] | None) -> Classified:
     """Raise a class to what the server's own annotations warn of, in MCP's spelling or in that of its Python types."""
     return _worst(said, *_in_hints(annotations or {}))
@@ -171,21 +121,20 @@ def _by_name(name: str) -> Classified | None:
         )  # a letter that only looks like another hides a verb
     words = words_of(name)
     loud = [word for word in words if word in _UNMISTAKABLE] + _joined(words)
-    end = next((at for at, word in enumerate(words) if at and word in _PREPOSITIONS), len(words))
-    words = words[:end]
-    verbs = [word for word in words if word in _CLASS]
+    words = clause(words)
+    verbs = [word for word in words if word in CLASS_OF]
     if len(words) > 1 and words[-1] in _SIGHTS and (verbs in ([], [words[-1]]) or _only_looks(words, verbs)):
         return Classified("read", f"name ends with {words[-1]!r}")
-    head = _head(words, verbs) if verbs else ""
-    paid = _of_money(words, head, loud)
+    first = head(words, verbs) if verbs else ""
+    paid = _of_money(words, first, loud)
     if paid:
         return paid
     if not verbs:
         return Classified("read", f"name says {words[-1]!r}") if words and words[-1] in _THOUGHTS else None
-    if head == _excused(name) and not loud:
-        return Classified("read", f"name says {head!r} of {words[-1]!r}")
-    strongest = _strongest([head, *loud])
-    return Classified(_CLASS[strongest], f"name says {strongest!r}")
+    if first == _excused(name) and not loud:
+        return Classified("read", f"name says {first!r} of {words[-1]!r}")
+    strongest = _strongest([first, *loud])
+    return Classified(CLASS_OF[strongest], f"name says {strongest!r}")
 
 
 def _only_looks(words: list[str], verbs: list[str]) -> bool:
@@ -193,16 +142,16 @@ def _only_looks(words: list[str], verbs: list[str]) -> bool:
     return money.looks_at_bill(words) and set(verbs) <= {*words[-2:]}
 
 
-def _of_money(words: list[str], head: str, loud: list[str]) -> Classified | None:
+def _of_money(words: list[str], first: str, loud: list[str]) -> Classified | None:
     """Class what creates, changes, sends or ends something that bills; to delete it destroys it all the same."""
-    acts = {*loud} if _CLASS.get(head) == "read" else {head, *words[:2], *loud}
+    acts = {*loud} if CLASS_OF.get(first) == "read" else {first, *words[:2], *loud}
     verb = money.billing(words, acts)
     if verb is None:
         return None
-    others = [other for other in {head, *loud} - money.ENDING if other in _CLASS]
+    others = [other for other in {first, *loud} - money.ENDING if other in CLASS_OF]
     return _worst(
         Classified("financial", f"name says {verb!r} of money"),
-        *(Classified(_CLASS[other], f"name says {other!r}") for other in others),
+        *(Classified(CLASS_OF[other], f"name says {other!r}") for other in others),
     )
 
 
@@ -221,11 +170,11 @@ def _reaching(name: str, description: str, schema: Mapping[str, Any]) -> Iterato
     properties = schema.get("properties")
     for key, value in properties.items() if isinstance(properties, Mapping) else ():
         said = value if isinstance(value, Mapping) else {}
-        named = not _ADDRESS.isdisjoint(words_of(str(key)))
+        named = not ADDRESS.isdisjoint(words_of(str(key)))
         if (named or said.get("format") in {"uri", "url"}) and "enum" not in said and "const" not in said:
             yield Classified("write", f"goes to any address: takes {key!r}")
             return
-    if (words & _ADDRESS and words & _GOING) or _ADDRESS_SAID.search(description):
+    if (words & ADDRESS and words & _GOING) or ADDRESS_SAID.search(description):
         yield Classified("write", "it goes to any address")
 
 
@@ -234,22 +183,14 @@ def _joined(words: list[str]) -> list[str]:
     return [
         word
         for before, joint, word in zip(words, words[1:], words[2:], strict=False)
-        if joint in _JOINING and word in _CLASS and (word not in _NOUNS or (before in _CLASS and before not in _NOUNS))
+        if joint in _JOINING
+        and word in CLASS_OF
+        and (word not in NOUNS or (before in CLASS_OF and before not in NOUNS))
     ]
 
 
-def _head(words: list[str], verbs: list[str]) -> str:
-    """The verb that says what is done, in `list_orders`, `shop_list_orders`, `order_list` and `bulk_order_list`."""
-    plain = [verb for verb in verbs if verb not in _NOUNS]
-    first = verbs[0]
-    if not plain or first == plain[0]:
-        return first
-    leads = words.index(first) <= 1 and first not in _HOW
-    return first if leads and words[-1] != plain[-1] else plain[0]
-
-
 def _strongest(verbs: Iterable[str]) -> str:
-    return max(verbs, key=lambda verb: RANK[_CLASS[verb]])
+    return max(verbs, key=lambda verb: RANK[CLASS_OF[verb]])
 
 
 def _by_description(description: str) -> Classified | None:
@@ -257,7 +198,7 @@ def _by_description(description: str) -> Classified | None:
     if not verbs:
         return None
     strongest = _strongest(verbs)
-    return Classified(_CLASS[strongest], f"description says {strongest!r}")
+    return Classified(CLASS_OF[strongest], f"description says {strongest!r}")
 
 
 def _leading_verbs(description: str) -> list[str]:
@@ -269,27 +210,16 @@ def _leading_verbs(description: str) -> list[str]:
     verbs: list[str] = []
     before = ""
     for at, word in enumerate(_DESCRIBING.findall(first.lower())):
-        verb = _verb(word)
-        if verb and (at < _OPENING if not verbs else before in _JOINING and verb not in _NOUNS):
+        verb = verb_of(word)
+        if verb and (at < _OPENING if not verbs else before in _JOINING and verb not in NOUNS):
             verbs.append(verb)
         before = word
     for sentence in later:
         opening = _DESCRIBING.match(sentence.strip().lower())
-        verb = _verb(opening[0]) if opening else None
-        if verb and verb not in _NOUNS and RANK[_CLASS[verb]] >= RANK["financial"]:
+        verb = verb_of(opening[0]) if opening else None
+        if verb and verb not in NOUNS and RANK[CLASS_OF[verb]] >= RANK["financial"]:
             verbs.append(verb)
     return verbs
-
-
-def _verb(word: str) -> str | None:
-    stems = [word]
-    if word.endswith("ies"):
-        stems.append(word[:-3] + "y")  # not of any other word: "pages" are not what pays
-    elif word.endswith("s"):
-        stems += [word[:-1], word[:-2]]
-    elif word.endswith("ing"):
-        stems += [word[:-3], word[:-3] + "e", *([word[:-4]] if word[-5:-4] == word[-4:-3] else [])]
-    return next((stem for stem in stems if stem in _CLASS), None)
 
 
 def _in_description(said: Classified, description: str, excused: str) -> Iterator[Classified]:
@@ -302,14 +232,14 @@ def _in_description(said: Classified, description: str, excused: str) -> Iterato
         yield Classified("financial", f"description says {billed!r} of money")
     # What ends a bill is said of it once more; it is no other harm for that.
     known = money.ENDING if said.risk == "financial" or billed else ()
-    plain = [verb for verb in _leading_verbs(description) if not (verb in _NOUNS or verb == excused or verb in known)]
+    plain = [verb for verb in _leading_verbs(description) if not (verb in NOUNS or verb == excused or verb in known)]
     if _RUNS_A_QUERY.match(description[:300]):
-        plain = [verb for verb in plain if _CLASS[verb] != "execute"]
+        plain = [verb for verb in plain if CLASS_OF[verb] != "execute"]
     if plain:
         strongest = _strongest(plain)
         # Between write and execute the name is the better witness: "Trigger the creation of …" creates.
-        if said.risk == "read" or RANK[_CLASS[strongest]] >= RANK["financial"]:
-            yield Classified(_CLASS[strongest], f"description says {strongest!r}")
+        if said.risk == "read" or RANK[CLASS_OF[strongest]] >= RANK["financial"]:
+            yield Classified(CLASS_OF[strongest], f"description says {strongest!r}")
 
 
 def _in_schema(risk: Risk, schema: Mapping[str, Any]) -> Iterator[Classified]:
