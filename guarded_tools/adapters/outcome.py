@@ -42,12 +42,14 @@ OutcomeClassifier: TypeAlias = Callable[[Any], BodyOutcome]
 # How a server words the HTTP status its upstream answered: only then is a status in a text known to be one.
 _STATUS_FORMATS = {"pictify": re.compile(r"Error \((\d{3})\)(?::|$)")}
 
-# What servers answer before they call a tool's function: the TypeScript SDK, the Python SDK, FastMCP (twice).
+# What servers answer before they call a tool's function: the TypeScript SDK, the Python SDK (its low-level server, then
+# the other), FastMCP. The last words an unknown tool as the one before.
 _REFUSED = re.compile(
     r"MCP error -3260[12]\b"
     r"|Input validation error: "
     r"|Unknown tool: \S+$"
     r"|Error executing tool (\S+): \d+ validation errors? for \1Arguments\n"
+    r"|\d+ validation errors? for call\[[^\]\n]+\]\n"
 )
 _JSONRPC_REFUSED = frozenset({-32602, -32601})
 _JSONRPC_AMBIGUOUS = frozenset({408, -32000, -32001})

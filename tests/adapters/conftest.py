@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,35 @@ from guarded_tools.policy import Policy
 from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.testing import ScriptedModel
 from guarded_tools.values import AuditEvent
+from tests import forked
+from tests.adapters.faults import Log, command_of
 
-# What is tested with langchain-mcp-adapters, in part or in whole; what only runs with the second generation says so by
-# its name.
-FIRST = ["test_blocking.py", "test_edited.py", "test_invocation.py", "test_outcomes.py", "test_plugins.py"]
-FIRST += ["test_standard.py", "test_sub_agents.py", "test_transparent.py"]
-collect_ignore = [] if generation.installed() == 1 else FIRST
+# About LangChain and its agents alone, not about MCP: run once, where what they need is installed.
+ONCE = ["test_standard.py", "test_sub_agents.py", "test_transparent.py"]
+collect_ignore = [] if generation.installed() == 1 else ONCE
 
 ALLOW = {"version": "1", "default": "allow", "tools": {}}
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    """What reached the server that fails."""
+    return Log(tmp_path / "upstream.jsonl")
+
+
+@pytest.fixture
+def command(log: Log) -> tuple[str, ...]:
+    """What starts it."""
+    return command_of(log)
+
+
+@pytest.fixture
+def url(command: tuple[str, ...]) -> Iterator[str]:
+    """Where it listens."""
+    with forked.Popen([*command, "--http", "0"], stdout=forked.PIPE) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.kill()
 
 
 @pytest.fixture

@@ -9,17 +9,13 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool, ToolException, tool
-from langchain_mcp_adapters.interceptors import MCPToolCallRequest
-from langchain_mcp_adapters.tools import load_mcp_tools
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
-from mcp.server.fastmcp import FastMCP
-from mcp.shared.memory import create_connected_server_and_client_session
-from mcp.types import CallToolResult, TextContent
 
 from guarded_tools.approvers.interrupt import InterruptApprover
 from guarded_tools.values import Verdict
+from tests.adapters.clients import Server, opened
 
 ASK = {"messages": [("user", "go")]}
 ASKS = {"version": "1", "default": "deny", "tools": {"refund": {"risk": "write", "approval": True}}}
@@ -242,22 +238,9 @@ def test_a_tool_that_the_agent_does_not_know_says_it(edits: Any) -> None:
     assert (seen, message.text) == ([EDITED], f"{NOTE}\n\ndone")
 
 
-async def test_a_result_of_mcp_says_it_and_its_structured_part_stays(edits: Any) -> None:
-    result = CallToolResult(content=[TextContent(type="text", text="done")], structuredContent={"paid": 100})
-
-    async def execute_tool(_: MCPToolCallRequest) -> CallToolResult:
-        return result
-
-    answered = await edits().interceptor(MCPToolCallRequest(name="refund", args=WANTED, server_name="s"), execute_tool)
-    assert [block.text for block in answered.content] == [f"{NOTE}\n\n", "done"]
-    assert answered.structuredContent == {"paid": 100}
-    assert len(result.content) == 1
-
-
-@pytest.mark.parametrize("by", ["wrap", "interceptor"])
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_tool_of_an_mcp_server_says_it(by: str, fails: bool, edits: Any) -> None:
-    server = FastMCP("bank")
+async def test_a_tool_of_an_mcp_server_says_it(fails: bool, edits: Any) -> None:
+    server: Any = Server("bank")
 
     @server.tool()
     def refund(customer: str, amount: int) -> str:
@@ -265,11 +248,8 @@ async def test_a_tool_of_an_mcp_server_says_it(by: str, fails: bool, edits: Any)
             raise ValueError("too much")
         return f"paid {amount}"
 
-    guard = edits()
-    async with create_connected_server_and_client_session(server) as session:
-        interceptors = [guard.interceptor] if by == "interceptor" else []
-        tools = await load_mcp_tools(session, tool_interceptors=interceptors)
-        (made,) = guard.wrap(tools) if by == "wrap" else tools
+    async with opened(server) as raw:
+        (made,) = edits().wrap(raw)
         message = await made.ainvoke(CALL)
     assert message.status == ("error" if fails else "success")
     assert NOTE in message.text
@@ -297,11 +277,6 @@ async def test_who_answered_in_a_tools_place_is_said_in_every_road(awaited: bool
     (pair,) = guard.wrap([refund_that(("never", 1), response_format="content_and_artifact")])
     assert (await answer(pair, awaited)).content == told
 
-    async def execute_tool(_: MCPToolCallRequest) -> CallToolResult:
-        raise AssertionError("it ran")
-
-    result = await guard.interceptor(MCPToolCallRequest(name="refund", args=WANTED, server_name="s"), execute_tool)
-    assert ([block.text for block in result.content], result.isError) == ([told], False)
     request = ToolCallRequest(tool_call=CALL, tool=None, state={}, runtime=None)  # type: ignore[arg-type]
 
     def execute(_: ToolCallRequest) -> Any:

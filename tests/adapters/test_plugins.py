@@ -1,13 +1,10 @@
-"""The three plug-ins of one guard, alone and stacked on each other: decided once, counted once."""
+"""The plug-ins of one guard, alone and stacked on each other: decided once, counted once."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
 import warnings
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +20,18 @@ from langchain.agents.middleware import (
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool, tool
-from langchain_mcp_adapters.tools import load_mcp_tools
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.errors import ParentCommand
 from langgraph.prebuilt import ToolRuntime
 from langgraph.types import Command, interrupt
-from mcp.server.fastmcp import FastMCP
-from mcp.shared.memory import create_connected_server_and_client_session
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
-from guarded_tools.adapters.wrap import identity
-from guarded_tools.approvers.interrupt import InterruptApprover
-from guarded_tools.errors import ToolDenied
 from guarded_tools.guard import Guard
 from guarded_tools.policy import Policy
 from guarded_tools.stores.memory import MemoryStore
-from guarded_tools.tools.lock import Lock
-from guarded_tools.values import ToolInfo, Verdict
 from tests import forked
+from tests.adapters.clients import Server, opened
 
 DENY = {"version": "1", "default": "deny", "tools": {}}
 ASK = {"messages": [("user", "go")]}
@@ -70,24 +60,16 @@ def add(arrived: list[Any]) -> BaseTool:
 
 
 @pytest.fixture
-def mcp_tools(arrived: list[Any]) -> Any:
-    server = FastMCP("adder")
+def adder(arrived: list[Any]) -> Any:
+    """A server, as its author writes it."""
+    server: Any = Server("adder")
 
     @server.tool()
     def add(n: int) -> str:
         arrived.append(n)
         return f"added {n}"
 
-    @server.tool()
-    def fail(n: int) -> str:
-        raise ValueError("Error (503): try later")
-
-    @asynccontextmanager
-    async def tools(**options: Any) -> AsyncIterator[list[BaseTool]]:
-        async with create_connected_server_and_client_session(server) as session:
-            yield await load_mcp_tools(session, **options)
-
-    return tools
+    return server
 
 
 def text(answer: Any) -> str:
@@ -99,159 +81,31 @@ def call(n: int = 1, name: str = "add") -> dict[str, Any]:
     return {"type": "tool_call", "id": "call-1", "name": name, "args": {"n": n}}
 
 
-# The interceptor
-
-
-async def test_the_interceptor_decides_with_what_is_sent(
-    make_guard: Any, mcp_tools: Any, arrived: Any, outcomes: Any
+async def test_tools_of_langchains_own_client_are_guarded_by_wrap(
+    make_guard: Any, adder: Any, arrived: Any, outcomes: Any
 ) -> None:
-    policy = {
-        "version": "1",
-        "default": "deny",
-        "tools": {"add": {"deny_if": [{"path": "args.n", "op": "gt", "value": 5}]}},
-    }
-    async with mcp_tools(tool_interceptors=[make_guard(policy).interceptor]) as (add, _):
+    deny_if = [{"path": "args.n", "op": "gt", "value": 5}]
+    guard = make_guard({"version": "1", "default": "deny", "tools": {"add": {"deny_if": deny_if}}})
+    async with opened(adder) as raw:
+        (add,) = guard.wrap(raw)
         assert text(await add.ainvoke(call(1))) == "added 1"
         answer = await add.ainvoke(call(6))
-    assert answer.status == "error"
+        unfit = await add.ainvoke({**call(), "args": {"n": "one"}})  # LangChain checks no schema of a server
+    assert (answer.status, unfit.status) == ("error", "error")
     assert text(answer).startswith("DENIED: add did not run. Rule: /tools/add/deny_if")
+    assert text(unfit).startswith("DENIED: add did not run.")
     assert arrived == [1]
-    assert [outcome for *_, outcome in outcomes()] == [None, "ok", "denied"]
-
-
-async def test_in_an_agent_the_interceptors_denial_has_an_artifact_and_the_session(
-    make_guard: Any, mcp_tools: Any, scripted: Any, answers_of: Any, events: Any
-) -> None:
-    async with mcp_tools(tool_interceptors=[make_guard(DENY).interceptor]) as tools:
-        agent = create_agent(scripted(("add", {"n": 1})), tools)
-        state = await agent.ainvoke(ASK, {"configurable": {"thread_id": "T"}})
-    (answer,) = answers_of(state)
-    assert answer.artifact["rule"] == "(default deny)"
-    assert [(event.session, event.call_id) for event in events] == [("T", "call-0-0")]
-
-
-async def test_the_interceptor_checks_a_schema_the_graph_knows(
-    make_guard: Any, mcp_tools: Any, scripted: Any, answers_of: Any, arrived: Any
-) -> None:
-    async with mcp_tools(tool_interceptors=[make_guard().interceptor]) as tools:
-        agent = create_agent(scripted(("add", {"n": "one"})), tools)
-        (answer,) = answers_of(await agent.ainvoke(ASK))
-    assert "DENIED" in text(answer)
-    assert arrived == []
-
-
-async def test_two_servers_with_a_tool_of_one_name_are_told_apart_by_the_interceptor(
-    make_guard: Any, scripted: Any, answers_of: Any, events: Any
-) -> None:
-    ran: list[str] = []
-
-    def server(name: str, description: str) -> FastMCP:
-        made = FastMCP(name)
-
-        @made.tool(description=description)
-        def read_note(n: int) -> str:
-            ran.append(name)
-            return name
-
-        return made
-
-    asked: list[tuple[str, str]] = []
-
-    def approve(request: Any) -> Verdict:
-        asked.append((request.server, request.description))
-        return Verdict.approve(remember="tool")
-
-    policy = {"version": "1", "default": "deny", "tools": {"read_note": {"approval": {"remember": "tool"}}}}
-    async with (
-        create_connected_server_and_client_session(server("good", "A note.")) as good,
-        create_connected_server_and_client_session(server("evil", "A trap.")) as evil,
-    ):
-        sessions = {"good": good, "evil": evil}
-
-        async def run(guard: Guard) -> list[ToolMessage]:
-            options: Any = {"tool_name_prefix": True, "tool_interceptors": [guard.interceptor]}
-            each = [await load_mcp_tools(session, server_name=name, **options) for name, session in sessions.items()]
-            turns = [("good_read_note", {"n": 1}), ("evil_read_note", {"n": 1})]
-            found: list[ToolMessage] = answers_of(
-                await create_agent(scripted(*turns), [*each[0], *each[1]]).ainvoke(ASK)
-            )
-            return found
-
-        await run(make_guard(policy, approver=approve, session="s"))
-        assert sorted(asked) == [("evil", "A trap."), ("good", "A note.")]
-        assert sorted(event.server for event in events if event.kind == "admitted") == ["evil", "good"]
-
-        ran.clear()
-        (listed,) = await load_mcp_tools(good, server_name="good")
-        pinned = Lock.of([identity(listed)])
-        first, second = await run(make_guard(lock=pinned))
-        assert text(first) == "good"
-        assert "(lock)" in text(second)
-        assert ran == ["good"]
-
-
-async def test_what_is_known_of_another_servers_tool_is_not_taken_for_this_ones(
-    make_guard: Any, mcp_tools: Any
-) -> None:
-    good = ToolInfo("add", "good", "Add.", {"type": "object"}, "read")
-    guard = make_guard(lock=Lock.of([good]))
-    guard.register(good)
-    async with mcp_tools(server_name="evil", tool_interceptors=[guard.interceptor]) as (add, _):
-        answer = await add.ainvoke(call(1))  # outside a graph, which would know its tools
-    assert "nobody has listed it" in text(answer)
-
-
-async def test_a_server_prefix_does_not_change_which_rule_applies(
-    make_guard: Any, mcp_tools: Any, arrived: Any
-) -> None:
-    policy = {"version": "1", "default": "allow", "tools": {"add": {"action": "deny"}}}
-    options = {"server_name": "adder", "tool_name_prefix": True}
-    async with mcp_tools(**options) as tools:
-        (add, _) = make_guard(policy).wrap(tools)
-        assert add.name == "adder_add"
-        assert "DENIED" in text(await add.ainvoke(call(1)))
-    async with mcp_tools(**options, tool_interceptors=[make_guard(policy).interceptor]) as (add, _):
-        assert "DENIED" in text(await add.ainvoke(call(1)))
-    assert arrived == []
-
-
-async def test_a_session_loaded_without_interceptors_is_guarded_by_wrap(
-    make_guard: Any, mcp_tools: Any, arrived: Any
-) -> None:
-    async with mcp_tools() as tools:  # client.session() and load_mcp_tools(session) forget the client's interceptors
-        add, _ = make_guard(DENY | {"tools": {"fail": {}}}).wrap(tools)
-        assert "DENIED" in text(await add.ainvoke(call(1)))
-    assert arrived == []
-
-
-async def test_on_denied_raise_raises_through_the_interceptor(make_guard: Any, mcp_tools: Any) -> None:
-    async with mcp_tools(tool_interceptors=[make_guard(DENY, on_denied="raise").interceptor]) as (add, _):
-        with pytest.raises(ToolDenied):
-            await add.ainvoke(call(1))
-
-
-async def test_an_interceptor_after_the_guard_is_said(make_guard: Any, mcp_tools: Any) -> None:
-    async def meddler(request: Any, handler: Any) -> Any:
-        return await handler(request.override(args={"n": 99}))
-
-    guard = make_guard()
-    async with mcp_tools(tool_interceptors=[guard.interceptor, meddler]) as (add, _):
-        with pytest.warns(UserWarning, match="not the last of tool_interceptors"):
-            await add.ainvoke(call(1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        async with mcp_tools(tool_interceptors=[meddler, guard.interceptor]) as (add, _):
-            await add.ainvoke(call(1))
+    assert [outcome for *_, outcome in outcomes()] == [None, "ok", "denied", "denied"]
 
 
 # Stacked
 
 
 async def test_stacked_a_call_counts_once(
-    make_guard: Any, mcp_tools: Any, scripted: Any, answers_of: Any, outcomes: Any
+    make_guard: Any, adder: Any, scripted: Any, answers_of: Any, outcomes: Any
 ) -> None:
     guard = make_guard(limited(2))
-    async with mcp_tools(tool_interceptors=[guard.interceptor]) as raw:
+    async with opened(adder) as raw:
         tools = guard.wrap(guard.wrap(raw))
         model = scripted(("add", {"n": 1}), ("add", {"n": 1}), ("add", {"n": 1}))
         agent = create_agent(model, tools, middleware=[guard.middleware()])
@@ -261,60 +115,33 @@ async def test_stacked_a_call_counts_once(
     assert [usage.used for usage in guard.usage()] == [2]
 
 
-async def test_a_view_of_a_guard_is_the_same_guard(make_guard: Any, mcp_tools: Any) -> None:
+async def test_a_view_of_a_guard_is_the_same_guard(make_guard: Any, adder: Any, scripted: Any, answers_of: Any) -> None:
     guard = make_guard(limited(1))
-    async with mcp_tools(tool_interceptors=[guard.interceptor]) as raw:
-        add, *_ = guard.for_session("mine").wrap(raw)
-        assert text(await add.ainvoke(call())) == "added 1"
+    async with opened(adder) as raw:
+        tools = guard.for_session("mine").wrap(raw)
+        agent = create_agent(scripted(("add", {"n": 1})), tools, middleware=[guard.middleware()])
+        (answer,) = answers_of(await agent.ainvoke(ASK))
+    assert text(answer) == "added 1"
     assert [(usage.scope, usage.used) for usage in guard.usage()] == [("session:mine", 1)]
 
 
-async def test_two_guards_both_decide(make_guard: Any, mcp_tools: Any, arrived: Any, outcomes: Any) -> None:
+async def test_two_guards_both_decide(make_guard: Any, adder: Any, arrived: Any) -> None:
     one, other = make_guard(), make_guard(DENY)
-    async with mcp_tools(tool_interceptors=[other.interceptor]) as raw:
-        add, *_ = one.wrap(raw)
-        assert "DENIED" in text(await add.ainvoke(call()))
-    async with mcp_tools() as raw:
-        add, *_ = one.wrap(make_guard(limited(1)).wrap(raw))
+    async with opened(adder) as raw:
+        (add,) = one.wrap(make_guard(limited(1)).wrap(raw))
         assert text(await add.ainvoke(call())) == "added 1"
         answer = await add.ainvoke(call())
         assert answer.tool_call_id == "call-1"
         assert answer.artifact["outcome"] == "limited"
+        (add,) = one.wrap(other.wrap(raw))
+        assert "DENIED" in text(await add.ainvoke(call()))
     assert arrived == [1]
 
 
-async def test_a_ticket_is_for_one_entry(make_guard: Any, mcp_tools: Any, arrived: Any) -> None:
-    guard = make_guard(limited(2))
-
-    async def thrice(request: Any, handler: Any) -> Any:
-        for _ in range(2):
-            await handler(request)
-        return await handler(request)
-
-    async with mcp_tools(tool_interceptors=[thrice, guard.interceptor]) as raw:
-        add, *_ = guard.wrap(raw)
-        assert "DENIED" in text(await add.ainvoke(call()))
-    assert arrived == [1, 1]
-
-
-async def test_a_ticket_is_for_these_arguments(make_guard: Any, mcp_tools: Any, arrived: Any) -> None:
-    deny_if = [{"path": "args.n", "op": "gt", "value": 5}]
-    guard = make_guard({"version": "1", "default": "deny", "tools": {"add": {"deny_if": deny_if}}})
-
-    async def meddler(request: Any, handler: Any) -> Any:
-        return await handler(request.override(args={"n": 99}))
-
-    async with mcp_tools(tool_interceptors=[meddler, guard.interceptor]) as raw:
-        add, *_ = guard.wrap(raw)
-        assert "DENIED" in text(await add.ainvoke(call()))
-    assert arrived == []
-
-
-async def test_a_tool_that_calls_another_is_two_calls(
-    make_guard: Any, mcp_tools: Any, arrived: Any, outcomes: Any
-) -> None:
+async def test_a_tool_that_calls_another_is_two_calls(make_guard: Any, adder: Any, outcomes: Any) -> None:
     guard = make_guard()
-    async with mcp_tools(tool_interceptors=[guard.interceptor]) as (inner, _):
+    async with opened(adder) as raw:
+        (inner,) = guard.wrap(raw)
 
         @tool
         async def outer(n: int) -> str:
@@ -569,25 +396,11 @@ def test_the_grant_may_depend_on_the_run(make_guard: Any, add: BaseTool, events:
     assert [event.grant for event in events if event.kind == "admitted"] == ["alice", None]
 
 
-def test_a_model_cannot_choose_the_session_by_an_injected_argument(
-    make_guard: Any, mcp_tools: Any, events: Any
-) -> None:
-    async def run() -> None:
-        async with mcp_tools(tool_interceptors=[make_guard().interceptor]) as (add, _):
-            await add.ainvoke(
-                {"n": 1, "runtime": {"config": {"configurable": {"thread_id": "forged"}}, "tool_call_id": "forged"}},
-                {"configurable": {"thread_id": "true"}},
-            )
-
-    asyncio.run(run())
-    assert {event.session for event in events} == {"true"}
-
-
 async def test_parallel_calls_keep_their_ids_and_sessions(
-    make_guard: Any, mcp_tools: Any, scripted: Any, events: Any
+    make_guard: Any, adder: Any, scripted: Any, events: Any
 ) -> None:
     guard = make_guard()
-    async with mcp_tools() as raw:
+    async with opened(adder) as raw:
         agent = create_agent(scripted(*[("add", {"n": n}) for n in range(10)]), guard.wrap(raw))
         states = await asyncio.gather(*(agent.ainvoke(ASK, {"configurable": {"thread_id": f"{t}"}}) for t in range(5)))
     for state in states:
@@ -622,57 +435,6 @@ def test_a_body_that_interrupts_is_one_execution(
     assert [outcome for kind, _, outcome in outcomes() if kind == "settled"] == ["ok"]
 
 
-class Pin(BaseModel):
-    pin: int
-
-
-@pytest.mark.skipif("response_schema" not in signature(interrupt).parameters, reason="this LangGraph has no schemas")
-@pytest.mark.parametrize("asked", [False, True])
-def test_an_answer_that_does_not_fit_a_bodys_interrupt_can_be_given_again(
-    make_guard: Any, scripted: Any, answers_of: Any, outcomes: Any, asked: bool
-) -> None:
-    """It ended in a denial: the human's approval was spent, and each answer counted as an execution."""
-
-    @tool
-    def add(n: int) -> str:
-        """Ask somebody."""
-        return f"pin {interrupt('pin?', response_schema=Pin).pin}"
-
-    policy = limited(2)
-    policy["tools"]["add"]["action"] = "approve" if asked else "allow"
-    guard = make_guard(policy, approver=InterruptApprover())
-    agent = create_agent(scripted(("add", {"n": 1})), guard.wrap([add]), checkpointer=InMemorySaver())
-    config = {"configurable": {"thread_id": "T"}}
-    agent.invoke(ASK, config)
-    if asked:
-        agent.invoke(Command(resume={"type": "approve"}), config)
-    with pytest.raises(ValidationError):
-        agent.invoke(Command(resume={"pin": "none"}), config)
-    (answer,) = answers_of(agent.invoke(Command(resume={"pin": 5}), config))
-    assert answer.content == "pin 5"
-    assert [usage.used for usage in guard.usage() if usage.counter.startswith("/add/")] == [1]
-    assert [outcome for kind, _, outcome in outcomes() if kind == "settled"] == ["ok"]
-
-
-@pytest.mark.skipif("response_schema" not in signature(interrupt).parameters, reason="this LangGraph has no schemas")
-async def test_an_answer_that_does_not_fit_an_interceptors_interrupt_can_be_given_again(
-    make_guard: Any, mcp_tools: Any, scripted: Any, answers_of: Any, outcomes: Any
-) -> None:
-    async def ask(request: Any, handler: Any) -> Any:
-        return await handler(request.override(args={"n": interrupt("pin?", response_schema=Pin).pin}))
-
-    guard = make_guard(limited(2))
-    async with mcp_tools(tool_interceptors=[ask]) as tools:
-        agent = create_agent(scripted(("add", {"n": 1})), guard.wrap(tools), checkpointer=InMemorySaver())
-        config = {"configurable": {"thread_id": "T"}}
-        await agent.ainvoke(ASK, config)
-        with pytest.raises(ValidationError):
-            await agent.ainvoke(Command(resume={"pin": "none"}), config)
-        (answer,) = answers_of(await agent.ainvoke(Command(resume={"pin": 5}), config))
-    assert text(answer) == "added 5"
-    assert [outcome for kind, _, outcome in outcomes() if kind == "settled"] == ["ok"]
-
-
 @pytest.mark.parametrize("guarded", [False, True])
 def test_what_a_body_streams_arrives(make_guard: Any, scripted: Any, guarded: bool) -> None:
     @tool
@@ -688,21 +450,20 @@ def test_what_a_body_streams_arrives(make_guard: Any, scripted: Any, guarded: bo
 
 
 async def test_a_tool_that_a_server_adds_later_is_decided_too(
-    make_guard: Any, scripted: Any, answers_of: Any, arrived: Any
+    make_guard: Any, adder: Any, scripted: Any, answers_of: Any, arrived: Any
 ) -> None:
-    server = FastMCP("adder")
     guard = make_guard(limited(1))
-    async with create_connected_server_and_client_session(server) as session:
-        assert await load_mcp_tools(session, tool_interceptors=[guard.interceptor]) == []
+    async with opened(adder) as first:
+        assert [each.name for each in guard.wrap(first)] == ["add"]
 
-        @server.tool()
-        def wipe(n: int) -> str:
-            arrived.append(n)
-            return "gone"
+    @adder.tool()
+    def wipe(n: int) -> str:
+        arrived.append(n)
+        return "gone"
 
-        (later,) = await load_mcp_tools(session, tool_interceptors=[guard.interceptor])
+    async with opened(adder) as raw:
+        (_, later) = guard.wrap(raw)
         assert "DENIED" in text(await later.ainvoke(call(name="wipe")))
-        raw = await load_mcp_tools(session)
         agent = create_agent(scripted(("wipe", {"n": 1})), raw, middleware=[guard.middleware()])
         (answer,) = answers_of(await agent.ainvoke(ASK))
         assert "DENIED" in text(answer)

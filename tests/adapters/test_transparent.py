@@ -21,11 +21,9 @@ from langchain_core.tools import (
     ToolException,
     tool,
 )
-from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool
 from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
 from langgraph.store.base import BaseStore
 from langgraph.types import Command
-from mcp import types as mcp
 from pydantic import BaseModel, Field
 from pydantic_core import SchemaSerializer
 
@@ -81,28 +79,6 @@ class CallsItself(BaseTool):
 
     async def _arun(self, n: int) -> str:
         return self._run(n)
-
-
-class McpServer:
-    """The one method of a session that a tool calls."""
-
-    def __init__(self, result: mcp.CallToolResult | Exception) -> None:
-        self.result = result
-
-    async def call_tool(self, name: str, arguments: dict[str, Any], **_: Any) -> mcp.CallToolResult:
-        if isinstance(self.result, Exception):
-            raise self.result
-        return self.result
-
-
-def mcp_tool(result: mcp.CallToolResult | Exception) -> BaseTool:
-    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-    definition = mcp.Tool(name="mcp", description="d", inputSchema=schema, annotations=mcp.ToolAnnotations(title="T"))
-    return convert_mcp_tool_to_langchain_tool(McpServer(result), definition)  # type: ignore[arg-type]
-
-
-def answered(*content: Any, **more: Any) -> mcp.CallToolResult:
-    return mcp.CallToolResult(content=list(content) or [mcp.TextContent(type="text", text="answer")], **more)
 
 
 def sync_function() -> BaseTool:
@@ -278,11 +254,6 @@ KINDS: dict[str, tuple[Callable[[], BaseTool], Any]] = {
     "injected": (injected, N),
     "injected into a class": (injected_class, N),
     "command": (command, N),
-    "mcp": (lambda: mcp_tool(answered(structuredContent={"n": 1})), N),
-    "mcp image": (lambda: mcp_tool(answered(mcp.ImageContent(type="image", data="AAAA", mimeType="image/png"))), N),
-    "mcp error": (lambda: mcp_tool(answered(isError=True)), N),
-    "mcp audio": (lambda: mcp_tool(answered(mcp.AudioContent(type="audio", data="AAAA", mimeType="audio/wav"))), N),
-    "mcp failure": (lambda: mcp_tool(RuntimeError("the session is gone")), N),
     "error": (raising(ValueError("no")), N),
     "tool error": (raising(ToolException("no")), N),
     "handled tool error": (
