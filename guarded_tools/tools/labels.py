@@ -53,7 +53,9 @@ _MAKING = vocabulary("create generate initialize issue obtain provision refresh 
 # What a user does to his own view of things, wherever they are.
 _MINDING = vocabulary("bookmark draft mark memorize mute remember snooze unmute")
 # What runs whatever it is given does whatever that does.
-_RUNNING = vocabulary("call click eval evaluate exec execute fill invoke navigate press run type")
+_RUNNING = vocabulary(
+    "call click drag eval evaluate exec execute fill hover invoke navigate press run scroll select swipe tap type"
+)
 
 _STRANGERS_SAID = re.compile(
     r"\b(web ?(?:pages?|sites?)|internet|e?mails?|messages?|comments?|issues?|pull requests?|merge requests?|reviews?|"
@@ -106,7 +108,8 @@ class _Tool(NamedTuple):
 
     @property
     def nouns(self) -> list[str]:
-        return [word for word in self.words if word != self.verb]
+        """All but the verb, which is none where it leads: `request_review`, but not `browser_network_request`."""
+        return [word for at, word in enumerate(self.words) if at or word != self.verb]
 
 
 def propose(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from guarded_tools.tools.words import vocabulary
 
-# What people write who are neither the user nor asked by him: on the web, into his inbox, onto his shared boards.
+# What people write who are neither the user nor asked by him: on the web, into his inbox, onto his shared boards, for
+# the purpose of a payment.
 STRANGERS = vocabulary(
     "activity advisories advisory answer answers article articles attachment attachments blame blob block blocks blog "
     "board boards body book books card cards chat chats code comment comments commit commits console content contents "
@@ -17,7 +18,8 @@ STRANGERS = vocabulary(
     "releases replies reply repo repos repositories repository request requests resource resources response responses "
     "result results resume review reviews rss screenshot search snapshot snippet snippets song songs stories story "
     "stream submission submissions subtitles survey task tasks text thread threads ticket tickets timeline todo todos "
-    "track tracks transcript transcripts tweet tweets unreads video videos web webpage webpages website websites wiki"
+    "track tracks transaction transactions transcript transcripts tweet tweets unreads video videos web webpage "
+    "webpages website websites wiki"
 )
 
 # What machines count, or the user and the company themselves set up: no stranger gets a sentence into it.
@@ -41,9 +43,9 @@ OWN = vocabulary(
     "schemas score scores secret secrets segment segments seo server service services setting settings settlement "
     "settlements shift shifts shipment size slot slots space spaces sprint sprints stack state states statistics "
     "stats status string subscription subscriptions sum table tables tax team teams template templates time times "
-    "timesheet timezone timezones token tokens tool tools transaction transactions type types usage user users "
-    "variable variables version versions volume volumes warehouse warehouses weather worker workers workflow "
-    "workflows workspace workspaces zone zones"
+    "timesheet timezone timezones token tokens tool tools type types usage user users variable variables version "
+    "versions volume volumes warehouse warehouses weather worker workers workflow workflows workspace workspaces zone "
+    "zones"
 )
 
 # What a search finds in some catalogue: what people and firms say of themselves and of their things.
