@@ -32,6 +32,7 @@ import logging
 import secrets
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextvars import ContextVar
@@ -65,7 +66,7 @@ _GONE = (
 )
 
 
-class OpenQuestion:
+class OpenQuestion(ABC):
     """A question that a server waits on. ``request`` is how a human is shown it."""
 
     def __init__(self, request: ApprovalRequest) -> None:
@@ -78,13 +79,13 @@ class OpenQuestion:
         self._answer: Future[Mapping[str, Any] | None] = Future()
         self._open = threading.Lock()  # taken by whoever ends the question, and never let go
 
+    @abstractmethod
     def announce(self) -> None:
         """Write down that the question is put to somebody."""
-        raise NotImplementedError
 
+    @abstractmethod
     def conclude(self, answer: ApprovalResult) -> Mapping[str, Any] | None:
         """Return what an answer sends to the server, ``None`` where it declines, and write that down."""
-        raise NotImplementedError
 
     def close(self) -> bool:
         """End the question; false where it ended before."""

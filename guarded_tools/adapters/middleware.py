@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool
 from guarded_tools.adapters import answers
 from guarded_tools.adapters.invocation import Invocation
 from guarded_tools.adapters.outcome import OutcomeClassifier, judge_plain
-from guarded_tools.adapters.wrap import clone, identity
+from guarded_tools.adapters.wrap import clone, identity, is_mcp, taken
 from guarded_tools.errors import GuardError, ToolDenied
 from guarded_tools.libraries.langgraph import INNERMOST
 from guarded_tools.text.visible import one_line
@@ -139,6 +139,8 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _examine(self, tool: BaseTool) -> str:
         """Say why a tool must not run, whatever the policy says of it."""
+        if is_mcp(tool) and (fault := taken(self._guard, identity(tool))):
+            return fault
         unguarded = () if tool.name in self._trusting else unguarded_below(tool, GuardMiddleware)
         if not unguarded:
             return ""

@@ -28,11 +28,12 @@ from guarded_tools.errors import GuardError
 from guarded_tools.libraries import langchain_mcp, mcp_adapters
 from guarded_tools.text.redaction import mask
 from guarded_tools.text.visible import one_line
-from guarded_tools.values import Risk
+from guarded_tools.values import Risk, ToolInfo
 
 # What FastMCP calls a server that nobody named: another name each time it starts.
 _MADE_UP = re.compile(r"\w*FastMCP\w*-(?:.*-)?[0-9a-f]{4,}")
 _LONGEST = 200
+_DIGEST = re.compile(r" #[0-9a-f]{8}\Z")
 
 
 class Provenance(NamedTuple):
@@ -50,6 +51,14 @@ class Provenance(NamedTuple):
     place: str = ""
     schema: Mapping[str, Any] | None = None
     hints: Sequence[Mapping[str, Any]] = ()
+
+
+def site(info: ToolInfo) -> str:
+    """Return which server a rule takes a tool to be of; "" where nobody knows.
+
+    As :attr:`ToolInfo.source`, but accounts at one address, or one command with other secrets, are one server.
+    """
+    return _DIGEST.sub("", info.place) or info.server
 
 
 def provenance_of(tool: BaseTool) -> Provenance | None:

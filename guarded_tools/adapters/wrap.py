@@ -18,7 +18,7 @@ from pydantic import ConfigDict
 
 from guarded_tools.adapters.body import CALL_ID, GuardedCallable
 from guarded_tools.adapters.outcome import judge_mcp, judge_plain
-from guarded_tools.adapters.provenance import Provenance, provenance_of
+from guarded_tools.adapters.provenance import Provenance, provenance_of, site
 from guarded_tools.adapters.signatures import forwarding_method
 from guarded_tools.errors import GuardError
 from guarded_tools.libraries import langchain_core
@@ -40,29 +40,45 @@ def wrap(guard: Gate, tools: Iterable[BaseTool]) -> list[BaseTool]:
 
     Raises:
         TypeError: something is not a ``BaseTool``, or runs in a way that a guard cannot see.
-        GuardError: policies would know tools of two servers by one name.
+        GuardError: policies would know tools of two servers by one name, in this list or since an earlier one.
     """
     tools = list(tools)
-    _check_owners(tool for tool in tools if isinstance(tool, BaseTool))
+    _check_owners(guard, [identity(tool) for tool in tools if isinstance(tool, BaseTool) and is_mcp(tool)])
     guarded = [clone(guard, tool) for tool in tools]
     return [tool for tool in guarded if guard.visible(identity(tool).name)]
 
 
-def _check_owners(tools: Iterable[BaseTool]) -> None:
+def _check_owners(guard: Gate, infos: Sequence[ToolInfo]) -> None:
     """Make sure that one rule, one pin and one counter are about tools of one server.
 
     Raises:
         GuardError: they would be about two.
     """
     owners: dict[str, str] = {}
-    for info in (identity(tool) for tool in tools if is_mcp(tool)):
+    for info in infos:
         owner = owners.setdefault(info.name, info.source)
         if owner != info.source:
-            one, other = (one_line(said or "an unknown server") for said in (owner, info.source))
-            raise GuardError(
-                f"{one_line(info.name)} is a tool of {one} and of {other}, and one rule would be about both: open them"
-                f" together, by a ClientGroup, an MCPConfig or guarded_tools(…, keyed=True), which name tools by server"
-            )
+            raise GuardError(_two_servers(info.name, owner, info.source))
+    if fault := taken(guard, *infos):
+        raise GuardError(fault)
+
+
+def taken(guard: Gate, *infos: ToolInfo) -> str:
+    """Say why tools cannot go by their names under this guard, or take the names: since then they are theirs.
+
+    A tool of which nobody knows the server takes none.
+    """
+    sites = {info.name: at for info in infos if (at := site(info))}
+    found = guard.claim(sites)
+    return "" if found is None else _two_servers(found[0], found[1], sites[found[0]])
+
+
+def _two_servers(name: str, *servers: str) -> str:
+    one, other = (one_line(server or "an unknown server") for server in servers)
+    return (
+        f"{one_line(name)} is a tool of {one} and of {other}, and one rule would be about both: open them together, by"
+        " a ClientGroup, an MCPConfig or guarded_tools(…, keyed=True), which name tools by server"
+    )
 
 
 def is_guarded(tool: BaseTool, guard: Gate) -> bool:

@@ -10,13 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from mcp import ClientSession, McpError
 from mcp.client.session import ElicitationFnT, MessageHandlerFnT
-from mcp.client.sse import sse_client
-from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp.types import (
@@ -36,25 +33,9 @@ from mcp.types import (
 
 from guarded_tools.mcp_session import sdk_privates
 from guarded_tools.mcp_session.protocol import Answer, Ask, Hooks, ListedTool, OnProgressOfCall, ToolPage
-from guarded_tools.mcp_session.transport import StdioServer
 
 PATIENCE = 0.0
 ProtocolError = McpError
-
-
-@asynccontextmanager
-async def open_stdio(server: StdioServer, errlog: IO[str]) -> AsyncIterator[tuple[Any, Any]]:
-    """Start a server, as :meth:`Sdk.open_stdio` promises."""
-    parameters = StdioServerParameters(
-        command=server.command,
-        args=list(server.args),
-        env=dict(server.env),
-        cwd=None if server.cwd is None else Path(server.cwd),
-        # A stray byte on stdout would otherwise end the connection for every call under way.
-        encoding_error_handler="replace",
-    )
-    async with stdio_client(parameters, errlog) as streams:  # type: ignore[arg-type]  # any text file with a descriptor
-        yield streams
 
 
 @asynccontextmanager
@@ -62,13 +43,6 @@ async def open_http(url: str, client: Any) -> AsyncIterator[tuple[Any, Any]]:
     """Return the streams of streamable HTTP."""
     async with streamable_http_client(url, http_client=client) as (read, write, _):
         yield read, write
-
-
-@asynccontextmanager
-async def open_sse(url: str, client: Callable[..., Any]) -> AsyncIterator[tuple[Any, Any]]:
-    """Return the streams of HTTP with server-sent events."""
-    async with sse_client(url, httpx_client_factory=client) as streams:
-        yield streams
 
 
 def error_message(request: Any, code: int, text: str) -> SessionMessage:

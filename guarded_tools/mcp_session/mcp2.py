@@ -18,13 +18,11 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import IO, Any
+from typing import Any
 
 import httpcore2  # noqa: F401 - httpx2 would read it on the loop, where the first client is made
 from mcp import Client, MCPError
 from mcp.client.session import ElicitationFnT, MessageHandlerFnT
-from mcp.client.sse import sse_client
-from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import SubscriptionLost
 from mcp.shared.message import SessionMessage
@@ -47,7 +45,6 @@ from mcp_types import (
 )
 
 from guarded_tools.mcp_session.protocol import Answer, Ask, Hooks, ListedTool, OnProgressOfCall, ToolPage, Unreadable
-from guarded_tools.mcp_session.transport import StdioServer
 
 PATIENCE = 10.0  # how long the SDK waits for an answer to `server/discover`
 ProtocolError = MCPError
@@ -59,31 +56,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.25  # seconds before a call that needs no
 
 
 @asynccontextmanager
-async def open_stdio(server: StdioServer, errlog: IO[str]) -> AsyncIterator[tuple[Any, Any]]:
-    """Start a server, as :meth:`Sdk.open_stdio` promises."""
-    parameters = StdioServerParameters(
-        command=server.command,
-        args=list(server.args),
-        env=dict(server.env),
-        cwd=None if server.cwd is None else str(server.cwd),
-        # A stray byte on stdout would otherwise end the connection for every call under way.
-        encoding_error_handler="replace",
-    )
-    async with stdio_client(parameters, errlog) as streams:  # type: ignore[arg-type]  # any text file with a descriptor
-        yield streams
-
-
-@asynccontextmanager
 async def open_http(url: str, client: Any) -> AsyncIterator[tuple[Any, Any]]:
     """Return the streams of streamable HTTP."""
     async with streamable_http_client(url, http_client=client) as streams:
-        yield streams
-
-
-@asynccontextmanager
-async def open_sse(url: str, client: Callable[..., Any]) -> AsyncIterator[tuple[Any, Any]]:
-    """Return the streams of HTTP with server-sent events."""
-    async with sse_client(url, httpx_client_factory=client) as streams:
         yield streams
 
 

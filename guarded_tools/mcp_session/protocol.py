@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
-
-from guarded_tools.mcp_session.transport import StdioServer
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from langchain_core.tools import StructuredTool
@@ -123,16 +121,8 @@ class Sdk(Protocol):
         """What is raised where a server answered with an error of the protocol."""
         ...
 
-    def open_stdio(self, server: StdioServer, errlog: IO[str]) -> AbstractAsyncContextManager[tuple[Any, Any]]:
-        """Start a server and return the two message streams. Raises ``OSError`` where it does not start."""
-        ...
-
     def open_http(self, url: str, client: Any) -> AbstractAsyncContextManager[tuple[Any, Any]]:
         """Return the two message streams of streamable HTTP over a client of :func:`generation.http_library`."""
-        ...
-
-    def open_sse(self, url: str, client: Callable[..., Any]) -> AbstractAsyncContextManager[tuple[Any, Any]]:
-        """Return the two message streams of HTTP with server-sent events, MCP's older transport."""
         ...
 
     def error_message(self, request: Any, code: int, text: str) -> Any:

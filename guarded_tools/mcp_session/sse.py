@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from mcp.client.sse import sse_client
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session.auth import Answered
@@ -37,16 +38,14 @@ async def open_sse(server: HttpServer, mask: Masker, *, read_timeout: float) -> 
     failures: dict[Any, ConnectionFailed] = {}
     told, heard = anyio.create_memory_object_stream[Any](256)
 
-    def client(
-        headers: dict[str, str] | None = None, timeout: httpx.Timeout | None = None, auth: httpx.Auth | None = None
-    ) -> httpx.AsyncClient:
+    def client(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
         del headers, timeout, auth  # the SDK's own
         return _SseClient(failures, told, mask, **client_options(server, mask, max(read_timeout, _SILENT)))
 
     async with (
         told,
         heard,
-        sdk().open_sse(server.url, client) as (read, write),
+        sse_client(server.url, httpx_client_factory=client) as (read, write),
         anyio.create_task_group() as beside,
     ):
         beside.start_soon(_hand_on, read, told)

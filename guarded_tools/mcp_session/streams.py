@@ -18,7 +18,7 @@ def load_sdk() -> None:
         GuardError: no MCP SDK is installed, or one by halves.
     """
     sdk()
-    from guarded_tools.mcp_session import http, sse  # noqa: F401 - loaded here, used below
+    from guarded_tools.mcp_session import http, sse, stdio  # noqa: F401 - loaded here, used below
 
 
 @asynccontextmanager
@@ -38,9 +38,11 @@ async def open_streams(
         async with road(server, mask, read_timeout=read_timeout) as http:
             yield http
         return
+    from guarded_tools.mcp_session.stdio import open_stdio
+
     with os.fdopen(tail.attach(), "w") as errlog:
         try:
-            async with sdk().open_stdio(server, errlog) as (read, write):
+            async with open_stdio(server, errlog) as (read, write):
                 yield Streams(read, write, {})
         except OSError as error:
             raise ConnectionFailed(f"{server.command!r} could not be started: {error.strerror}", sent=False) from None

@@ -190,6 +190,10 @@ class Gate:
         """Make a tool known: its schema and risk, and whether it is still the one that was pinned."""
         self._registry.register(info)
 
+    def claim(self, sites: Mapping[str, str]) -> tuple[str, str] | None:
+        """Have names of tools stand for those of these servers; where one stands for another's, return both."""
+        return self._registry.claim(sites)
+
     def follow(self, infos: Iterable[ToolInfo]) -> None:
         """Take note of what servers list now: their tools are judged as that, also those that an agent holds since."""
         self._registry.follow(infos)

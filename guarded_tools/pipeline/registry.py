@@ -34,6 +34,8 @@ class Registry:
         self._warned: set[Problem] = set()
         self.tools: dict[str, ToolInfo] = {}
         self._listed: dict[tuple[str, str], ToolInfo] = {}
+        self._sites: dict[str, str] = {}
+        self._claiming = threading.Lock()
         self.policies: Policy | Mapping[str, Policy] = self._read()
 
     def _read(self) -> Policy | Mapping[str, Policy]:
@@ -91,6 +93,18 @@ class Registry:
         self._compared[where] = (info, drift.summary if drift else None)
         if drift is not None and (before is None or before[0] != info):
             log.warning("The tool %r is refused: %s\n%s", info.name, drift.summary, drift.diff)
+
+    def claim(self, sites: Mapping[str, str]) -> tuple[str, str] | None:
+        """Have these names of tools stand for those of these servers from now on.
+
+        Where one stands for another server's already, none is taken, and that name and that server are returned.
+        """
+        with self._claiming:
+            for name, site in sites.items():
+                if self._sites.get(name, site) != site:
+                    return name, self._sites[name]
+            self._sites |= sites
+        return None
 
     def follow(self, infos: Iterable[ToolInfo]) -> None:
         """Take note of what servers list now: from here on their tools are judged as that, whoever calls them."""

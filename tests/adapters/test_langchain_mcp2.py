@@ -222,11 +222,10 @@ async def test_a_name_that_a_server_gives_itself_gets_it_nothing(
 ) -> None:
     """Two servers call themselves ``pictify`` and have a tool of one definition: approvals, risk and pins stay apart."""
     asked, store = Asked(), MemoryStore()
-    guard = make_guard(ASK_ALL, store=store, approver=asked, session="s")
     urls = [listening("pictify"), listening("pictify")]
     tools = [(await tools_of(target))["search"] for target in (*urls, stdio(command("pictify")))]
     for times, tool in enumerate(tools, 1):
-        (guarded,) = guard.wrap([tool])
+        (guarded,) = make_guard(ASK_ALL, store=store, approver=asked, session="s").wrap([tool])
         await guarded.ainvoke({"text": "x"})
         await guarded.ainvoke({"text": "y"})
         assert len(asked) == times, "an approval that another one got does not cover it"
@@ -307,6 +306,48 @@ async def test_two_single_targets_with_one_tool_are_refused_where_they_would_run
     assert ran() == []
 
 
+async def test_two_single_targets_with_one_tool_are_refused_one_after_the_other_too(
+    listening: Any, make_guard: Any, scripted: Any, answers_of: Any, ran: Any
+) -> None:
+    """A counter of both would say of neither how often it was called, and one rule would allow both."""
+    first, second = [(await tools_of(listening("same")))["search"] for _ in range(2)]
+    guard = make_guard()
+    guard.wrap([first])
+    for again in (guard, guard.for_session("another")):
+        with pytest.raises(GuardError, match=r"search is a tool of http://.* and of http://"):
+            again.wrap([second])
+    assert [tool.name for tool in guard.wrap([first])] == ["search"]
+    agent = create_agent(scripted(("search", {"text": "x"})), [second], middleware=[guard.middleware()])
+    (answer,) = answers_of(await agent.ainvoke({"messages": [("user", "go")]}))
+    assert "search is a tool of http://" in str(answer.content)
+    assert ran() == []
+
+
+async def test_a_list_that_was_refused_leaves_its_names_free(listening: Any, make_guard: Any, ran: Any) -> None:
+    first, second = [await tools_of(listening("same")) for _ in range(2)]
+    guard = make_guard()
+    guard.wrap([first["search"]])
+    with pytest.raises(GuardError):
+        guard.wrap([second["look_up"], second["search"]])
+    assert [tool.name for tool in guard.wrap([first["look_up"]])] == ["look_up"]
+
+
+async def test_two_accounts_at_one_address_are_one_server_to_a_rule_and_two_to_a_human(make_guard: Any) -> None:
+    listed = Tool(name="search", input_schema={"type": "object"})
+    keys = ("sk_live_0123456789abcdefghij", "sk_live_abcdefghij0123456789")
+    tools = [await as_langchain_tool(listed, Client(f"https://shop.test/mcp?api_key={key}")) for key in keys]
+    guard = make_guard()
+    assert [tool.name for each in tools for tool in guard.wrap([each])] == ["search", "search"]
+    assert len({identity(tool).source for tool in tools}) == 2
+
+
+async def test_a_server_that_moves_keeps_its_rules_under_a_name_of_the_users(listening: Any, make_guard: Any) -> None:
+    guard = make_guard()
+    for _ in range(2):
+        tools = await tools_of({"mcpServers": {"shop": {"url": listening("?")}}})
+        assert [tool.name for tool in guard.wrap([tools["search"]])] == ["search"]
+
+
 def test_an_interceptor_says_what_it_takes(make_guard: Any) -> None:
     with pytest.raises(GuardError, match=r"pip install 'guarded-tools\[adapters\]'.* guard.wrap"):
         _ = make_guard().interceptor
@@ -330,7 +371,9 @@ async def test_hints_of_a_server_only_ever_raise_a_risk(make_guard: Any) -> None
 async def test_did_it_happen(command: Any, make_guard: Any, events: Any, ran: Any) -> None:
     """Certain is only what failed before there was a connection; a server that dies may have acted."""
     limits = {"limits": [{"counter": "calls", "window": "hour", "max": 9}], "risk": "write"}
-    guard = make_guard({"version": "1", "default": "deny", "tools": {"search": limits, "dies": limits}})
+    store = MemoryStore()
+    policy = {"version": "1", "default": "deny", "tools": {"search": limits, "dies": limits}}
+    guard = make_guard(policy, store=store)
     with started([*command("far"), "http"]) as url:
         tools = await tools_of(url)
         (searching, dying) = guard.wrap([tools["search"], tools["dies"]])
@@ -341,7 +384,7 @@ async def test_did_it_happen(command: Any, make_guard: Any, events: Any, ran: An
     with pytest.raises(RuntimeError, match="connect"):
         await searching.ainvoke(call("search", {"text": "x"}))
     assert (events[-1].outcome, events[-1].refunded) == ("never_ran", 1)
-    (near,) = guard.wrap([(await tools_of(stdio(command("near"))))["dies"]])
+    (near,) = make_guard(policy, store=store).wrap([(await tools_of(stdio(command("near"))))["dies"]])
     with pytest.raises(Exception):  # noqa: B017 - likewise
         await near.ainvoke(call("dies", {"text": "y"}))
     assert events[-1].outcome == "unknown"

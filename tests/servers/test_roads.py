@@ -11,6 +11,7 @@ import pytest
 
 from guarded_tools import ConnectionFailed, Policy, Verdict, guarded_tools
 from tests import forked
+from tests.mcp_session.conftest import until
 
 SERVER = str(Path(__file__).with_name("asking_server.py"))
 OPEN = Policy.model_validate(
@@ -93,8 +94,6 @@ async def test_the_same_in_an_event_loop(listening, options, ran, road):
 
 @pytest.mark.parametrize("road", ROADS)
 def test_a_question_outlasts_the_time_of_a_silent_connection(listening, options, road):
-    import time
-
     def approver(request):
         began = time.monotonic()
         while time.monotonic() - began < 2:
@@ -133,10 +132,13 @@ def test_a_token_lets_in_and_is_never_quoted(listening, options, caplog, road):
 def settled(tools):
     """Wait for the list that is asked for once a server tells of changes: it would renew a token before the next call."""
     connection = tools._sessions[0]._thread._connection
-    for _ in range(200):
-        if connection._watching is None or (connection._relisting is not None and connection._relisting.done()):
-            return
-        time.sleep(0.01)
+
+    def told():
+        watching, relisting = connection._watching, connection._relisting
+        listed_anew = relisting is not None and relisting.done()
+        return watching is None or watching.done() or listed_anew
+
+    until(told)
 
 
 @pytest.mark.parametrize("road", ROADS)
