@@ -1,5 +1,6 @@
 """Every backend against a dictionary: random calls, refunds, resets and clocks, and the answers have to be the same."""
 
+import copy
 import math
 
 import hypothesis.strategies as st
@@ -106,8 +107,21 @@ class Model:
             for key in begun:
                 self.counters.pop(key, None)
         else:
-            self.last.update(times)
+            self._keep(charges, begun, times)
         return refused or taken
+
+    def _keep(self, charges, begun, times):
+        self.last.update(times)
+        # What is charged was looked at, and what a new counter might have begun with.
+        looked_at = {self._key(charge) for charge in charges} & set(self.counters)
+        looked_at |= {key for key in self.counters for new in begun if key[:2] == new[:2]}
+        for key in looked_at:
+            self._let_go(key, times[key[0]])
+
+    def _let_go(self, key, now):
+        """What has freed stays free, also where a step of the clock would round it up to a later boundary."""
+        one = Charge(key[0], key[1], 0, 0, key[2], "", align=key[3])
+        self.counters[key] = [entry for entry in self.counters[key] if self._when(one, entry[0]) > now]
 
     def refund(self, taken, wall):
         given = 0
@@ -115,6 +129,8 @@ class Model:
         self.last.update({scope: now for scope, now in times.items() if scope in self.last})
         for charge, entry in taken:
             now = times[charge.scope]
+            if charge.refundable and charge.amount and self._key(charge) in self.counters:
+                self._let_go(self._key(charge), now)
             live = [e for e in self.counters.get(self._key(charge), []) if self._when(charge, e[0]) > now]
             if not charge.refundable or not charge.amount or not any(e is entry for e in live):
                 continue
@@ -125,9 +141,11 @@ class Model:
         return given
 
     def usage(self, scope, wall):
-        now = max(wall, self.last.get(scope, 0))
+        """As reserve would find it, a step of the clock included; and nothing changes."""
+        seen = copy.deepcopy(self)
+        now = seen._advance(scope, wall)
         held = {}
-        for (of, counter, window, align), entries in self.counters.items():
+        for (of, counter, window, align), entries in seen.counters.items():
             if of == scope:
                 one = Charge(of, counter, 0, 0, window, "", align=align)
                 used = sum(amount for frees_at, amount, _ in entries if self._when(one, frees_at) > now)
@@ -141,10 +159,11 @@ class Model:
 
     def prune(self, wall):
         for scope in list(self.last):
-            now = max(wall, self.last[scope])
+            seen = copy.deepcopy(self)
+            now = seen._advance(scope, wall)
             of = [key for key in self.counters if key[0] == scope]
             ones = [(Charge(key[0], key[1], 0, 0, key[2], "", align=key[3]), key) for key in of]
-            if not any(self._when(one, e[0]) > now for one, key in ones for e in self.counters[key]):
+            if not any(self._when(one, e[0]) > now for one, key in ones for e in seen.counters[key]):
                 self.reset(scope)
 
 
