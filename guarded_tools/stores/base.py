@@ -3,7 +3,8 @@
 :class:`Store` is the contract, which one suite of tests runs against every backend, both ways. Three things of it are
 easily overlooked by whoever writes another one:
 
-- *One transaction* covers halts, limits and charges. What is looked at first and taken later can be taken twice.
+- *One transaction* covers halts, limits, rules across calls, charges and marks. What is looked at first and taken later
+  can be taken twice.
 - *Refused is refused*: where a store cannot tell what was counted, it raises ``StoreError``, and no call is admitted.
   It never begins at zero by itself.
 - *A clock is handed in or it is not.* With ``now`` the store uses no clock of its own in that call, so that a test, or
@@ -31,6 +32,7 @@ from typing import Protocol, runtime_checkable
 
 from guarded_tools.flow import blocks
 from guarded_tools.flow.worker import Worker
+from guarded_tools.marks import Bound, Carried, Mark, SessionRules
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 
@@ -61,12 +63,21 @@ class Store(Protocol):
     """
 
     def reserve(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Reservation | Full | Halted:
-        """Take all charges or none, in one transaction.
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Reservation | Full | Halted | Bound:
+        """Take all charges and leave all marks of ``rules``, or neither, in one transaction.
 
-        A halt of any scope in ``scopes``, of any charge's scope or of ``global`` is seen in that same transaction, also
-        where there are no charges. Of several charges that do not fit, the answer is the one that has to wait longest.
+        What refuses comes in this order: a halt of any scope in ``scopes``, of any charge's scope or of ``global``; the
+        first rule that denies, or needs what it does not find; of the charges that do not fit the one that has to wait
+        longest; all rules that ask. Rules are judged by what was there before this call's own marks.
+
+        Raises:
+            StoreError: a scope would carry more than 64 labels and names of tools. Of calls that succeeded it knows 128
+                of one tool and 512 in all; there the oldest give way.
         """
         ...
 
@@ -79,9 +90,31 @@ class Store(Protocol):
         ...
 
     def peek(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Full | Halted | None:
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Full | Halted | Bound | None:
         """Say what :meth:`reserve` would refuse, and change nothing."""
+        ...
+
+    def note(self, marks: Sequence[Mark], now: float | None = None) -> None:
+        """Keep what is to be known of a call that has ended: all marks or none, in one transaction."""
+        ...
+
+    def carried(self, scope: str | None = None, now: float | None = None) -> list[Carried]:
+        """List the marks of one scope, or of all: labels first, then by when they were brought first.
+
+        Calls of a tool that succeeded are one entry, however many digests there are.
+        """
+        ...
+
+    def clear(self, scope: str, label: str) -> bool:
+        """Take a label away from a scope, in one transaction. Returns whether it was there.
+
+        That, and :meth:`reset`, is all that ends a label: a human does it.
+        """
         ...
 
     def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
@@ -89,13 +122,15 @@ class Store(Protocol):
         ...
 
     def reset(self, scope: str | None = None) -> int:
-        """Forget the counters of one scope, or of all. Returns how many scopes were forgotten."""
+        """Forget the counters and marks of one scope, or of all. Returns how many scopes were forgotten."""
         ...
 
     def prune(self, now: float | None = None) -> int:
         """Forget scopes that hold nothing any more and values that have expired. Returns how many.
 
-        Never needed for a right answer, only for room; it takes short turns, so calls go on meanwhile.
+        A scope that carries a label, or knows of a call that was admitted, is never forgotten; one that only knows what
+        succeeded is after thirty days without a call. Never needed for a right answer, only for room; it takes short
+        turns, so calls go on meanwhile.
         """
         ...
 
@@ -140,8 +175,12 @@ class Store(Protocol):
         ...
 
     async def areserve(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Reservation | Full | Halted:
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Reservation | Full | Halted | Bound:
         """Do as :meth:`reserve`, off the event loop."""
         ...
 
@@ -150,9 +189,17 @@ class Store(Protocol):
         ...
 
     async def apeek(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Full | Halted | None:
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Full | Halted | Bound | None:
         """Do as :meth:`peek`, off the event loop."""
+        ...
+
+    async def anote(self, marks: Sequence[Mark], now: float | None = None) -> None:
+        """Do as :meth:`note`, off the event loop."""
         ...
 
     async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None:
@@ -185,9 +232,10 @@ class BlockingStore:
     """
 
     # What the twins call; see Store.
-    reserve: Callable[..., Reservation | Full | Halted]
+    reserve: Callable[..., Reservation | Full | Halted | Bound]
     refund: Callable[..., int]
-    peek: Callable[..., Full | Halted | None]
+    peek: Callable[..., Full | Halted | Bound | None]
+    note: Callable[..., None]
     put: Callable[..., None]
     add: Callable[..., bool]
     get: Callable[..., bytes | None]
@@ -207,13 +255,17 @@ class BlockingStore:
 
     @blocks
     async def areserve(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Reservation | Full | Halted:
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Reservation | Full | Halted | Bound:
         """:meth:`Store.reserve`, for asyncio; what was taken for a caller who was cancelled meanwhile is given back."""
-        taken: list[Reservation | Full | Halted] = []
+        taken: list[Reservation | Full | Halted | Bound] = []
 
-        def reserve() -> Reservation | Full | Halted:
-            taken.append(self.reserve(charges, now, scopes))
+        def reserve() -> Reservation | Full | Halted | Bound:
+            taken.append(self.reserve(charges, now, scopes, rules))
             return taken[0]
 
         def give_back() -> None:
@@ -234,10 +286,19 @@ class BlockingStore:
 
     @blocks
     async def apeek(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Full | Halted | None:
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Full | Halted | Bound | None:
         """:meth:`Store.peek`, for asyncio."""
-        return await self.worker.call(self.peek, charges, now, scopes)
+        return await self.worker.call(self.peek, charges, now, scopes, rules)
+
+    @blocks
+    async def anote(self, marks: Sequence[Mark], now: float | None = None) -> None:
+        """:meth:`Store.note`, for asyncio."""
+        return await self.worker.call(self.note, marks, now)
 
     @blocks
     async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None:

@@ -1,13 +1,12 @@
 """What the backends do alike around the counters: answers, scopes, and values that are kept for a while.
 
 A backend keeps bytes under keys and makes steps atomic; everything that must come out the same on each of them is here
-and in :mod:`~guarded_tools.stores.window`. Redis counts by a script of its own, and is held to the same answers by the
+and in :mod:`~guarded_tools.stores.window`, :mod:`~guarded_tools.stores.carried` and
+:mod:`~guarded_tools.stores.attempt`. Redis counts by a script of its own, and is held to the same answers by the
 contract suite.
 
-- **All or none.** The charges of a call are grouped by scope, since a scope is one row, read and written whole.
-  :func:`take` tries them on copies. If any does not fit, none of these is written, and the answer is the refusal that
-  waits longest (:func:`worse`), since after a shorter wait the call would be refused again. Only a step of the clock is
-  brought into them in any case.
+- **All or none.** What a call asks for is grouped by scope, since a scope is one row, read and written whole. It is
+  tried on all of these rows, and they are kept only if nothing refuses it.
 - **A receipt names slots.** :func:`reserved` says in which slot each charge went, so that ``give_back`` in
   ``window`` finds the very one. It counts its own refunds: the second one gives nothing, without asking the store.
 - **A value expires by two clocks.** :func:`with_expiry` writes wall time and time since boot, :func:`if_alive` believes
@@ -20,14 +19,12 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import SECOND, Clock
-from guarded_tools.stores.slots import Refusal
-from guarded_tools.stores.window import Row
-from guarded_tools.values import GLOBAL, Charge, Full, Halted, Reservation, Usage, is_scope
+from guarded_tools.values import GLOBAL, Charge, Halted, Reservation, Usage, is_scope
 
 T = TypeVar("T")
 
@@ -48,48 +45,9 @@ def pick(items: Sequence[T], positions: Iterable[int]) -> list[T]:
     return [items[position] for position in positions]
 
 
-def worse(one: Refusal | None, other: Refusal | None) -> Refusal | None:
-    """Of two refusals, the one that waits longer."""
-    if one is None or (other is not None and other.worth > one.worth):
-        return other
-    return one
-
-
-def take(
-    load: Callable[[str], Row], charges: Sequence[Charge], clock: Clock
-) -> tuple[Refusal | None, dict[str, Row], list[int]]:
-    """Take charges from rows that ``load`` makes for this.
-
-    The rows may be kept only if nothing was refused. Where a clock stepped, they are to be brought to it even so:
-    without boot times, a row that never heard of the step would wait for the wall clock to catch up.
-    """
-    if len(charges) == 1:
-        scope = charges[0].scope
-        row = load(scope)
-        refused, taken = row.take(charges, clock)
-        return refused, {scope: row}, taken
-    rows = {}
-    slots = [0] * len(charges)
-    refusal: Refusal | None = None
-    for scope, positions in by_scope(charges).items():
-        row = rows[scope] = load(scope)
-        refused, taken = row.take(pick(charges, positions), clock)
-        refusal = worse(refusal, refused)
-        if not refusal:
-            for position, slot in zip(positions, taken, strict=True):
-                slots[position] = slot
-    return refusal, rows, slots
-
-
 def reserved(charges: Sequence[Charge], slots: Sequence[int]) -> Reservation:
     """Make the receipt of charges that were taken."""
     return Reservation(tuple(charges), tuple(slots), itertools.count())
-
-
-def full(refusal: Refusal) -> Full:
-    """Say what a refusal means to the caller."""
-    wait = refusal.wait
-    return Full(refusal.charge, refusal.used, None if wait is None else wait / SECOND)
 
 
 def busiest_first(usage: Iterable[Usage]) -> list[Usage]:

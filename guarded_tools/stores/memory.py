@@ -5,23 +5,24 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from guarded_tools.marks import Bound, Carried, Mark, SessionRules
+from guarded_tools.stores.attempt import Attempt
 from guarded_tools.stores.base import BlockingStore
+from guarded_tools.stores.carried import in_order
 from guarded_tools.stores.clock import SECOND, Clock, ReadClock, at, system_clock
 from guarded_tools.stores.common import (
     busiest_first,
     by_scope,
     check_scope,
-    full,
     halt_of,
     if_alive,
     pick,
     reserved,
-    take,
     with_expiry,
 )
-from guarded_tools.stores.window import Row
+from guarded_tools.stores.row import Row
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 
@@ -37,33 +38,28 @@ class MemoryStore(BlockingStore):
         _alive.add(self)
 
     def reserve(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Reservation | Full | Halted:
-        """Take all charges or none."""
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Reservation | Full | Halted | Bound:
+        """Take all charges and leave all marks, or neither."""
         with self._lock:
-            halted = self._halted(charges, scopes)
-            if halted:
-                return halted
-            clock = self._read(now)
-            refusal, rows, slots = take(self._row, charges, clock)
-            if refusal:
-                self._record_clock_step(rows, clock)
-                return full(refusal)
-            self._rows.update(rows)
-            return reserved(charges, slots)
+            attempt = Attempt(charges, rules)
+            refused = self._halted(charges, scopes) or self._try(attempt, now, keep=True)
+            return refused or reserved(charges, attempt.slots)
 
     def peek(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Full | Halted | None:
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Full | Halted | Bound | None:
         """Say what :meth:`reserve` would refuse, and change nothing."""
         with self._lock:
-            halted = self._halted(charges, scopes)
-            if halted:
-                return halted
-            clock = self._read(now)
-            refusal, rows, _ = take(self._row, charges, clock)
-            self._record_clock_step(rows, clock)
-            return full(refusal) if refusal else None
+            return self._halted(charges, scopes) or self._try(Attempt(charges, rules), now, keep=False)
 
     def refund(self, reservation: Reservation, now: float | None = None) -> int:
         """Give back the refundable charges of a reservation, once, each in the slot it was taken from."""
@@ -88,8 +84,25 @@ class MemoryStore(BlockingStore):
             usage for name, row in rows if scope or not row.idle(clock) for usage in row.usage(name, clock)
         )
 
+    def note(self, marks: Sequence[Mark], now: float | None = None) -> None:
+        """Keep marks, all or none."""
+        with self._lock:
+            self._try(Attempt((), SessionRules(marks=tuple(marks))), now, keep=True)
+
+    def carried(self, scope: str | None = None, now: float | None = None) -> list[Carried]:
+        """List the marks of one scope, or of all: labels first, then by when they were brought."""
+        with self._lock:
+            clock = self._read(now)
+            rows = [(name, row.copy()) for name, row in self._rows.items() if scope in {None, name}]
+        return in_order(mark for name, row in rows for mark in row.carried(name, clock))
+
+    def clear(self, scope: str, label: str) -> bool:
+        """Take a label away from a scope."""
+        with self._lock:
+            return scope in self._rows and self._rows[scope].clear(label, self._clock())
+
     def reset(self, scope: str | None = None) -> int:
-        """Forget the counters of one scope, or of all."""
+        """Forget the counters and marks of one scope, or of all."""
         with self._lock:
             gone = [name for name in self._rows if scope in {None, name}]
             for name in gone:
@@ -100,7 +113,7 @@ class MemoryStore(BlockingStore):
         """Forget scopes that hold nothing and values that have expired. Returns how many."""
         with self._lock:
             clock = self._read(now)
-            idle = [name for name, row in self._rows.items() if row.copy().idle(clock)]
+            idle = [name for name, row in self._rows.items() if row.copy().forgettable(clock)]
             expired = [key for key, data in self._kept.items() if if_alive(data, clock) is None]
             for name in idle:
                 del self._rows[name]
@@ -165,10 +178,17 @@ class MemoryStore(BlockingStore):
         row = self._rows.get(scope)
         return row.copy() if row else Row()
 
-    def _record_clock_step(self, rows: Mapping[str, Row], clock: Clock) -> None:
+    def _try(self, attempt: Attempt, now: float | None, *, keep: bool) -> Bound | Full | None:
+        clock = self._read(now)
+        rows = {scope: self._row(scope) for scope in attempt.scopes}
         for scope, row in rows.items():
-            if row.stepped:
-                self._rows[scope].advance(clock)
+            attempt.take(scope, row, clock)
+        answer = attempt.answer()
+        if keep and answer is None:
+            self._rows.update((scope, row) for scope, row in rows.items() if attempt.changes(scope))
+        for scope in attempt.stepped:
+            self._rows[scope].advance(clock)
+        return answer
 
     def _halted(self, charges: Sequence[Charge], scopes: Sequence[str]) -> Halted | None:
         return halt_of(self._halts, (*scopes, *(charge.scope for charge in charges))) if self._halts else None

@@ -1,4 +1,4 @@
-"""A row of counters as bytes: a checksum over all that follows, the words (format and number first), the names.
+"""The row of a scope as bytes: a checksum over all that follows, the words (format and number first), the names.
 
 A row that is not whole is refused rather than repaired: counters that may be too low are worth nothing.
 """
@@ -13,6 +13,9 @@ from guarded_tools.errors import StoreError
 
 FORMAT = 1
 """What the first word of a row says."""
+
+FORMAT_WITH_MARKS = 2
+"""What it says of a row that has marks of rules across calls in it too."""
 
 _CHECKSUM = 8
 _START = struct.Struct("<Qqq")
@@ -38,6 +41,7 @@ def unpack(data: bytes, least: int) -> tuple[array[int], bytes]:
         raise StoreError("a counter row is damaged (its checksum does not match); see `guarded-tools reset --confirm`")
     words = array("q")
     words.frombytes(body[: length * 8])
-    if version != FORMAT or len(words) != length or length < least:
-        raise StoreError(f"a counter row has format {version}; this version reads format {FORMAT}")
+    if version not in {FORMAT, FORMAT_WITH_MARKS} or len(words) != length or length < least:
+        known = f"{FORMAT} and {FORMAT_WITH_MARKS}"
+        raise StoreError(f"a counter row has format {version}; this version reads formats {known}")
     return words, data[_CHECKSUM + length * 8 :]

@@ -1,13 +1,14 @@
 """The arithmetic of limits over time. Pure; all times are whole microseconds.
 
-A :class:`Row` holds every counter of one scope. A counter is a list of slots, oldest first; a slot is an amount and the
-time it frees at: one window after it was taken for a rolling limit, the next UTC boundary for an aligned one. Rolling
-limits round that time up to a 64th of the window: a counter stays small, and an amount is held at most 1.6 % too long.
+:class:`Counters` holds every counter of one scope. A counter is a list of slots, oldest first; a slot is an amount and
+the time it frees at: one window after it was taken for a rolling limit, the next UTC boundary for an aligned one.
+Rolling limits round that time up to a 64th of the window: a counter stays small, and an amount is held at most 1.6 %
+too long.
 
 **The invariant**: whatever clocks, reloads and names do, what a counter holds is at least what was taken from it within
 its window. Where that cannot be told exactly, it holds longer:
 
-- *A step of the wall clock* moves every slot along (:meth:`Row.advance`), so that its age stays what it was.
+- *A step of the wall clock* moves every slot along (:meth:`Counters.advance`), so that its age stays what it was.
 - *A boundary cannot move.* A slot of an aligned limit that was moved off its boundary frees at the next one: which of
   two days its charge was in is not known any more, so it counts in the later. Steps of up to two seconds, such as a
   leap second, leave it where it is.
@@ -29,7 +30,7 @@ from collections.abc import Iterator, Sequence
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import SECOND, Clock
-from guarded_tools.stores.row_bytes import FORMAT, pack, unpack
+from guarded_tools.stores.row_bytes import FORMAT
 from guarded_tools.stores.slots import (
     STEADY,
     Refusal,
@@ -49,14 +50,14 @@ _LATE = 10 * SECOND
 _MANY = 128
 
 # The words of a row: these, then one block a counter.
-_VERSION, _LENGTH, _LAST, _OFFSET, _BOOT, _MOVED, _LIVE_UNTIL, _HEAD = range(8)
+VERSION, LENGTH, LAST, _OFFSET, _BOOT, MOVED, _LIVE_UNTIL, HEAD = range(8)
 # The words of a block: these, then three a slot: when it frees, how much, how much of it was given back.
 _ID, _SIZE, _MAX, _WINDOW, _USED, _BLOCK = range(6)
 _SLOT = 3
 
 
-class Row:
-    """Every counter of one scope, as one value that is read and written whole."""
+class Counters:
+    """Every counter of one scope, as words; :class:`~guarded_tools.stores.row.Row` keeps them as bytes."""
 
     __slots__ = ("_names", "_words", "stepped")
 
@@ -66,28 +67,9 @@ class Row:
             # Slots are told by when they free less this. It differs from row to row: what was charged before a reset
             # must not be given back after it.
             moved = random.getrandbits(60)
-            words = array("q", (FORMAT, _HEAD, 0, 0, 0, moved, 0))
+            words = array("q", (FORMAT, HEAD, 0, 0, 0, moved, 0))
         self._words = words
         self._names = names
-
-    @classmethod
-    def decode(cls, data: bytes) -> Row:
-        """Read what :meth:`encode` wrote.
-
-        Raises:
-            StoreError: it is not that, or not any more.
-        """
-        return cls(*unpack(data, _HEAD))
-
-    def encode(self) -> bytes:
-        """Write the row as bytes, with a checksum over all of them."""
-        words = self._words
-        words[_LENGTH] = len(words)
-        return pack(words, self._names)
-
-    def copy(self) -> Row:
-        """Make a row that can be changed without changing this one."""
-        return Row(self._words[:], self._names)
 
     def advance(self, clock: Clock) -> int:
         """Bring the row to ``clock`` and return the time there, which never runs backwards.
@@ -103,22 +85,24 @@ class Row:
             step = offset - words[_OFFSET]
             if -_CLOCK_NOISE <= step <= _CLOCK_NOISE:
                 step, offset = 0, words[_OFFSET]
-        last = words[_LAST] + step
-        if now < last - _LATE:
+        last = words[LAST] + step
+        unsure = now < last - _LATE
+        if unsure:
             step += now - last
         elif now < last:
             now = last
         if step:
             self.stepped = True
-            self._move(step)
-        words[_LAST] = now
+            self._move(step, unsure=unsure)
+        words[LAST] = now
         words[_OFFSET] = offset
         words[_BOOT] = boot
         return now
 
-    def _move(self, step: int) -> None:
+    def _move(self, step: int, *, unsure: bool) -> None:  # noqa: ARG002 - for what has to know it
+        """Move all along with a step of the clock. It is ``unsure`` where nobody knows how much time passed as well."""
         words = self._words
-        words[_MOVED] += step
+        words[MOVED] += step
         words[_LIVE_UNTIL] += step
         for block in self._blocks():
             for slot in range(block + _BLOCK, block + words[block + _SIZE], _SLOT):
@@ -163,7 +147,7 @@ class Row:
         given = 0
         for charge, birth in zip(charges, slots, strict=True):
             block = self._find(counter_id(charge.counter, charge.window, charge.align))
-            frees_at = birth + words[_MOVED]
+            frees_at = birth + words[MOVED]
             if not charge.refundable or block < 0 or not charge.amount:
                 continue
             self._expire(block, now)
@@ -213,14 +197,14 @@ class Row:
 
     def _blocks(self) -> Iterator[int]:
         words = self._words
-        block = _HEAD
+        block = HEAD
         while block < len(words):
             yield block
             block += words[block + _SIZE]
 
     def _find(self, wanted: int) -> int:
         words = self._words
-        block = _HEAD
+        block = HEAD
         end = len(words)
         while block < end:
             if words[block] == wanted:
@@ -235,7 +219,7 @@ class Row:
         """Begin a counter, and return its block. ``charges`` are all of the call, this one among them."""
         charged = {counter_id(other.counter, other.window, other.align) for other in charges}
         inherited: dict[int, int] = {}
-        if len(self._words) > _HEAD:
+        if len(self._words) > HEAD:
             inherited = self._inherited(charge, charged, now)
             if sum(1 for _ in self._blocks()) >= _MANY:
                 self._drop_empty(charged, now)
@@ -279,8 +263,8 @@ class Row:
     def _drop_empty(self, charged: set[int], now: int) -> None:
         """Forget counters that hold nothing, and what was given back of them."""
         words, names = self._words, self._counters()
-        kept, left = words[:_HEAD], []
-        block = _HEAD
+        kept, left = words[:HEAD], []
+        block = HEAD
         while block < len(words):
             self._expire(block, now)
             end = block + words[block + _SIZE]
@@ -342,4 +326,4 @@ class Row:
             words[slot + _SLOT : slot + _SLOT] = array("q", (frees_at, amount, 0))
             words[block + _SIZE] += _SLOT
             words[_LIVE_UNTIL] = max(words[_LIVE_UNTIL], frees_at)
-        return frees_at - words[_MOVED]
+        return frees_at - words[MOVED]

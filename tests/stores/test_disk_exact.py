@@ -259,7 +259,7 @@ def test_raising_inside_incr_rolls_back_across_rows(path, one):
     assert isinstance(store.reserve(one), Reservation)
     tight = [one[0], one[1]._replace(max=1)]
     assert isinstance(store.reserve(tight), Full)
-    store._operations._recently_full.clear()
+    store._operations._recently_refused.clear()
     assert isinstance(store.reserve(tight), Full)
     assert used(path) == {"session:s": 1, "global": 1}
     store.close()

@@ -8,21 +8,14 @@ processes they are, and a process that is killed in between has taken nothing.
 transaction in one public call. What it adds and we must not have (eviction, pickles, files) is closed off in
 :mod:`~guarded_tools.stores.disk.database`.
 
-**Why "+".** ``Cache.incr(key, delta)`` is the one public call that begins a transaction, reads a value, stores
-``value + delta`` and commits, in four statements; ``transact``, ``get`` and ``set`` take half as long again. It adds
-with ``+`` whatever it is given, so the delta is an object whose ``__radd__`` is handed the old row and returns the new
-one (:class:`_Change`). Rows of several scopes are changed one after the other inside ``transact``, which makes their
-``incr`` a part of the same transaction.
-
-**What rolls back.** An exception inside ``__radd__`` leaves ``incr`` and ends the transaction without a trace, and so
-does one inside ``transact``. A refusal is such an exception (:class:`_Refused`), because a call that is refused may
-write nothing; it is caught around the transaction and becomes the answer. With one scope it is raised at once; with
-several only after all rows were looked at, because the answer is the charge that waits longest.
+**What rolls back.** A refusal is an exception (:class:`_Refused`), because a call that is refused may write nothing; it
+is caught around the transaction and becomes the answer. With one scope it is raised at once; with several only after
+all rows were looked at, because what refuses first depends on all of them.
 
 **What survives a refusal.** That the clock has stepped. A row that never heard of it would wait, without a time since
 boot, until the wall clock caught up; so the step alone is written, in a transaction of its own.
 
-**Refused again.** Scopes that were full a moment ago are peeked at first: reading takes no lock, and an agent that runs
+**Refused again.** Scopes that refused a moment ago are peeked at first: reading takes no lock, and an agent that runs
 into its limit does so many times. It only saves time: whatever peek says, it is the transaction that admits.
 """
 
@@ -31,40 +24,32 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeAlias
 
-from guarded_tools.errors import StoreError
+from guarded_tools.marks import Bound, Carried, Mark, SessionRules
+from guarded_tools.stores.attempt import Attempt
 from guarded_tools.stores.clock import Clock, ReadClock, at
-from guarded_tools.stores.common import by_scope, full, halt_of, if_alive, pick, reserved, take, with_expiry, worse
+from guarded_tools.stores.common import by_scope, halt_of, if_alive, pick, reserved, with_expiry
+from guarded_tools.stores.disk.change import Change, key_of, scope_of, value_of
 from guarded_tools.stores.disk.database import Database
-from guarded_tools.stores.slots import Refusal
-from guarded_tools.stores.window import Row
+from guarded_tools.stores.row import Row
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 # diskcache's own expiry follows the wall clock: it only collects garbage.
 _GARBAGE_AFTER = 86_400.0
 # Rows of one turn: a millisecond or two of holding others up.
 _PAGE = 100
-# Scopes that are remembered to be at a limit: forgetting them costs only time.
-_RECENTLY_FULL = 10_000
+# Scopes that are remembered to be at a limit, or bound by a rule: forgetting them costs only time.
+_RECENTLY_REFUSED = 10_000
+
+
+_Answer: TypeAlias = Full | Halted | Bound
 
 
 class _Refused(Exception):  # noqa: N818 - carries an answer out of a transaction, which it rolls back
-    def __init__(self, answer: Full | Halted) -> None:
+    def __init__(self, answer: _Answer) -> None:
         super().__init__()
         self.answer = answer
-
-
-class _Change:
-    """What ``Cache.incr`` adds to a row. incr reads, adds and writes in one transaction; ``apply`` runs inside it."""
-
-    __slots__ = ("_apply",)
-
-    def __init__(self, apply: Callable[[bytes], bytes]) -> None:
-        self._apply = apply
-
-    def __radd__(self, old: object) -> bytes:
-        # incr starts a missing row at 0.
-        return self._apply(_bytes(old) if old != 0 else b"")
 
 
 class Operations:
@@ -73,75 +58,95 @@ class Operations:
     def __init__(self, database: Database, clock: ReadClock) -> None:
         self._database = database
         self._clock = clock
-        self._recently_full: set[str] = set()
+        self._recently_refused: set[str] = set()
 
-    def reserve(  # noqa: C901 - one transaction, told in one place
-        self, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
-    ) -> Reservation | Full | Halted:
-        """Take all charges or none."""
-        if not charges or (self._recently_full and not self._recently_full.isdisjoint([one.scope for one in charges])):
-            answer = self.peek(charges, now, scopes)
+    def reserve(
+        self, charges: Sequence[Charge], now: float | None, scopes: Sequence[str], rules: SessionRules | None
+    ) -> Reservation | Full | Halted | Bound:
+        """Take all charges and leave all marks, or neither."""
+        attempt = Attempt(charges, rules)
+        self._database.cache()
+        changes = any(map(attempt.changes, attempt.scopes))
+        if not changes or not self._recently_refused.isdisjoint(attempt.scopes):
+            answer = self.peek(charges, now, scopes, rules)
             if answer:
                 return answer
-        groups = by_scope(charges)
-        alone = len(groups) == 1
-        slots = [0] * len(charges)
-        stepped: list[str] = []
-        refusal: Refusal | None = None
+            if not changes and len(attempt.scopes) <= 1:
+                # Nothing is written, and what was read of one row was of one moment.
+                return reserved(charges, attempt.slots)
+        refused = self._take(attempt, now, lambda: self._halted(charges, scopes))
+        if refused:
+            self._note_refused(refused)
+            return refused
+        self._recently_refused.difference_update(attempt.scopes)
+        return reserved(charges, attempt.slots)
+
+    def note(self, marks: Sequence[Mark], now: float | None) -> None:
+        """Keep marks, all or none."""
+        self._take(Attempt((), SessionRules(marks=tuple(marks))), now, self._unhalted)
+
+    def _take(self, attempt: Attempt, now: float | None, halted: Callable[[], Halted | None]) -> _Answer | None:
+        """Try it on all of its rows in one transaction, which leaves nothing behind if there is an answer."""
+        alone = len(attempt.scopes) == 1
         clock: Clock | None = None
 
-        def change(positions: Sequence[int], old: bytes) -> bytes:
-            nonlocal refusal, clock
+        def change(scope: str, old: bytes) -> bytes:
+            nonlocal clock
             if clock is None:
                 # In the transaction, once for all of its rows.
-                halted = self._halted(charges, scopes)
-                if halted:
-                    raise _Refused(halted)
+                stopped = halted()
+                if stopped:
+                    raise _Refused(stopped)
                 clock = self._read(now)
             row = Row.decode(old) if old else Row()
-            refused, taken = row.take(pick(charges, positions), clock)
-            if row.stepped:
-                stepped.append(charges[positions[0]].scope)
-            refusal = worse(refusal, refused)
-            if refusal and alone:
-                # Raised in here, it rolls the transaction of a single incr back.
-                raise _Refused(full(refusal))
-            for position, slot in zip(positions, taken, strict=not refusal):
-                slots[position] = slot
+            attempt.take(scope, row, clock)
+            # Raised in here, it rolls the transaction of a single incr back.
+            if alone and (answer := attempt.answer()):
+                raise _Refused(answer)
             return row.encode()
 
         cache = self._database.cache()
         try:
             # A single incr is a transaction already.
             with contextlib.nullcontext() if alone else cache.transact():
-                for scope, positions in groups.items():
-                    cache.incr(_key(scope), _Change(partial(change, positions)))
-                if refusal:
-                    raise _Refused(full(refusal))  # noqa: TRY301 - rolls the transaction back
+                for scope in attempt.scopes:
+                    if attempt.changes(scope):
+                        cache.incr(key_of(scope), Change(partial(change, scope)))
+                    else:
+                        change(scope, value_of(cache.get(key_of(scope), b"")))
+                if not alone and (answer := attempt.answer()):
+                    raise _Refused(answer)  # noqa: TRY301 - rolls the transaction back
         except _Refused as refused:
-            if isinstance(refused.answer, Full):
-                self._note_full(refused.answer.charge.scope)
-                self._record_clock_step(stepped, now)
+            self._record_clock_step(attempt.stepped, now)
             return refused.answer
-        self._recently_full.difference_update(groups)
-        return reserved(charges, slots)
+        self._record_clock_step([scope for scope in attempt.stepped if not attempt.changes(scope)], now)
+        return None
 
-    def _note_full(self, scope: str) -> None:
+    def _note_refused(self, answer: _Answer) -> None:
         """Have the next one look first: it is likely to be refused as well, and reading that takes no lock."""
-        if len(self._recently_full) >= _RECENTLY_FULL:
-            self._recently_full.clear()
-        self._recently_full.add(scope)
+        if isinstance(answer, Full):
+            scope = answer.charge.scope
+        elif isinstance(answer, Bound) and not answer.asks:
+            scope = answer.rules[0].condition.scope
+        else:
+            return
+        if len(self._recently_refused) >= _RECENTLY_REFUSED:
+            self._recently_refused.clear()
+        self._recently_refused.add(scope)
 
-    def peek(self, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]) -> Full | Halted | None:
+    def peek(
+        self, charges: Sequence[Charge], now: float | None, scopes: Sequence[str], rules: SessionRules | None
+    ) -> _Answer | None:
         """Say what :meth:`reserve` would refuse, and change nothing."""
         halted = self._halted(charges, scopes)
         if halted:
             return halted
-        refusal, rows, _ = take(self._row, charges, self._read(now))
-        for scope, row in rows.items():
-            if row.stepped:
-                self._record_clock_step([scope], now)
-        return full(refusal) if refusal else None
+        attempt = Attempt(charges, rules)
+        clock = self._read(now)
+        for scope in attempt.scopes:
+            attempt.take(scope, self._row(scope), clock)
+        self._record_clock_step(attempt.stepped, now)
+        return attempt.answer()
 
     def refund(self, reservation: Reservation, now: float | None) -> int:
         """Give back the refundable charges, each in the slot it was taken from."""
@@ -159,8 +164,8 @@ class Operations:
         cache = self._database.cache()
         with cache.transact():
             for scope, positions in by_scope(reservation.charges).items():
-                if _key(scope) in cache:
-                    cache.incr(_key(scope), _Change(partial(change, positions)))
+                if key_of(scope) in cache:
+                    cache.incr(key_of(scope), Change(partial(change, positions)))
         return given
 
     def usage(self, scope: str, now: float | None) -> list[Usage]:
@@ -170,22 +175,46 @@ class Operations:
 
     def usages(self, after: bytes, now: float | None) -> tuple[bytes | None, list[Usage]]:
         """List a page of the counters that hold something, of scopes that come after a key; and where it ends."""
-        self._database.directory.check()
         clock = self._read(now)
+        after_it, rows = self._rows(after)
+        return after_it, [usage for scope, row in rows if not row.idle(clock) for usage in row.usage(scope, clock)]
+
+    def carried(self, scope: str, now: float | None) -> list[Carried]:
+        """List the marks of one scope."""
+        self._database.directory.check()
+        return self._row(scope).carried(scope, self._read(now))
+
+    def all_carried(self, after: bytes, now: float | None) -> tuple[bytes | None, list[Carried]]:
+        """List a page of the marks of scopes that come after a key; and where it ends."""
+        clock = self._read(now)
+        after_it, rows = self._rows(after)
+        return after_it, [mark for scope, row in rows for mark in row.carried(scope, clock)]
+
+    def _rows(self, after: bytes) -> tuple[bytes | None, list[tuple[str, Row]]]:
+        """Read a page of the rows that come after a key; and where it ends."""
+        self._database.directory.check()
         rows = self._database.read(
             "SELECT key, value FROM Cache WHERE raw = 1 AND typeof(key) = 'blob' AND key > ? ORDER BY key LIMIT ?",
             after,
             _PAGE,
         )
-        found: list[Usage] = []
-        for key, value in rows:
-            row = Row.decode(_bytes(value))
-            if not row.idle(clock):
-                found.extend(row.usage(_scope(key), clock))
+        found = [(scope_of(key), Row.decode(value_of(value))) for key, value in rows]
         return (bytes(rows[-1][0]) if len(rows) == _PAGE else None), found
 
+    def clear(self, scope: str, label: str) -> bool:
+        """Take a label away from a scope."""
+        self._database.directory.check()
+        cache = self._database.cache()
+        with cache.transact():
+            old = self._value(key_of(scope))
+            row = Row.decode(old) if old else Row()
+            cleared = row.clear(label, self._clock())
+            if cleared:
+                cache.set(key_of(scope), row.encode())
+        return cleared
+
     def forget(self, keys: Sequence[bytes], now: float | None, *, idle_only: bool) -> int:
-        """Forget the counters of scopes, by key; with ``idle_only`` those that hold nothing."""
+        """Forget scopes, by key; with ``idle_only`` those that hold nothing, and of which that loosens nothing."""
         self._database.directory.check()
         clock = self._read(now)
         cache = self._database.cache()
@@ -193,7 +222,7 @@ class Operations:
         with cache.transact():
             for key in keys:
                 old = self._value(key)
-                if old and not (idle_only and not Row.decode(old).idle(clock)):
+                if old and not (idle_only and not Row.decode(old).forgettable(clock)):
                     # The database lets nobody delete a row that is not empty.
                     cache.set(key, b"")
                     gone += bool(cache.delete(key))
@@ -257,7 +286,7 @@ class Operations:
             _PAGE,
         )
         clock = self._clock()
-        live = [(key, value) for key, kept in rows if (value := if_alive(_bytes(kept), clock)) is not None]
+        live = [(key, value) for key, kept in rows if (value := if_alive(value_of(kept), clock)) is not None]
         return (rows[-1][0] if len(rows) == _PAGE else None), live
 
     def sweep(self) -> int:
@@ -271,18 +300,22 @@ class Operations:
 
     def _value(self, key: str | bytes) -> bytes | None:
         found = self._database.row(key)
-        return None if found is None else _bytes(found[0])
+        return None if found is None else value_of(found[0])
 
     def _record_clock_step(self, scopes: Sequence[str], now: float | None) -> None:
         for scope in scopes:
-            self._database.cache().incr(_key(scope), _Change(partial(_advanced, self._read(now))))
+            self._database.cache().incr(key_of(scope), Change(partial(_advanced, self._read(now))))
 
     def _row(self, scope: str) -> Row:
-        found = self._database.row(_key(scope))
-        return Row.decode(_bytes(found[0])) if found else Row()
+        found = self._database.row(key_of(scope))
+        return Row.decode(value_of(found[0])) if found else Row()
 
     def _read(self, now: float | None) -> Clock:
         return self._clock() if now is None else at(now)
+
+    def _unhalted(self) -> None:
+        """See that the directory can be relied on, whatever is halted there."""
+        self._database.directory.check()
 
     def _halted(self, charges: Sequence[Charge], scopes: Sequence[str]) -> Halted | None:
         halts = self._database.directory.check()
@@ -293,17 +326,3 @@ def _advanced(clock: Clock, old: bytes) -> bytes:
     row = Row.decode(old) if old else Row()
     row.advance(clock)
     return row.encode()
-
-
-def _key(scope: str) -> bytes:
-    return scope.encode("utf-8", "surrogatepass")
-
-
-def _scope(key: bytes) -> str:
-    return bytes(key).decode("utf-8", "surrogatepass")
-
-
-def _bytes(value: object) -> bytes:
-    if type(value) is not bytes:
-        raise StoreError("the database holds a value that was not written by guarded_tools")
-    return value

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from guarded_tools.files import user_path
 from guarded_tools.flow import together
+from guarded_tools.marks import Bound, Carried, Mark, SessionRules
 from guarded_tools.stores.base import BlockingStore
+from guarded_tools.stores.carried import in_order
 from guarded_tools.stores.clock import ReadClock, system_clock
 from guarded_tools.stores.common import busiest_first, check_scope
 from guarded_tools.stores.disk.address import Durability
+from guarded_tools.stores.disk.change import key_of
 from guarded_tools.stores.disk.database import Database
 from guarded_tools.stores.disk.directory import StateDirectory, in_use
 from guarded_tools.stores.disk.locking import SerializedAccess
 from guarded_tools.stores.disk.operations import Operations
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
+
+T = TypeVar("T")
 
 
 class DiskStore(BlockingStore):
@@ -44,12 +49,18 @@ class DiskStore(BlockingStore):
 
     @together("reserve_together")
     def reserve(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Reservation | Full | Halted:
-        """Take all charges or none."""
-        return self._access.run(self._operations.reserve, charges, now, scopes)
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Reservation | Full | Halted | Bound:
+        """Take all charges and leave all marks, or neither."""
+        return self._access.run(self._operations.reserve, charges, now, scopes, rules)
 
-    def reserve_together(self, calls: Sequence[tuple[Any, ...]]) -> Sequence[Reservation | Full | Halted | Exception]:
+    def reserve_together(
+        self, calls: Sequence[tuple[Any, ...]]
+    ) -> Sequence[Reservation | Full | Halted | Bound | Exception]:
         """:meth:`reserve` for many callers, each given what it would have been given alone; in few transactions."""
         return self._access.run_together(self._operations.reserve, [_whole(*call) for call in calls], kept=Reservation)
 
@@ -58,26 +69,48 @@ class DiskStore(BlockingStore):
         return 0 if next(reservation.refunds, 1) else self._access.run(self._operations.refund, reservation, now)
 
     def peek(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Full | Halted | None:
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Full | Halted | Bound | None:
         """Say what :meth:`reserve` would refuse, and change nothing."""
-        return self._access.run(self._operations.peek, charges, now, scopes)
+        return self._access.run(self._operations.peek, charges, now, scopes, rules)
 
     def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
         """List the counters of one scope, or of all scopes that hold something, busiest first."""
         if scope is not None:
             return busiest_first(self._access.run(self._operations.usage, scope, now))
-        found: list[Usage] = []
+        return busiest_first(self._all(self._operations.usages, now))
+
+    def note(self, marks: Sequence[Mark], now: float | None = None) -> None:
+        """Keep marks, all or none."""
+        self._access.run(self._operations.note, marks, now)
+
+    def carried(self, scope: str | None = None, now: float | None = None) -> list[Carried]:
+        """List the marks of one scope, or of all: labels first, then by when they were brought."""
+        if scope is not None:
+            return self._access.run(self._operations.carried, scope, now)
+        return in_order(self._all(self._operations.all_carried, now))
+
+    def clear(self, scope: str, label: str) -> bool:
+        """Take a label away from a scope."""
+        return self._access.run(self._operations.clear, scope, label)
+
+    def _all(self, page: Callable[[bytes, float | None], tuple[bytes | None, list[T]]], now: float | None) -> list[T]:
+        """Collect all pages, each in a turn of its own."""
+        found: list[T] = []
         after: bytes | None = b""
         while after is not None:
-            after, page = self._access.run(self._operations.usages, after, now)
-            found.extend(page)
-        return busiest_first(found)
+            after, some = self._access.run(page, after, now)
+            found.extend(some)
+        return found
 
     def reset(self, scope: str | None = None) -> int:
-        """Forget the counters of one scope, or of all."""
+        """Forget the counters and marks of one scope, or of all."""
         if scope is not None:
-            return self._access.run(self._operations.forget, [_key(scope)], None, idle_only=False)
+            return self._access.run(self._operations.forget, [key_of(scope)], None, idle_only=False)
         return self._forget(None, idle_only=False)
 
     def prune(self, now: float | None = None) -> int:
@@ -182,11 +215,10 @@ def _counters(path: str | os.PathLike[str]) -> Path:
 
 
 def _whole(
-    charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-) -> tuple[Sequence[Charge], float | None, Sequence[str]]:
+    charges: Sequence[Charge],
+    now: float | None = None,
+    scopes: Sequence[str] = (),
+    rules: SessionRules | None = None,
+) -> tuple[Sequence[Charge], float | None, Sequence[str], SessionRules | None]:
     """Fill in what a caller of ``reserve`` left out."""
-    return charges, now, scopes
-
-
-def _key(scope: str) -> bytes:
-    return scope.encode("utf-8", "surrogatepass")
+    return charges, now, scopes, rules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -199,6 +200,11 @@ class Script:
 def is_elsewhere(answer: object) -> bool:
     """Whether nothing was done, because the state has another id than the caller knows."""
     return type(answer) is list and len(answer) > 0 and answer[0] == -1
+
+
+def literal(key: bytes) -> bytes:
+    """Write the pattern that only this very key matches."""
+    return re.sub(rb"([\[\]*?^\\])", rb"\\\1", key)
 
 
 def names_range(prefix: str) -> tuple[bytes, bytes]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import re
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -16,9 +15,11 @@ import redis.asyncio
 from redis.exceptions import NoScriptError, RedisError
 
 from guarded_tools.errors import StateLost, StoreError
+from guarded_tools.marks import Bound, Carried, Mark, SessionRules
 from guarded_tools.stores.clock import ReadClock
 from guarded_tools.stores.common import busiest_first, check_scope
 from guarded_tools.stores.redis.address import Address
+from guarded_tools.stores.redis.cancellation import cancellable
 from guarded_tools.stores.redis.protocol import (
     HALT,
     RESET,
@@ -26,6 +27,7 @@ from guarded_tools.stores.redis.protocol import (
     Script,
     halts_in,
     is_elsewhere,
+    literal,
     names_range,
     to_bytes,
     to_text,
@@ -69,20 +71,44 @@ class RedisStore:
         self._run(self._client.ping)
 
     def reserve(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Reservation | Full | Halted:
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Reservation | Full | Halted | Bound:
         """Take all charges or none, in one round trip."""
-        return self._ask(self._script.reserve(charges, now, scopes))
+        return self._ask(self._script.reserve(charges, now, _without(scopes, rules)))
 
     def peek(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Full | Halted | None:
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Full | Halted | Bound | None:
         """Say what :meth:`reserve` would refuse, and change nothing."""
-        return _refusal(self._ask(self._script.peek(charges, now, scopes)))
+        return _refusal(self._ask(self._script.peek(charges, now, _without(scopes, rules))))
 
     def refund(self, reservation: Reservation, now: float | None = None) -> int:
         """Give back the refundable charges of a reservation, once, each in the slot it was taken from."""
         return 0 if next(reservation.refunds, 1) else self._ask(self._script.refund(reservation, now))
+
+    def note(self, marks: Sequence[Mark], now: float | None = None) -> None:  # noqa: ARG002
+        """Keep marks: not on Redis yet, so it is an error."""
+        _without((), SessionRules(marks=tuple(marks)))
+
+    async def anote(self, marks: Sequence[Mark], now: float | None = None) -> None:
+        """:meth:`note`, for asyncio."""
+        self.note(marks, now)
+
+    def carried(self, scope: str | None = None, now: float | None = None) -> list[Carried]:  # noqa: ARG002
+        """List the marks, of which there can be none yet."""
+        return []
+
+    def clear(self, scope: str, label: str) -> bool:  # noqa: ARG002
+        """Take a label away, of which there can be none yet."""
+        return False
 
     def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
         """List the counters of one scope, or of all scopes that hold something, busiest first."""
@@ -155,16 +181,24 @@ class RedisStore:
             self._client.connection_pool.disconnect(inuse_connections=False)
 
     async def areserve(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Reservation | Full | Halted:
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Reservation | Full | Halted | Bound:
         """:meth:`reserve`, for asyncio."""
-        return await self._aask(self._script.reserve(charges, now, scopes))
+        return await self._aask(self._script.reserve(charges, now, _without(scopes, rules)))
 
     async def apeek(
-        self, charges: Sequence[Charge], now: float | None = None, scopes: Sequence[str] = ()
-    ) -> Full | Halted | None:
+        self,
+        charges: Sequence[Charge],
+        now: float | None = None,
+        scopes: Sequence[str] = (),
+        rules: SessionRules | None = None,
+    ) -> Full | Halted | Bound | None:
         """:meth:`peek`, for asyncio."""
-        return _refusal(await self._aask(self._script.peek(charges, now, scopes)))
+        return _refusal(await self._aask(self._script.peek(charges, now, _without(scopes, rules))))
 
     async def arefund(self, reservation: Reservation, now: float | None = None) -> int:
         """:meth:`refund`, for asyncio."""
@@ -189,7 +223,7 @@ class RedisStore:
     async def ascan(self, prefix: str) -> list[tuple[str, bytes]]:
         """:meth:`scan`, for asyncio."""
         try:
-            names = await _cancellable(self._aclient().zrangebylex(self._script.names, *names_range(prefix)))
+            names = await cancellable(self._aclient().zrangebylex(self._script.names, *names_range(prefix)))
         except (RedisError, OSError) as error:
             raise self._failed(error) from error
         return [entry for page in _pages(names) for entry in await self._aask(self._script.sift(page))]
@@ -205,7 +239,7 @@ class RedisStore:
 
     def _scopes(self) -> list[str]:
         prefix = self._script.scopes
-        found = self._run(lambda: set(self._client.scan_iter(_literal(prefix) + b"*", count=_PAGE)))
+        found = self._run(lambda: set(self._client.scan_iter(literal(prefix) + b"*", count=_PAGE)))
         return [to_text(key[len(prefix) :]) for key in found]
 
     # The two drivers. Each request is one round trip, but for the first after the server forgot the script.
@@ -237,9 +271,9 @@ class RedisStore:
                     await asyncio.to_thread(self._check)
                 asked, words = self._said(request)
                 try:
-                    answer = await _cancellable(send("EVALSHA", _SHA, *words))
+                    answer = await cancellable(send("EVALSHA", _SHA, *words))
                 except NoScriptError:
-                    answer = await _cancellable(send("EVAL", _SCRIPT, *words))
+                    answer = await cancellable(send("EVAL", _SCRIPT, *words))
             except (RedisError, OSError) as error:
                 raise self._failed(error) from error
             if not is_elsewhere(answer):
@@ -300,31 +334,15 @@ class RedisStore:
         return client
 
 
-async def _cancellable(work: Awaitable[T]) -> T:
-    """Await what the client does, and be cancelled where it was.
-
-    The client waits with ``asyncio.wait_for``, which before Python 3.12 forgets a cancellation that comes as it ends.
-    """
-    task = asyncio.current_task()
-    before = 0 if task is None else task.cancelling()
-    forgotten = True
-    try:
-        return await work
-    except asyncio.CancelledError:
-        forgotten = False
-        raise
-    finally:
-        if forgotten and task is not None and task.cancelling() > before:
-            raise asyncio.CancelledError
-
-
-def _refusal(answer: Reservation | Full | Halted) -> Full | Halted | None:
+def _refusal(answer: Reservation | Full | Halted) -> Full | Halted | Bound | None:
     return None if isinstance(answer, Reservation) else answer
+
+
+def _without(scopes: Sequence[str], rules: SessionRules | None) -> Sequence[str]:
+    if rules and any(rules):
+        raise StoreError("rules across calls are not kept on Redis yet; use disk:///path or memory://")
+    return scopes
 
 
 def _pages(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     return (names[first : first + _PAGE] for first in range(0, len(names), _PAGE))
-
-
-def _literal(pattern: bytes) -> bytes:
-    return re.sub(rb"([\[\]*?^\\])", rb"\\\1", pattern)
