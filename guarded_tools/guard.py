@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from guarded_tools.errors import GuardError
-from guarded_tools.pipeline.gate import Gate
+from guarded_tools.marks import Carried
+from guarded_tools.pipeline.gate import Gate, check_session
+from guarded_tools.values import AuditEvent, grant_scope, session_scope
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -40,6 +42,38 @@ class Guard(Gate):
         StoreError: the counters cannot be relied on.
         TypeError: the approver, the store, the session or the grant is none.
     """
+
+    def labels(self, session: str | None = None) -> list[Carried]:
+        """List what a session carries, or what all do: labels, and the calls that rules across calls look for.
+
+        Raises:
+            TypeError: the session is no text.
+            StoreError: the store cannot be relied on.
+        """
+        now = None if self._clock is None else self._clock()
+        return self.store.carried(None if session is None else session_scope(check_session(session)), now)
+
+    def clear_label(
+        self, label: str, *, session: str | None = None, grant: str | None = None, by: str = "", why: str = ""
+    ) -> bool:
+        """Take a label from a session or a grant, as the human ``by`` decided, and say so in the audit.
+
+        Returns whether it was there.
+
+        Raises:
+            TypeError: not exactly one of session and grant is given, or it is no text.
+            StoreError: the store cannot be relied on; the label stays.
+            AuditError: it cannot be written down; the label stays.
+        """
+        if (session is None) == (grant is None):
+            raise TypeError("a label is taken from a session or from a grant: give one of the two")
+        scope = grant_scope(check_session(grant)) if session is None else session_scope(check_session(session))
+        said = f"clears the label {label!r} of {scope}{f' by {by}' if by else ''}{f': {why}' if why else ''}"
+        # First: of a label that went nobody knows where, an audit is worth nothing.
+        self._recorder().write(
+            AuditEvent("control", session=session or "", grant=grant, rule="(clear)", outcome="ok", message=said)
+        )
+        return self.store.clear(scope, label)
 
     def wrap(self, tools: Sequence[BaseTool]) -> list[BaseTool]:
         """Return the same tools, guarded; hidden ones are left out."""

@@ -50,10 +50,14 @@ class SessionCondition(NamedTuple):
 
 
 class SessionRules(NamedTuple):
-    """What a call must find, or must not find, in its session, and the marks it leaves there once it is admitted."""
+    """What a call must find, or must not find, in its session, and the marks it leaves there once it is admitted.
+
+    ``timeout`` is how long a human is asked, in seconds, where a condition has one asked.
+    """
 
     conditions: tuple[SessionCondition, ...] = ()
     marks: tuple[Mark, ...] = ()
+    timeout: float = 600.0
 
 
 class Carried(NamedTuple):
@@ -83,3 +87,9 @@ class Bound(NamedTuple):
     def asks(self) -> bool:
         """Whether a human may let the call through."""
         return all(bound.condition.then == "ask" for bound in self.rules)
+
+
+def brought(rules: SessionRules | None) -> tuple[str, ...]:
+    """Name the labels that a call brings, each once."""
+    marks = () if rules is None else rules.marks
+    return tuple(dict.fromkeys(mark.name for mark in marks if mark.kind == "label"))

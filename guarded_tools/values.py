@@ -237,7 +237,7 @@ class ApprovalRequest:
     session, grant and arguments, ``definition`` the tool's description and schema. ``expires_at`` is in seconds since
     the epoch. ``remember`` is the widest answer to "for how long?" that the policy permits. ``check_edit`` says why
     edited arguments would be refused, or ``""``; it is there so that a human can be told while they edit, and the guard
-    judges the edit all the same.
+    judges the edit all the same. ``across`` names the rules across calls that have a human asked; ``reason`` says why.
     """
 
     tool: str
@@ -258,6 +258,7 @@ class ApprovalRequest:
     call_id: str | None = None
     definition: str = ""
     check_edit: Callable[[Mapping[str, Any]], str] | None = field(default=None, compare=False, repr=False)
+    across: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,8 +299,8 @@ class AuditEvent(NamedTuple):
     alone hear of them, when its run is suspended and when it comes back. ``key`` joins the lines of one call. ``args``
     are the names of the top-level arguments, sorted; ``values`` holds only what the user asked to be logged.
     ``charges`` are (scope, counter, amount, max, window in seconds); ``refunded`` is how many of them were given back.
-    ``approval`` says who answered what, and how long it took. Latencies are in milliseconds. ``trace`` carries ids that
-    join with other traces.
+    ``approval`` says who answered what, and how long it took. ``labels`` are what an admitted call brings. Latencies
+    are in milliseconds. ``trace`` carries ids that join with other traces.
     """
 
     kind: Literal["refused", "asked", "answered", "admitted", "paused", "resumed", "settled", "shadow", "control"]
@@ -319,6 +320,7 @@ class AuditEvent(NamedTuple):
     refunded: int = 0
     retry_after: float | None = None
     approval: Mapping[str, Any] | None = None
+    labels: tuple[str, ...] = ()
     guard_ms: float | None = None
     human_ms: float | None = None
     tool_ms: float | None = None

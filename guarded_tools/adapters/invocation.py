@@ -22,9 +22,9 @@ from guarded_tools.errors import ToolDenied
 from guarded_tools.values import ToolCall, ToolInfo, canonical
 
 if TYPE_CHECKING:
-    from guarded_tools.pipeline.body import Ended
+    from guarded_tools.pipeline.body import Ended, OutcomeClassifier
     from guarded_tools.pipeline.gate import Gate
-    from guarded_tools.pipeline.pipeline import OutcomeClassifier, Read
+    from guarded_tools.pipeline.pipeline import Read
 
 
 class Invocation(NamedTuple):

@@ -41,7 +41,8 @@ _KEPT = 30 * 86_400.0  # after that its answer is late, and runs nothing either
 class Asked(NamedTuple):
     """A question as it is kept while a human thinks. Times are in seconds since the epoch.
 
-    ``begun``: it was answered, and the execution that the answer permits has paused.
+    ``begun``: it was answered, and the execution that the answer permits has paused. ``across`` names the rules across
+    calls that were shown.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Asked(NamedTuple):
     expires: float
     definition: str | None = None
     begun: bool = False
+    across: tuple[str, ...] = ()
 
     def is_about(self, request: ApprovalRequest) -> bool:
         """Whether this very call was asked about, of the tool as it was described then."""
@@ -75,7 +77,9 @@ class Asked(NamedTuple):
         texts, numbers = question[:4], question[4:6]
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
             raise StoreError("the record of a question cannot be read: it holds something else")
-        return question
+        if not (isinstance(question.across, list | tuple) and all(isinstance(rule, str) for rule in question.across)):
+            raise StoreError("the record of a question cannot be read: its rules are none")
+        return question._replace(across=tuple(question.across))
 
 
 def claim(

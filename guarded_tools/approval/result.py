@@ -62,6 +62,7 @@ class ApprovalResult(NamedTuple):
     waited: float = 0.0
     retry_after: float | None = None
     spent: Spent | None = None
+    across: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome | None:

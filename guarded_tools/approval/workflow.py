@@ -200,7 +200,7 @@ def _heard(
         return refusal("changed", "the call or its tool was changed after a human was asked about it", answer.waited)
     if not question.begun:  # else it was heard before; only the rest of its execution is still to come
         answer = yield from _conclude(request, answer, question, store=store, limits=limits, clock=clock)
-    return answer._replace(spent=spent)
+    return answer._replace(spent=spent, across=question.across)
 
 
 def _left(found: _Waiting, store: Store) -> Flow[ApprovalResult | None]:
@@ -246,7 +246,7 @@ def _open(
     expires = request.expires_at or asked + request.timeout
     slot = yield from pending.claim(request.session, question, expires - asked, limits, place, store=store)
     if slot is not None:
-        return Asked(question, slot, task, request.digest, asked, expires, request.definition)
+        return Asked(question, slot, task, request.digest, asked, expires, request.definition, across=request.across)
     questions = "1 question" if limits.max_pending == 1 else f"{limits.max_pending} questions"
     crowd = refusal("pending", f"{questions} of this session must be answered before another is asked")
     return crowd._replace(retry_after=request.timeout)  # by then those that wait now are answered, or over
@@ -318,6 +318,7 @@ def _conclude(
         return refusal("stray", WITHDRAWN, answer.waited)
     if answer.cause != "human":
         return answer
+    answer = answer._replace(across=question.across)
     if answer.verdict.kind == "reject":
         yield from count_rejection(request, limits, store=store, at=clock and now)
     # The store's clock tells apart time that passed from a step of the wall clock; it knows nothing of an injected one.

@@ -112,6 +112,7 @@ _SHARED: dict[str, _Write] = {
     "args": _names,
     "policy": _dumps,
     "charges": _charges,
+    "labels": _names,
 }
 _OWN: dict[str, _Write] = {
     "key": _dumps,

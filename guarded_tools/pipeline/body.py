@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from guarded_tools.values import Judged, Outcome, ToolCall, ToolInfo, judged_as
+from guarded_tools.approval.suspension import will_run_again
+from guarded_tools.policy.policy import Policy
+from guarded_tools.text.redaction import mask
+from guarded_tools.values import BodyOutcome, Judged, Outcome, ToolCall, ToolInfo, judged_as
+
+OutcomeClassifier: TypeAlias = Callable[[Any], BodyOutcome]
+
+log = logging.getLogger("guarded_tools")
 
 
 class Ended(NamedTuple):
@@ -53,3 +61,22 @@ async def arun_body(invoke: Callable[[dict[str, Any]], Awaitable[Any]], ended: E
     finally:
         with suppress(ValueError):  # thrown away, and closed in another context
             judged_as.reset(told)
+
+
+def outcome_of(ended: Ended, judge: OutcomeClassifier, tool: str, policy: Policy | None) -> Outcome:
+    """Say what became of the body. It is done: a judge that stumbles over its result must not cost the answer.
+
+    A server that relays its upstream's words, or acts and then answers, can *say* that nothing ran as well. So that
+    gives nothing back, unless the policy that decided takes the server's word for this tool.
+    """
+    if ended.error is not None and will_run_again(ended.error):
+        return "suspended"
+    try:
+        told: BodyOutcome = judge(ended.value if ended.error is None else ended.error)
+    except Exception:
+        log.exception("What became of a call of %r cannot be told; its charge is kept", mask(tool))
+        return "unknown"
+    if told != "reported":
+        return told
+    believed = policy is not None and policy.refunds(tool) == "reported"
+    return "never_ran" if believed else "error"

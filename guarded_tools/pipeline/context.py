@@ -31,7 +31,7 @@ class CallContext(NamedTuple):
     """One call on its way: what is judged, what the policy says of it, and how it came to that.
 
     ``policy`` is the one that decided, whatever is in force by now. ``execution`` names its execution where it could
-    pause, and ``paused`` is the one that did and now goes on.
+    pause, and ``paused`` is the one that did and now goes on. ``across`` names the rules across calls that ask.
     """
 
     call: ToolCall
@@ -45,6 +45,7 @@ class CallContext(NamedTuple):
     approval: Mapping[str, Any] | None = None
     execution: str = ""
     paused: Paused | None = None
+    across: tuple[str, ...] = ()
 
     @property
     def spent(self) -> Spent | None:
@@ -86,6 +87,7 @@ def request_from(
         call_id=call.id,
         definition=digest(info.description, digest(info.schema)),
         check_edit=check_edit,
+        across=context.across,
     )
 
 

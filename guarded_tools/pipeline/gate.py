@@ -19,8 +19,8 @@ from guarded_tools.audit import AuditLog, audit_path
 from guarded_tools.errors import PolicyError
 from guarded_tools.flow import run
 from guarded_tools.flow.worker import Worker
-from guarded_tools.pipeline.body import Ended
-from guarded_tools.pipeline.pipeline import OutcomeClassifier, Pipeline, Read
+from guarded_tools.pipeline.body import Ended, OutcomeClassifier
+from guarded_tools.pipeline.pipeline import Pipeline, Read
 from guarded_tools.pipeline.recorder import Recorder
 from guarded_tools.pipeline.registry import Registry
 from guarded_tools.policy.policy import Policy, PolicySource
@@ -80,7 +80,7 @@ class Gate:
         if approver is not None:
             check_approver(approver)
         if session is not None:
-            _check_session(session)
+            check_session(session)
         if grant is not None and not isinstance(grant, str) and not callable(grant):
             raise TypeError(f"grant must be a text or a function of the config, not {grant!r}: write {str(grant)!r}")
         self._registry = Registry(policy, _lock(lock))
@@ -135,7 +135,7 @@ class Gate:
         Raises:
             TypeError: the session is no text.
         """
-        _check_session(session)
+        check_session(session)
         view = copy.copy(self)
         view._session = session  # noqa: SLF001 - a view of ourselves
         return view
@@ -160,7 +160,7 @@ class Gate:
             StoreError: the store cannot be relied on.
             AuditError: it cannot be written down; the questions are withdrawn all the same.
         """
-        _check_session(session)
+        check_session(session)
         gone = withdraw(session, store=self.store)
         said = f"withdrew the open questions of {session_scope(session)} ({gone})"
         self._recorder().write(AuditEvent("control", rule="(withdraw)", outcome="ok", message=said))
@@ -316,10 +316,15 @@ class Gate:
         return Recorder(self.audit, self.observers)
 
 
-def _check_session(session: object) -> None:
-    """Refuse an id that is no text: every call of it would be refused, since no line of the audit can hold it."""
+def check_session(session: object) -> str:
+    """Refuse an id that is no text: every call of it would be refused, since no line of the audit can hold it.
+
+    Raises:
+        TypeError: it is none.
+    """
     if not isinstance(session, str):
         raise TypeError(f"session must be a text, not {session!r}: write {str(session)!r}")
+    return session
 
 
 def _lock(lock: Lock | str | os.PathLike[str] | None) -> Lock | None:

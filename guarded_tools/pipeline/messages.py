@@ -52,14 +52,22 @@ def broken(error: Exception) -> str:
 
 
 def text(
-    tool: str, rule: str, outcome: Outcome, reason: str, retry_after: float | None, *, paused: bool = False
+    tool: str,
+    rule: str,
+    outcome: Outcome,
+    reason: str,
+    retry_after: float | None,
+    *,
+    paused: bool = False,
+    advice: str = "",
 ) -> str:
     """Put a refusal into words: DENIED, the rule, the reason, and what to do next.
 
     It is one line in which nothing acts, whatever names a model or a server made up; only a human's own words keep
     their line breaks. ``paused``: what is refused is to go on, where its run was suspended; what it did before is done.
+    ``advice`` takes the place of what is said to do next.
     """
-    advice = _ADVICE.get(outcome, _ADVICE["denied"])
+    advice = advice or _ADVICE.get(outcome, _ADVICE["denied"])
     if outcome == "denied" and rule == SCHEMA_RULE and "cannot be" not in reason:  # what cannot be checked, stays so
         advice = _CORRECT
     shown = lines if outcome == "rejected" else one_line
@@ -71,4 +79,4 @@ def text(
         became = f"UNKNOWN OUTCOME: {one_line(tool)} may have taken effect"
     elif paused:
         became = f"DENIED: {one_line(tool)} had begun, and did not go on"
-    return f"{became}. Rule: {one_line(rule)}. Reason: {why}. {advice}"
+    return f"{became}. Rule: {one_line(rule)}. Reason: {why}. {one_line(advice)}"

@@ -20,16 +20,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from guarded_tools.approval import execution, workflow
-from guarded_tools.approval.suspension import is_suspension, will_run_again
+from guarded_tools.approval.result import ApprovalResult
+from guarded_tools.approval.suspension import is_suspension
 from guarded_tools.approvers.protocol import Approver, suspends
 from guarded_tools.errors import GuardError, ToolDenied
 from guarded_tools.flow import Await, Flow
 from guarded_tools.flow.job import Left
-from guarded_tools.pipeline import messages
-from guarded_tools.pipeline.body import Ended, arun_body, run_body
+from guarded_tools.marks import Bound
+from guarded_tools.pipeline import messages, session_rules
+from guarded_tools.pipeline.body import Ended, OutcomeClassifier, arun_body, outcome_of, run_body
 from guarded_tools.pipeline.context import CallContext, digest_of, freeze, request_from
 from guarded_tools.pipeline.recorder import Recorder, approval_of, event_from, timed
 from guarded_tools.pipeline.registry import Registry
+from guarded_tools.pipeline.trial import tried
 from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.policy.engine import SCHEMA_RULE
 from guarded_tools.stores import Store
@@ -37,10 +40,8 @@ from guarded_tools.text.redaction import mask
 from guarded_tools.values import (
     ApprovalRequest,
     AuditEvent,
-    BodyOutcome,
     Charge,
     Decision,
-    Effect,
     Full,
     Halted,
     Outcome,
@@ -51,14 +52,11 @@ from guarded_tools.values import (
     scopes_of,
 )
 
-OutcomeClassifier: TypeAlias = Callable[[Any], BodyOutcome]
 Read: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 log = logging.getLogger("guarded_tools")
 
 _UNJUDGED = Decision("deny", "(guard)")
-# What a call would have come to, for the audit; "suspended": a human would have been asked.
-_ON_TRIAL: Mapping[Effect, Outcome] = {"allow": "ok", "ask": "suspended", "deny": "denied"}
 
 
 class Pipeline:
@@ -110,7 +108,7 @@ class Pipeline:
             if context.decision.shadow is not None and context.paused is None:
                 # After the question: what stands before it runs again whenever a suspended run comes back.
                 yield from self._shadow(context, context.decision.shadow)
-            reservation = yield from self._reserve(context)
+            context, reservation = yield from self._reserve(context, read)
             admitted = yield from self._admit(context, reservation)
         except ToolDenied:
             raise
@@ -138,20 +136,33 @@ class Pipeline:
     def _clear(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
         """Bring a call to where the policy lets it run, through a human where it asks for one."""
         answer = None
-        human = self._human(context)
         if suspends(self._approver):
-            answer = yield from workflow.resume(self._request(context), **human)
+            answer = yield from workflow.resume(self._request(context), **self._human(context))
         if answer is None and context.paused is not None:
             answer = execution.permitted_by(context.paused)
         if answer is None:
             self._stop_if_denied(context)
-            if context.decision.effect == "allow":
+            if context.decision.effect == "allow" and not session_rules.may_ask(context.decision):
                 return context
             blocked = yield self._counting(self._store.peek, self._store.apeek, context)
-            if blocked is not None and context.paused is None:
+            if isinstance(blocked, Bound) and blocked.asks:
+                context = session_rules.asking(context, blocked)
+            elif blocked is not None and context.paused is None:
                 raise self._blocked(context, blocked)
-            usage = yield from self._usage_against(context.decision.charges)
-            answer = yield from workflow.ask(self._request(context, usage, self._check_edit(context, read)), **human)
+            if context.decision.effect == "allow":
+                return context
+            return (yield from self._ask(context, read))
+        return self._answered(context, answer, read)
+
+    def _ask(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
+        """Put a call before the human, and judge it anew with the answer."""
+        usage = yield from self._usage_against(context.decision.charges)
+        request = self._request(context, usage, self._check_edit(context, read))
+        answer = yield from workflow.ask(request, **self._human(context))
+        return self._answered(context, answer, read)
+
+    def _answered(self, context: CallContext, answer: ApprovalResult, read: Read | None) -> CallContext:
+        """Judge a call anew with what a human answered: as it was, or as it was edited, under the policy of now."""
         edited = answer.verdict.args if answer.verdict.kind == "edit" else None
         context = context._replace(human=answer.waited, answer=answer, approval=approval_of(context.call, answer))
         if context.paused is None or answer.outcome is not None:  # else it was recorded when it was given
@@ -213,25 +224,22 @@ class Pipeline:
 
     def _shadow(self, context: CallContext, shadow: Decision) -> Flow[None]:
         """Record what a rule on trial would have done, on counters of its own; nothing of it touches the call."""
-        outcome = _ON_TRIAL[shadow.effect]
-        if shadow.effect != "deny" and shadow.charges:
-            try:
-                full = yield Await(self._store.reserve, self._store.areserve, (shadow.charges, self._now()))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is no business of the call
-                outcome, shadow = "failed_closed", shadow._replace(message=messages.broken(error))
-            else:
-                if isinstance(full, Full):
-                    outcome, said = "limited", messages.used_up(full)
-                    shadow = shadow._replace(rule=full.charge.rule, message=said)
+        outcome, shadow = yield from tried(shadow, self._store, self._now())
         self._recorder.record(context._replace(decision=shadow), "shadow", outcome, message=shadow.message)
 
-    def _reserve(self, context: CallContext) -> Flow[Reservation]:
+    def _reserve(self, context: CallContext, read: Read | None) -> Flow[tuple[CallContext, Reservation]]:
+        """Take what the call takes; one that a call beside it brought a question upon is asked about now."""
         if context.paused is not None:  # charged when it was admitted; a halt ends it all the same
             context = context._replace(decision=context.decision._replace(charges=()))
-        taken = yield self._counting(self._store.reserve, self._store.areserve, context)
-        if isinstance(taken, Reservation):
-            return taken
-        raise self._blocked(context, taken)
+        while True:
+            taken = yield self._counting(self._store.reserve, self._store.areserve, context)
+            if isinstance(taken, Reservation):
+                return context, taken
+            if not (isinstance(taken, Bound) and taken.asks):
+                raise self._blocked(context, taken)
+            if context.answer is not None and context.answer.cause == "human":
+                raise self._recorder.refuse(context, "denied", session_rules.CHANGED, advice="Call it once more.")
+            context = yield from self._ask(session_rules.asking(context, taken), read)
 
     def _give_back(self, context: CallContext, reservation: Reservation) -> Flow[None]:
         """Give back what a call took that will not run. Where that fails too, why it does not run is still said."""
@@ -256,7 +264,11 @@ class Pipeline:
             raise
         return admitted
 
-    def _blocked(self, context: CallContext, blocked: Full | Halted) -> ToolDenied:
+    def _blocked(self, context: CallContext, blocked: Full | Halted | Bound) -> ToolDenied:
+        if isinstance(blocked, Bound):
+            context = context._replace(decision=context.decision._replace(rule=blocked.rules[0].condition.rule))
+            why, advice = session_rules.because(blocked), session_rules.advice(blocked)
+            return self._recorder.refuse(context, "denied", why, advice=advice)
         if isinstance(blocked, Halted):
             context = context._replace(decision=context.decision._replace(rule="(halted)"))
             return self._recorder.refuse(context, "denied", messages.halted(blocked))
@@ -279,7 +291,7 @@ class Pipeline:
         except asyncio.CancelledError as error:  # nobody waits any more: the body was not begun, or thrown away
             ended, never_began = ended._replace(error=error), isinstance(error, Left)
         tool = time.perf_counter() - began
-        outcome: Outcome = "never_ran" if never_began else self._judge(context, ended, judge)
+        outcome: Outcome = "never_ran" if never_began else outcome_of(ended, judge, context.call.tool, context.policy)
         if context.paused is not None and outcome == "never_ran":
             outcome = "unknown"  # it did not get far this time; what it did before it paused, it did
         try:
@@ -309,38 +321,29 @@ class Pipeline:
         refunded = 0
         if outcome == "never_ran" and reservation.charges:
             refunded = yield Await(self._store.refund, self._store.arefund, (reservation, self._now()))
+        succeeded = session_rules.succeeded(context.decision) if outcome == "ok" else ()
+        if succeeded:
+            yield Await(self._store.note, self._store.anote, (succeeded, self._now()))
         yield from execution.end(context.spent, outcome, store=self._store)
         settled = timed(admitted, context, tool)._replace(kind="settled", outcome=outcome, refunded=refunded)
         yield from self._recorder.recording(settled)
-
-    def _judge(self, context: CallContext, ended: Ended, judge: OutcomeClassifier) -> Outcome:
-        """Say what became of the body. It is done: a judge that stumbles over its result must not cost the answer.
-
-        A server that relays its upstream's words, or acts and then answers, can *say* that nothing ran as well. So
-        that gives nothing back, unless the policy that decided takes the server's word for this tool.
-        """
-        if ended.error is not None and will_run_again(ended.error):
-            return "suspended"
-        try:
-            told: BodyOutcome = judge(ended.value if ended.error is None else ended.error)
-        except Exception:
-            log.exception("What became of a call of %r cannot be told; its charge is kept", mask(context.call.tool))
-            return "unknown"
-        if told != "reported":
-            return told
-        policy = context.policy
-        believed = policy is not None and policy.refunds(context.call.tool) == "reported"
-        return "never_ran" if believed else "error"
 
     def _now(self) -> float | None:
         return None if self._clock is None else self._clock()
 
     def _counting(self, sync: Callable[..., Any], async_: Callable[..., Any], context: CallContext) -> Await:
         """Ask the store about a call: what it takes, when, and whose stop button ends it."""
-        return Await(sync, async_, (context.decision.charges, self._now(), scopes_of(context.call)))
+        asked = (context.decision.charges, self._now(), scopes_of(context.call))
+        across = session_rules.still_asking(context)
+        # A store that was written before there were such rules serves policies without them.
+        return Await(sync, async_, asked if across is None else (*asked, across))
 
     def _human(self, context: CallContext) -> dict[str, Any]:
         """Hand over what asking takes: who is asked, how often at most, where that is kept, and what is recorded."""
         limits = ApprovalLimits() if context.policy is None else context.policy.approvals
+        said = context.decision.message if context.across else ""
         kept: dict[str, Any] = {"store": self._store, "limits": limits, "clock": self._clock}
-        return kept | {"approver": self._approver, "announce": Await(self._recorder.record, None, (context, "asked"))}
+        return kept | {
+            "approver": self._approver,
+            "announce": Await(self._recorder.record, None, (context, "asked", None, said)),
+        }

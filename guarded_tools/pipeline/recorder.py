@@ -12,6 +12,7 @@ from guarded_tools.audit import AuditLog
 from guarded_tools.audit.edits import edited_paths
 from guarded_tools.errors import ToolDenied
 from guarded_tools.flow import Await, Flow
+from guarded_tools.marks import brought
 from guarded_tools.pipeline import messages
 from guarded_tools.pipeline.context import CallContext
 from guarded_tools.telemetry.events import AwaitedObserver, Observer, trace_ids
@@ -77,8 +78,10 @@ class Recorder:
         """Write what a call has come to."""
         self.write(event_from(context, kind)._replace(outcome=outcome, message=message, retry_after=retry_after))
 
-    def refuse(self, context: CallContext, outcome: Outcome, why: str, retry_after: float | None = None) -> ToolDenied:
-        """Record a refusal and make the exception that carries it."""
+    def refuse(
+        self, context: CallContext, outcome: Outcome, why: str, retry_after: float | None = None, advice: str = ""
+    ) -> ToolDenied:
+        """Record a refusal and make the exception that carries it. ``advice`` says what to do next, if not as usual."""
         try:
             self.record(context, "refused", outcome, message=why, retry_after=retry_after)
         except Exception:
@@ -87,7 +90,13 @@ class Recorder:
             why
             if outcome == "responded"
             else messages.text(
-                context.call.tool, context.decision.rule, outcome, why, retry_after, paused=context.paused is not None
+                context.call.tool,
+                context.decision.rule,
+                outcome,
+                why,
+                retry_after,
+                paused=context.paused is not None,
+                advice=advice,
             )
         )
         return ToolDenied(mask(said), context.decision._replace(message=mask(why)), outcome, retry_after)
@@ -113,6 +122,7 @@ def event_from(
         policy="" if policy is None else policy.fingerprint,
         charges=tuple([(c.scope, c.counter, c.amount, c.max, c.window) for c in decision.charges]),
         approval=context.approval,
+        labels=brought(decision.across) if kind == "admitted" else (),
         guard_ms=spent * 1000,
         human_ms=context.human * 1000 if context.human else None,
         trace=trace_ids(),

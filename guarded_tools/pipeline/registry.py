@@ -172,7 +172,8 @@ class Registry:
         change = self._changed(info)
         if change:
             return Decision("deny", "(lock)", f"this is not the tool that was pinned: {change}")
-        return decide(policy, call, info.schema)
+        # Only a preset asks for it, and what a tool's words tell is looked up.
+        return decide(policy, call, info.schema, self.risk(info, call.grant) if policy.flow else None)
 
     def _changed(self, info: ToolInfo) -> str | None:
         """Say how a tool differs from its pin: the one that is called, or what its server has said of it since."""

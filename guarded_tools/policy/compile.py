@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from guarded_tools.policy.document import Approval, Limit, PolicyDocument, Predicate, Rules
+from guarded_tools.policy.document import Approval, Limit, PolicyDocument, Rules
 from guarded_tools.policy.operators import compile_test, is_number
 from guarded_tools.policy.paths import (
     EVERYWHERE,
@@ -39,6 +39,7 @@ from guarded_tools.policy.paths import (
     parse_path,
     pointer,
 )
+from guarded_tools.policy.predicate import Predicate
 from guarded_tools.policy.readings import Reader
 from guarded_tools.values import (
     GLOBAL,
@@ -48,7 +49,6 @@ from guarded_tools.values import (
     Decision,
     Remember,
     ToolCall,
-    canonical,
     grant_scope,
     session_scope,
 )
@@ -62,11 +62,6 @@ Kind: TypeAlias = Literal["require", "deny_if", "when"]
 new: Final = tuple.__new__
 """Makes a named tuple of all its fields in half the time that its own constructor takes; for what every call makes."""
 _NARROWEST: Final[tuple[Remember, ...]] = ("never", "same", "tool")
-_PHRASE: Final = {
-    "eq": "equal to", "neq": "different from", "in": "one of", "not_in": "none of", "lt": "less than", "lte": "at most",
-    "gt": "more than", "gte": "at least", "regex": "a match of", "contains": "holding", "url_host": "a URL on one of",
-}  # fmt: skip
-_SEGMENT: Final = "one path segment: letters, digits, -, _ and single dots between them"
 
 
 class Check(NamedTuple):
@@ -127,9 +122,9 @@ def compile_rules(policy: PolicyDocument, rules: Rules, base: str, tool: str) ->
         origin(f"{base}/action"),
         rules.reason or "",
         (
-            *_checks(policy, rules.require, f"{base}/require", "require"),
-            *_checks(policy, rules.deny_if, f"{base}/deny_if", "deny_if"),
-            *_checks(policy, (approval and approval.when) or (), f"{base}/approval/when", "when"),
+            *checks_of(policy, rules.require, f"{base}/require", "require"),
+            *checks_of(policy, rules.deny_if, f"{base}/deny_if", "deny_if"),
+            *checks_of(policy, (approval and approval.when) or (), f"{base}/approval/when", "when"),
         ),
         tuple((rule, limit, prefix + escape(limit.counter)) for rule, limit in limits),
         Ask(float(approval.timeout), approval.remember, float(approval.remember_for)) if approval else None,
@@ -190,7 +185,7 @@ def compile_limit(rule: str, limit: Limit, counter: str) -> Charger:
     """Make the charge of a limit: nothing where the call takes nothing, a refusal where the amount cannot be told."""
     most, window, message, align = limit.max, limit.window, limit.on_deny or "", limit.align
     refundable = limit.counts == "successes"
-    scope_of = _SCOPES[limit.scope]
+    scope_of = SCOPES[limit.scope]
 
     if type(limit.count) is int:
         constant = limit.count
@@ -282,7 +277,8 @@ def _implied_limit(rules: Rules) -> list[Limit]:
     return [] if rate is None else [Limit(counter="rate_limit", max=rate.max, window=rate.window)]
 
 
-def _checks(policy: PolicyDocument, predicates: tuple[Predicate, ...], base: str, kind: Kind) -> list[Check]:
+def checks_of(policy: PolicyDocument, predicates: tuple[Predicate, ...], base: str, kind: Kind) -> list[Check]:
+    """Make the predicates of one list ready; ``base`` is the list's pointer."""
     checks: list[Check] = []
     times: dict[str, int] = {}
     for place, predicate in enumerate(predicates):
@@ -295,7 +291,7 @@ def _checks(policy: PolicyDocument, predicates: tuple[Predicate, ...], base: str
 
 def _check(predicate: Predicate, rule: str, kind: Kind) -> Check:
     value, required = predicate.value, kind == "require"
-    said = f"{predicate.path} must {'be' if required else 'not be'} {_phrase(predicate)}"
+    said = f"{predicate.path} must {'be' if required else 'not be'} {predicate.phrase}"
     missing = Decision("deny", rule, predicate.on_deny or f"{predicate.path} is missing") if required else None
     return Check(
         rule,
@@ -318,15 +314,7 @@ def _test(predicate: Predicate, *, required: bool) -> Callable[[Any], bool]:
     return compile_test(op, value, folding=predicate.fold, guards=guards)
 
 
-def _phrase(predicate: Predicate) -> str:
-    if predicate.op == "exists":
-        return "given" if predicate.value else "left out"
-    if predicate.op == "segment":
-        return _SEGMENT if predicate.value else f"anything but {_SEGMENT}"
-    return f"{_PHRASE[predicate.op]} {canonical(predicate.value)}"
-
-
-_SCOPES: Final[Mapping[str, Callable[[ToolCall], str]]] = {
+SCOPES: Final[Mapping[str, Callable[[ToolCall], str]]] = {
     "session": lambda call: session_scope(call.session),
     "grant": lambda call: session_scope(call.session) if call.grant is None else grant_scope(call.grant),
     "global": lambda call: GLOBAL,  # noqa: ARG005

@@ -7,19 +7,16 @@ decisions of it is :mod:`guarded_tools.policy.engine`. Both meet in :class:`guar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
     PrivateAttr,
-    WithJsonSchema,
     WrapSerializer,
-    field_validator,
 )
 
 from guarded_tools.errors import Problem
@@ -42,7 +39,8 @@ from guarded_tools.policy.fields import (
     wrong,
 )
 from guarded_tools.policy.globs import is_glob
-from guarded_tools.policy.operators import SWITCHES, TEXTUAL, Operator, value_problem
+from guarded_tools.policy.predicate import Predicates, SomePredicates
+from guarded_tools.policy.session_parts import After, FlowPreset, Label, Need
 from guarded_tools.values import Refunds, Remember, Risk, digest
 
 
@@ -52,57 +50,6 @@ def _approve(value: object) -> object:
     if value is False:
         raise wrong("false exempts nothing: approvals are never taken back", "leave approval out")
     return value
-
-
-def _some(predicates: tuple[Any, ...]) -> tuple[Any, ...]:
-    # As a bound of the field it would be broken as soon as one predicate is.
-    if not predicates:
-        raise wrong("must not be empty", "name at least one predicate, or leave it out")
-    return predicates
-
-
-class _Unset:
-    """Tells a value that was not written from ``null``."""
-
-
-class Predicate(Part):
-    """Something that is true or false of a call's arguments."""
-
-    path: ArgumentPath
-    op: Operator
-    value: Annotated[Any, WithJsonSchema({})] = Field(default_factory=_Unset, validate_default=True)
-    on_deny: Maybe[Text] = None
-    fold: Maybe[bool] = Field(
-        default=None,
-        description="Compare texts without regard to case, width, invisible characters and blanks; a regex, to case.",
-    )
-
-    @field_validator("value", mode="after")
-    @classmethod
-    def _value_fits(cls, value: Any, info: Any) -> Any:
-        op = info.data.get("op")
-        if op is None:
-            return value
-        if isinstance(value, _Unset):
-            if op not in SWITCHES:
-                raise wrong(f"{op} needs a value to compare with", 'add "value"')
-            return True
-        problem = value_problem(op, value)
-        if problem:
-            raise wrong(*problem)
-        # Whoever made the value keeps a reference to it.
-        return deepcopy(value)
-
-    @field_validator("fold", mode="after")
-    @classmethod
-    def _fold_fits(cls, fold: bool | None, info: Any) -> bool | None:
-        op = info.data.get("op")
-        if fold is not None and op is not None and op not in TEXTUAL:
-            raise wrong(f"fold changes nothing for {op}", "leave fold out")
-        return fold
-
-
-Predicates: TypeAlias = Annotated[tuple[Predicate, ...], Field(strict=False)]
 
 
 class Limit(Part):
@@ -128,7 +75,7 @@ class Rate(Part):
 class Approval(Part):
     """When a human is asked, and on what terms."""
 
-    when: Maybe[Annotated[Predicates, AfterValidator(_some), Field(json_schema_extra={"minItems": 1})]] = None
+    when: Maybe[SomePredicates] = None
     timeout: Window = 600
     remember: Remember = "never"
     remember_for: Annotated[Window, Field(le=DAY)] = Field(default=HOUR, alias="for")
@@ -147,6 +94,11 @@ class Rules(Part):
     ] = None
     limits: Annotated[tuple[Limit, ...], Field(strict=False)] = ()
     approval: Annotated[Maybe[Approval], BeforeValidator(_approve), OrElse({"const": True})] = None
+    labels: Maybe[Annotated[tuple[Label, ...], Field(strict=False)]] = Field(
+        default=None, description="What a result brings into the session; [] says that it brings nothing."
+    )
+    after: Annotated[tuple[After, ...], Field(strict=False)] = ()
+    needs: Annotated[tuple[Need, ...], Field(strict=False)] = ()
 
 
 class Tool(Rules):
@@ -164,7 +116,7 @@ class Tool(Rules):
 
 
 # Keys that came later, with what they mean where they are left out: older policies stay what they were.
-_LATER: Final = {"refunds": "certain", "schema": None}
+_LATER: Final[Mapping[str, Any]] = {"refunds": "certain", "schema": None, "labels": None, "after": [], "needs": []}
 
 
 class ApprovalLimits(Part):
@@ -193,6 +145,9 @@ class PolicyDocument(Part):
         default=(), description="Arguments whose values the audit may hold."
     )
     approvals: ApprovalLimits = ApprovalLimits()
+    flow: Maybe[FlowPreset] = Field(
+        default=None, description="Rules across calls made of labels and risk: what leaves or changes state asks."
+    )
     all_tools: Rules = Rules()
     tools: Annotated[
         Mapping[ToolName, Tool],
@@ -252,10 +207,12 @@ class PolicyDocument(Part):
     def fingerprint(self) -> str:
         """A SHA-256 of what the policy says, whatever file and format it came from."""
         content = self.model_dump(mode="json", by_alias=True, exclude={"schema_ref", "description"})
-        for tool in content["tools"].values():
+        if content["flow"] is None:
+            del content["flow"]
+        for rules in (content["all_tools"], *content["tools"].values()):
             for key, unsaid in _LATER.items():
-                if tool[key] == unsaid:
-                    del tool[key]
+                if key in rules and rules[key] == unsaid:
+                    del rules[key]
         # Of globs, the first one that fits counts.
         return digest(content, [key for key in self.tools if is_glob(key)])
 

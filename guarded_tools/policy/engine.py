@@ -9,7 +9,9 @@ does not grow with the policy. A call then meets, in this order, and the first d
 4. the readings of the arguments: what a server may make of them, where that is not what stands in them;
 5. ``require`` of the tool, then of ``all_tools``; ``deny_if`` of both. Every reading has to pass;
 6. ``limits`` of both, each the largest charge that a reading takes; an amount that cannot be told denies;
-7. ``approval`` of both: an allowed call becomes a question, on the narrower terms where both ask.
+7. ``labels``, ``after``, ``needs`` and ``flow``: what the store has to look for in the session, and what the call
+   leaves there (:mod:`~guarded_tools.policy.session_rules`);
+8. ``approval`` of both: an allowed call becomes a question, on the narrower terms where both ask.
 
 1 and 2 need no arguments, so they are a constant. Two sets of rules speak for a tool, its own entry's and those of
 ``all_tools``; neither overrides the other, and either can deny.
@@ -28,7 +30,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from guarded_tools.marks import Mark
 from guarded_tools.policy.compile import (
+    CheckResult,
     RuleSet,
     compile_ask,
     compile_check,
@@ -38,15 +42,24 @@ from guarded_tools.policy.compile import (
     new,
     readers,
 )
-from guarded_tools.policy.document import PolicyDocument
+from guarded_tools.policy.document import PolicyDocument, Rules
 from guarded_tools.policy.names import Entry, Names
 from guarded_tools.policy.paths import EVERYWHERE, kind_of, pointer
-from guarded_tools.policy.readings import Ambiguous, Readings
+from guarded_tools.policy.readings import Ambiguous, Reader, Readings
+from guarded_tools.policy.session_rules import (
+    NOTHING,
+    AcrossRules,
+    Wanted,
+    across_rules,
+    always_asked,
+    compile_across,
+    wanted_by,
+)
 from guarded_tools.text.visible import one_line
-from guarded_tools.values import Charge, Decision, ToolCall
+from guarded_tools.values import Charge, Decision, Risk, ToolCall
 
 Schema: TypeAlias = Mapping[str, Any] | None
-Evaluator: TypeAlias = Callable[[ToolCall, Schema], Decision]
+Evaluator: TypeAlias = Callable[[ToolCall, Schema, Risk | None], Decision]
 
 SCHEMA_RULE: Final = "/schema"
 # A model may invent names without end.
@@ -60,18 +73,24 @@ class CompiledPolicy(dict[str, Evaluator]):
         super().__init__()
         self._policy = policy
         self.names = Names(policy)
+        self.wanted = wanted_by(policy)
 
     def __missing__(self, tool: str) -> Evaluator:
         if len(self) >= _MOST_COMPILED:
             self.clear()
-        self[tool] = evaluate = compile_tool(tool_rules(self._policy, self.names, tool))
+        self[tool] = evaluate = compile_tool(self.rules(tool))
         return evaluate
+
+    def rules(self, tool: str) -> ToolRules:
+        """Find the rules that speak for a tool."""
+        return tool_rules(self._policy, self.names, self.wanted, tool)
 
 
 class ToolRules(NamedTuple):
     """What a policy says of a tool before it sees any arguments.
 
     ``rule`` is what lets it through. ``refusal`` settles every call. ``trial`` is what the rules under trial say.
+    ``across`` are its rules across calls.
     """
 
     rule_sets: tuple[RuleSet, ...]
@@ -79,10 +98,15 @@ class ToolRules(NamedTuple):
     refusal: Decision | None
     strict: bool
     trial: ToolRules | None = None
+    across: AcrossRules | None = None
+
+    def readers(self) -> list[Reader]:
+        """List every rule that reads an argument."""
+        return readers(self.rule_sets) + ([] if self.across is None else self.across.readers())
 
 
-def tool_rules(policy: PolicyDocument, names: Names, tool: str) -> ToolRules:
-    """Find the rules that speak for a tool."""
+def tool_rules(policy: PolicyDocument, names: Names, wanted: Wanted, tool: str) -> ToolRules:
+    """Find the rules that speak for a tool; ``wanted`` is what those of all others want to know of it."""
     if names.hides(tool):
         return ToolRules(
             (), "(hidden)", Decision("deny", "(hidden)", f"{one_line(tool)} is not available"), strict=False
@@ -91,6 +115,7 @@ def tool_rules(policy: PolicyDocument, names: Names, tool: str) -> ToolRules:
     entry = names.entry(tool)
     strict = is_strict(policy, entry)
     own: tuple[RuleSet, ...] = ()
+    written: list[tuple[str, Rules]] = []
     refusal = None
     if entry is None:
         rule = f"(default {policy.default})"
@@ -99,14 +124,20 @@ def tool_rules(policy: PolicyDocument, names: Names, tool: str) -> ToolRules:
     else:
         rule = pointer("tools", entry.key)
         own = (compile_rules(policy, entry.tool, rule, tool),)
+        written = [(rule, entry.tool)]
         if entry.lookalike:
             refusal = Decision("deny", rule, f"{one_line(tool)} is not a listed tool; it only looks like {entry.key}")
-    full = _tool_rules((*own, everywhere), rule, refusal, tool, strict=strict)
+    risk = None if entry is None else entry.tool.risk
+    for_all = (EVERYWHERE, policy.all_tools)
+    across = across_rules(policy, wanted, [*written, for_all], tool, risk)
+    full = _tool_rules((*own, everywhere), rule, refusal, tool, strict=strict)._replace(across=across)
     if policy.shadow:
         return ToolRules((), rule, None, strict=False, trial=full)
     if entry is not None and entry.tool.shadow and not entry.lookalike:
-        trial = _tool_rules(own, rule, None, tool, strict=False)
-        return _tool_rules((everywhere,), rule, None, tool, strict=strict)._replace(trial=trial)
+        across = across_rules(policy, wanted, written, tool, risk, trial=True)
+        trial = _tool_rules(own, rule, None, tool, strict=False)._replace(across=across)
+        across = across_rules(policy, wanted, [for_all], tool, None)
+        return _tool_rules((everywhere,), rule, None, tool, strict=strict)._replace(trial=trial, across=across)
     return full
 
 
@@ -131,40 +162,44 @@ def compile_tool(rules: ToolRules) -> Evaluator:
     if rules.trial is None:
         return evaluate
     on_trial = _compile(rules.trial)
-    return lambda call, schema: evaluate(call, schema)._replace(shadow=_apart(on_trial(call, schema)))
+    return lambda call, schema, risk: evaluate(call, schema, risk)._replace(shadow=_apart(on_trial(call, schema, risk)))
 
 
 def _apart(decision: Decision) -> Decision:
-    """Move the charges of a rule under trial to counters of their own."""
+    """Move the charges and the marks of a rule under trial to scopes of their own."""
+    across = decision.across
+    if across is not None:
+        conditions = tuple(each._replace(scope=f"shadow:{each.scope}") for each in across.conditions)
+        across = across._replace(conditions=conditions, marks=_marks_apart(across.marks))
     return decision._replace(
-        charges=tuple(charge._replace(scope=f"shadow:{charge.scope}") for charge in decision.charges)
+        charges=tuple(charge._replace(scope=f"shadow:{charge.scope}") for charge in decision.charges),
+        across=across,
+        succeeded=_marks_apart(decision.succeeded),
     )
+
+
+def _marks_apart(marks: tuple[Mark, ...]) -> tuple[Mark, ...]:
+    return tuple(mark._replace(scope=f"shadow:{mark.scope}") for mark in marks)
 
 
 def _compile(tool: ToolRules) -> Evaluator:  # noqa: C901 - most of it is the closure, which pays for each call it makes
     rule_sets, rule, strict = tool.rule_sets, tool.rule, tool.strict
     if tool.refusal is not None:
         refusal = tool.refusal
-        return lambda call, schema: refusal  # noqa: ARG005 - settled before any arguments are seen
-    checks = [
-        compile_check(check)
-        for kind in ("require", "deny_if")
-        for rules in rule_sets
-        for check in rules.checks
-        if check.kind == kind
-    ]
+        return lambda call, schema, risk: refusal  # noqa: ARG005 - settled before any arguments are seen
+    checks = _checks_in_order(rule_sets)
     limits = [compile_limit(*limit) for rules in rule_sets for limit in rules.limits]
     asks = [compile_ask(rules) for rules in rule_sets if rules.ask is not None]
-    readings = Readings(readers(rule_sets))
+    across = None if tool.across is None else compile_across(tool.across)
+    readings = Readings(tool.readers())
 
-    def evaluate(call: ToolCall, schema: Schema) -> Decision:  # noqa: C901
+    def evaluate(call: ToolCall, schema: Schema, risk: Risk | None) -> Decision:  # noqa: C901, PLR0911 - one a denial
         args = call.args if type(call.args) is dict else _as_dict(call.args)
         if args is None:
             return Decision("deny", rule, f"the arguments are {kind_of(call.args)}, not an object")
-        if strict and schema is not None:
-            misfit = _misfit(schema, args)
-            if misfit is not None:
-                return Decision("deny", SCHEMA_RULE, misfit)
+        misfit = _misfit(schema, args) if strict and schema is not None else None
+        if misfit is not None:
+            return Decision("deny", SCHEMA_RULE, misfit)
         try:
             views = readings.of(args, schema)
         except Ambiguous as doubt:
@@ -182,13 +217,27 @@ def _compile(tool: ToolRules) -> Evaluator:  # noqa: C901 - most of it is the cl
                 charges.append(charge)
             elif charge is not None:
                 return charge  # type: ignore[return-value]  # `type() is` does not narrow to the other half
-        decision = new(Decision, ("allow", rule, "", tuple(charges), None, None, None, ()))
+        found = NOTHING if across is None else across(views, call, risk)
+        if isinstance(found, Decision):
+            return found
+        decision = new(Decision, ("allow", rule, "", tuple(charges), None, None, found.rules, found.succeeded))
         for ask in asks:
             for view in views:
                 decision = ask(view, decision)
-        return decision
+        return always_asked(decision) if found.always else decision
 
     return evaluate
+
+
+def _checks_in_order(rule_sets: tuple[RuleSet, ...]) -> list[CheckResult]:
+    """Make the predicates ready that can deny: ``require`` of all sets before ``deny_if``."""
+    return [
+        compile_check(check)
+        for kind in ("require", "deny_if")
+        for rules in rule_sets
+        for check in rules.checks
+        if check.kind == kind
+    ]
 
 
 def _as_dict(args: object) -> dict[str, Any] | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from guarded_tools.policy.compile import Check, Kind, compile_check, compile_limit, largest, readers
-from guarded_tools.policy.engine import Schema, ToolRules, tool_rules
+from guarded_tools.policy.compile import Check, Kind, compile_check, compile_limit, largest
+from guarded_tools.policy.engine import Schema, ToolRules
 from guarded_tools.policy.paths import MISSING, Indeterminate, compile_many
 from guarded_tools.policy.policy import Policy, decide
 from guarded_tools.policy.readings import Ambiguous, Readings
-from guarded_tools.values import Charge, Decision, Refunds, ToolCall
+from guarded_tools.values import Charge, Decision, Refunds, Risk, ToolCall
 
 Answer: TypeAlias = Literal["holds", "fails", "missing", "unjudgeable"]
 
@@ -54,15 +54,15 @@ class Explanation(NamedTuple):
     schema: Literal["strict", "off"] = "strict"
 
 
-def explain(policy: Policy, call: ToolCall, schema: Schema = None) -> Explanation:
+def explain(policy: Policy, call: ToolCall, schema: Schema = None, risk: Risk | None = None) -> Explanation:
     """Decide, and show every predicate and limit that speaks for the tool. Changes nothing."""
-    rules = tool_rules(policy, policy.compiled.names, call.tool)
+    rules = policy.compiled.rules(call.tool)
     predicates, quotas = _look(rules, call, schema, trial=False)
     if rules.trial is not None:
         more_predicates, more_quotas = _look(rules.trial, call, schema, trial=True)
         predicates, quotas = predicates + more_predicates, quotas + more_quotas
     checked: Literal["strict", "off"] = "strict" if rules.strict or rules.refusal else "off"
-    decision = decide(policy, call, schema)
+    decision = decide(policy, call, schema, risk)
     return Explanation(decision, tuple(predicates), tuple(quotas), policy.refunds(call.tool), checked)
 
 
@@ -72,7 +72,7 @@ def _look(
     views: tuple[dict[str, Any], ...] = (dict(call.args),)
     ambiguous = None
     try:
-        views = Readings(readers(tool.rule_sets)).of(views[0], schema)
+        views = Readings(tool.readers()).of(views[0], schema)
     except Ambiguous as doubt:
         ambiguous = doubt
     predicates = [_seen(check, views, ambiguous, trial=trial) for rules in tool.rule_sets for check in rules.checks]

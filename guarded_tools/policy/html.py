@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from guarded_tools.policy.document import Approval, Limit, PolicyDocument, Predicate, Rules, Tool
+from guarded_tools.policy.document import Approval, Limit, PolicyDocument, Rules, Tool
+from guarded_tools.policy.predicate import Predicate
 from guarded_tools.text.tables import Cell, Content, Table
 from guarded_tools.text.tables import to_html as laid_out
 from guarded_tools.text.tones import EFFECTS

@@ -23,17 +23,18 @@ from guarded_tools.values import Decision, Refunds, Risk, ToolCall, ToolInfo
 _NO_POLICY: Final = Decision("deny", "(no policy)", "no policy is in force")
 
 
-def decide(policy: Policy | None, call: ToolCall, schema: Schema = None) -> Decision:
+def decide(policy: Policy | None, call: ToolCall, schema: Schema = None, risk: Risk | None = None) -> Decision:
     """Say what the policy makes of a call: allow, ask or deny, by which rule, and what it would take from which limit.
 
     Pure: nothing is counted, asked or written. ``schema`` is the tool's own JSON Schema, where nobody else checks the
-    arguments against it. Whatever cannot be judged is denied; no policy denies everything. It never raises, whatever
-    the arguments.
+    arguments against it. ``risk`` is what is known of the tool's, for ``flow``, where the policy names none: unknown is
+    all but ``read``. What the session did before only a store knows: what to ask it is in ``Decision.across``. Whatever
+    cannot be judged is denied; no policy denies everything. It never raises, whatever the arguments.
     """
     if policy is None:
         return _NO_POLICY
     try:
-        return policy.compiled[call.tool](call, schema)
+        return policy.compiled[call.tool](call, schema, risk)
     finally:
         if folded_texts:
             folded_texts.clear()

@@ -16,7 +16,7 @@ _Usage: TypeAlias = tuple[str, str, int, int, int, float]
 _Charge: TypeAlias = tuple[str, str, int, int, int, str, str, str, bool]
 _Ask: TypeAlias = tuple[float, str, float]
 _Mark: TypeAlias = tuple[str, str, str, str, str]
-_Across: TypeAlias = tuple[tuple[tuple[Any, ...], ...], tuple[_Mark, ...]]
+_Across: TypeAlias = tuple[tuple[tuple[Any, ...], ...], tuple[_Mark, ...], float]
 _Decision: TypeAlias = tuple[
     str, str, str, tuple[_Charge, ...], _Ask | None, tuple[Any, ...] | None, _Across | None, tuple[_Mark, ...]
 ]
@@ -33,7 +33,7 @@ def decision(fields: _Decision) -> str:
         timeout, remember, _ = ask
         rows.append(["asked", f"waits {timeout:g} s, may be remembered: {remember}"])
     if across is not None:
-        conditions, marks = across
+        conditions, marks, _ = across
         brought = dict.fromkeys(name for _, kind, name, *_ in marks if kind == "label")
         rows += [["brings", ", ".join(brought)]] if brought else []
         rules = dict.fromkeys(str(condition[4]) for condition in conditions)

@@ -26,7 +26,8 @@ def test_a_policy_of_the_page(tmp_path, suffix, text):
 
 
 def test_the_page_speaks_of_every_key():
-    from guarded_tools.policy.document import Approval, ApprovalLimits, Limit, Predicate, Tool
+    from guarded_tools.policy.document import Approval, ApprovalLimits, Limit, Tool
+    from guarded_tools.policy.predicate import Predicate
 
     assert len(BLOCKS) == 4
     for model in (Policy, Tool, Limit, Predicate, Approval, ApprovalLimits):

@@ -23,6 +23,9 @@ BEYOND_A_SCHEMA = (
     # The second dialect's counters, which are read by name.
     "give this rule a state", "write state.t.n", "limits its counter", "by lt or lte", "no call could ever pass",
     "at once", "beside all_tools",
+    # Rules across calls, which speak of other entries.
+    "by every call already", "did you mean untrusted", "no tool brings", "no entry lets it through", "first", "it is denied",
+    "did you mean create", "same need", "leads to many values",
 )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ from guarded_tools.policy.paths import EVERYWHERE, pointer
 from guarded_tools.policy.reading.anchors import ends_of
 from guarded_tools.values import widest_memory
 
-_RULES: Final = ("require", "deny_if", "rate_limit", "limits", "approval")
+_RULES: Final = ("require", "deny_if", "rate_limit", "limits", "approval", "labels", "after", "needs")
 
 
 class _Limit(NamedTuple):

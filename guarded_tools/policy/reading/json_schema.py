@@ -31,6 +31,7 @@ def generate() -> dict[str, Any]:
     definitions = {**second.pop("$defs"), "InterceptTool": second, **first.pop("$defs")}
     for name in ("Predicate", "Condition"):
         definitions[name]["allOf"] = _values_by_operator(definitions[name])
+    definitions["After"]["oneOf"] = [{"required": ["labels"]}, {"required": ["tools"]}]
     none_of = {"conditions": {"maxItems": 0}, "state": False}
     deny = {"properties": {"action": {"const": "deny"}}, "required": ["action"]}
     definitions["Rule"]["allOf"] = [

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from guarded_tools.errors import PolicyError, Problem
 from guarded_tools.policy.diagnostics import Reporter, explain_errors, placeless
 from guarded_tools.policy.document import PolicyDocument
-from guarded_tools.policy.reading import consistency, intercept
+from guarded_tools.policy.reading import consistency, intercept, session_consistency
 from guarded_tools.policy.reading.source import read_source
 
 D = TypeVar("D", bound=PolicyDocument)
@@ -59,6 +59,7 @@ def _build(kind: type[D], validate: Callable[[Any], D], data: Any, problem: Repo
     except ValidationError as error:
         problems += explain_errors(error, kind, placed)
     problems += consistency.problems(imported.data, placed)
+    problems += session_consistency.problems(imported.data, placed)
     if policy is None or problems:
         raise PolicyError(tuple(sorted(dict.fromkeys(problems), key=lambda found: (found.line, found.column))))
     policy.place(imported.names, placed, (*imported.warnings, *consistency.warnings(policy, placed)))
