@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from guarded_tools.approvers.protocol import Unanswered
 from guarded_tools.audit import AuditLog
 from guarded_tools.errors import PolicyError, Problem, ToolDenied
+from guarded_tools.marks import Bound
 from guarded_tools.pipeline.gate import Gate
 from guarded_tools.policy.diagnostics import Reporter, explain_errors, suggest
 from guarded_tools.policy.document import ApprovalLimits
@@ -101,10 +102,19 @@ class Step(Part):
     expect: Annotated[Expected, BeforeValidator(_expected)]
 
 
+def _earlier(value: object) -> object:
+    entry = {"tool": value} if type(value) is str else value
+    return {**entry, "expect": "allow"} if isinstance(entry, dict) and "expect" not in entry else entry
+
+
+Earlier: TypeAlias = Annotated[Step, BeforeValidator(_earlier)]
+
+
 class Case(Part):
-    """A step of its own, or several in a row."""
+    """A step of its own, or several in a row. ``history`` is what the session did before, and has to have run."""
 
     name: Name
+    history: Annotated[tuple[Earlier, ...], Field(strict=False)] = ()
     at: Annotated[float, BeforeValidator(_time)] = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     steps: Annotated[tuple[Step, ...], Field(strict=False), AfterValidator(_some)]
 
@@ -112,7 +122,7 @@ class Case(Part):
     @classmethod
     def _single(cls, data: Any) -> Any:
         if isinstance(data, dict) and "steps" not in data:
-            own = {key: data[key] for key in data if key in {"name", "at"}}
+            own = {key: data[key] for key in data if key in {"name", "at", "history"}}
             return {**own, "steps": [{key: data[key] for key in data if key not in own}]}
         return data
 
@@ -171,15 +181,22 @@ def _repeated_names(cases: Cases, problem: Reporter) -> Iterator[Problem]:
 def _unknown_tools(cases: Cases, problem: Reporter, tools: Collection[str]) -> Iterator[Problem]:
     # A misspelt tool is refused by default, and a case that expects a refusal would pass for ever.
     for place, case in enumerate(cases.cases):
-        for number, step in enumerate(case.steps):
+        for part, number, step in (*_numbered("history", case.history), *_numbered("steps", case.steps)):
             if tools and step.tool not in tools and not (step.expect.rule or "").startswith("(default"):
-                at = f"/cases/{place}/steps/{number}/tool"
+                at = f"/cases/{place}/{part}/{number}/tool"
                 hint = suggest(step.tool, tools) or 'if that is the point, expect the rule "(default deny)"'
                 yield problem(at, f"{step.tool!r} is no tool of the server", hint)
 
 
+def _numbered(part: str, steps: tuple[Step, ...]) -> Iterator[tuple[str, int, Step]]:
+    yield from ((part, number, step) for number, step in enumerate(steps))
+
+
 class Failure(NamedTuple):
-    """The call at which a case went wrong. ``step`` and ``call`` count from 1; ``explained`` is what explains it."""
+    """The call at which a case went wrong; ``explained`` is what explains it.
+
+    ``step`` and ``call`` count from 1. What the case's ``history`` tells is step 0, and not there to be refused.
+    """
 
     step: int
     call: int
@@ -222,6 +239,8 @@ def _run(policy: Policy, case: Case, schemas: Mapping[str, Mapping[str, Any] | N
     for number, step, call in _calls(case):
         seen = rehearsal.call(step, first=call == 1)
         calls += 1
+        if number == 0 and seen.effect != "deny":  # whether somebody was asked is not the point
+            continue
         if any(True for _ in step.expect.differences(seen)):
             judged = _judged(step)
             # That call has counted by now: what it met is what the ones before it left behind.
@@ -236,7 +255,7 @@ def _run(policy: Policy, case: Case, schemas: Mapping[str, Mapping[str, Any] | N
 
 def _calls(case: Case) -> Iterator[tuple[int, Step, int]]:
     """Every single call of a case: its step's number, the step, and the how manieth of the step it is."""
-    for number, step in enumerate(case.steps, 1):
+    for number, step in [(0, step) for step in case.history] + list(enumerate(case.steps, 1)):
         for call in range(1, step.times + 1):
             yield number, step, call
 
@@ -277,7 +296,7 @@ class Rehearsal:
             clock=lambda: self.now,
             observers=[self._events.append],
         )
-        for tool in {step.tool for step in case.steps}:
+        for tool in {step.tool for step in (*case.history, *case.steps)}:
             self._gate.register(ToolInfo(tool, policy.server or "", schema=schemas.get(tool)))
 
     def wait(self, step: Step, *, first: bool) -> None:
@@ -316,8 +335,10 @@ class Rehearsal:
         decision = self._gate.explain(call).shadow
         if decision is None:
             return None
-        full = decision.effect != "deny" and self.store.peek(decision.charges, self.now) is not None
-        return "deny" if full else decision.effect
+        found = None if decision.effect == "deny" else self.store.peek(decision.charges, self.now, (), decision.across)
+        if isinstance(found, Bound) and found.asks:
+            return "ask"
+        return decision.effect if found is None else "deny"
 
 
 _ON_TRIAL: Final[Mapping[Outcome | None, Effect]] = {

@@ -29,6 +29,7 @@ COMMANDS = {
     "audit": "guarded_tools.cli.audit:app",
     "demo": "guarded_tools.cli.demo:demo",
     "status": "guarded_tools.cli.state:status",
+    "session": "guarded_tools.cli.session:session",
     "reset": "guarded_tools.cli.state:reset",
     "prune": "guarded_tools.cli.state:prune",
     "halt": "guarded_tools.cli.state:halt",

@@ -105,9 +105,10 @@ def run_tests(
 ) -> None:
     """Run a policy's own tests: calls, time passing between them, and what has to become of each."""
     from guarded_tools.authoring.policy_tests import Cases, run
-    from guarded_tools.cli.explanation import dump, standing_in
+    from guarded_tools.cli.explanation import dump, risk_of, standing_in
     from guarded_tools.policy.explain import explain
     from guarded_tools.policy.policy import load_policy
+    from guarded_tools.values import ToolInfo
 
     judged = load_policy(policy)
     schemas = _schemas(judged.server, lock_file)
@@ -116,7 +117,8 @@ def run_tests(
         raise PolicyError(problems)
 
     def look(call: ToolCall, store: Any, now: float) -> tuple[Any, Any]:
-        explanation = explain(judged, call, schemas.get(call.tool))
+        schema = schemas.get(call.tool)
+        explanation = explain(judged, call, schema, risk_of(judged, ToolInfo(call.tool, schema=schema)))
         return explanation, standing_in(store, explanation, call, now)
 
     # Every file is read before anything runs, so that one broken file is not lost behind the results of another.

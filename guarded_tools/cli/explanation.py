@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from guarded_tools.marks import Bound, BoundRule, SessionCondition, SessionRules, brought
 from guarded_tools.pipeline.messages import taken
+from guarded_tools.pipeline.session_rules import because
 from guarded_tools.policy.explain import Explanation, ObservedPredicate, Quota
+from guarded_tools.policy.policy import Policy
 from guarded_tools.stores import Store
+from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.text.tones import EFFECTS, TERMINAL
-from guarded_tools.text.units import wait
+from guarded_tools.text.units import duration, wait
 from guarded_tools.text.visible import one_line
-from guarded_tools.values import Charge, Full, Halted, ToolCall, scopes_of
+from guarded_tools.tools.risk import classify
+from guarded_tools.values import Charge, Full, Halted, Risk, ToolCall, ToolInfo, scopes_of
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _LONGEST = 60
 _MOST_SHOWN = 5
@@ -27,10 +34,16 @@ class Counted(NamedTuple):
     full: Full | None
 
 
-def counted(
-    explanation: Explanation, call: ToolCall, url: str | None, state: Path | None
-) -> tuple[list[Counted | None], Halted | None]:
-    """Look up the counters of an explanation's limits, and whether calls are halted. Makes no store where none is.
+class Standing(NamedTuple):
+    """What a call meets in a store: its limits in the order of the explanation's, a halt, rules across calls."""
+
+    limits: list[Counted | None]
+    halted: Halted | None = None
+    bound: Bound | None = None
+
+
+def standing(explanation: Explanation, call: ToolCall, url: str | None, state: Path | None) -> Standing:
+    """Look up what a call would meet in a store. Makes no store where none is.
 
     Raises:
         StoreError: the store cannot be read.
@@ -43,7 +56,8 @@ def counted(
     url = url or disk_url(state_path(state))
     path = disk_path(url)
     if path is not None and not (path / "counters").exists():
-        return [charge and Counted(0, 0.0, _too_much(charge)) for charge in charges], None
+        untouched = [charge and Counted(0, 0.0, _too_much(charge)) for charge in charges]
+        return Standing(untouched, None, _bound(MemoryStore(), explanation, None))
     store = open_store(url)
     try:
         return standing_in(store, explanation, call)
@@ -51,10 +65,8 @@ def counted(
         store.close()
 
 
-def standing_in(
-    store: Store, explanation: Explanation, call: ToolCall, now: float | None = None
-) -> tuple[list[Counted | None], Halted | None]:
-    """Look up in a store how an explanation's limits stand, and whether calls are halted."""
+def standing_in(store: Store, explanation: Explanation, call: ToolCall, now: float | None = None) -> Standing:
+    """Look up in a store how limits stand, whether calls are halted, and which rules across calls bind."""
     charges = [quota.charge for quota in explanation.quotas]
     usages = {
         (usage.scope, usage.counter): usage
@@ -76,17 +88,32 @@ def standing_in(
                 full if isinstance(full, Full) else None,
             )
         )
-    return found, halted if isinstance(halted, Halted) else None
+    return Standing(found, halted if isinstance(halted, Halted) else None, _bound(store, explanation, now))
+
+
+def _bound(store: Store, explanation: Explanation, now: float | None) -> Bound | None:
+    across = explanation.decision.across
+    rules: list[BoundRule] = []
+    for condition in () if across is None else across.conditions:  # one by one: a denial says nothing of the others
+        found = store.peek((), now, (), SessionRules((condition,)))
+        rules += found.rules if isinstance(found, Bound) else ()
+    return Bound(tuple(rules)) if rules else None
+
+
+def risk_of(policy: Policy, info: ToolInfo) -> Risk | None:
+    """Class a tool as a guard does, where a preset asks: by what is known of it, else by its words."""
+    return info.risk or classify(info.name, info.description, info.schema).risk if policy.flow else None
 
 
 def _too_much(charge: Charge) -> Full | None:
     return Full(charge, 0, None) if charge.amount > charge.max else None
 
 
-def to_json(explanation: Explanation, counts: tuple[Sequence[Counted | None], Halted | None]) -> dict[str, Any]:
+def to_json(explanation: Explanation, met: Standing) -> dict[str, Any]:
     """An explanation as plain data."""
     decision = explanation.decision
-    standing, halted = counts
+    standing, halted, bound = met
+    across = decision.across
     return {
         "decision": {
             "effect": decision.effect,
@@ -95,11 +122,13 @@ def to_json(explanation: Explanation, counts: tuple[Sequence[Counted | None], Ha
             "ask": decision.ask._asdict() if decision.ask else None,
             "shadow": decision.shadow and {"effect": decision.shadow.effect, "rule": decision.shadow.rule},
         },
-        "would_run": _verdict(explanation, standing, halted) == decision.effect == "allow",
+        "would_run": _verdict(explanation, met) == decision.effect == "allow",
         "halted": halted._asdict() if halted else None,
         "predicates": [seen._asdict() for seen in explanation.predicates],
         "schema": explanation.schema,
         "refunds": explanation.refunds,
+        "brings": list(brought(across)),
+        "across": [_condition_as_json(condition, bound) for condition in (across.conditions if across else ())],
         "limits": [_limit_as_json(quota, count) for quota, count in zip(explanation.quotas, standing, strict=True)],
     }
 
@@ -131,29 +160,47 @@ def _limit_as_json(quota: Quota, count: Counted | None) -> dict[str, Any]:
     }
 
 
-def _verdict(explanation: Explanation, standing: Sequence[Counted | None], halted: Halted | None) -> str:
+def _condition_as_json(condition: SessionCondition, bound: Bound | None) -> dict[str, Any]:
+    found = _binding(condition, bound)
+    return {
+        "rule": condition.rule,
+        "scope": condition.scope,
+        "then": condition.then,
+        "looks_for": {"kind": condition.kind, "names": condition.names, "within": condition.within},
+        "binds": found is not None,
+        "found": [] if found is None else [carried._asdict() for carried in found.found],
+    }
+
+
+def _binding(condition: SessionCondition, bound: Bound | None) -> BoundRule | None:
+    rules = () if bound is None else bound.rules
+    return next((rule for rule in rules if rule.condition == condition), None)
+
+
+def _verdict(explanation: Explanation, met: Standing) -> str:
+    standing, halted, bound = met
     if explanation.decision.effect == "deny":
         return "deny"
     if halted is not None:
         return "halted"
+    if bound is not None and not bound.asks:
+        return "deny"
     full = any(
         count is not None and count.full is not None
         for quota, count in zip(explanation.quotas, standing, strict=True)
         if not quota.trial
     )
-    return "limited" if full else explanation.decision.effect
+    return "limited" if full else "ask" if bound is not None else explanation.decision.effect
 
 
-def print_explanation(
-    call: ToolCall, explanation: Explanation, counts: tuple[Sequence[Counted | None], Halted | None]
-) -> None:
+def print_explanation(call: ToolCall, explanation: Explanation, met: Standing) -> None:
     """Lay an explanation out for a person."""
     from rich.console import Console
     from rich.text import Text
 
-    standing, halted = counts
+    standing, halted, bound = met
     decision = explanation.decision
-    verdict = _verdict(explanation, standing, halted)
+    verdict = _verdict(explanation, met)
     colour = TERMINAL[EFFECTS.get(verdict, "bad")]
     lines = [Text.assemble((verdict, f"bold {colour}"), f"  {one_line(call.tool)}  by {one_line(decision.rule)}")]
     said = [decision.message] if decision.message else []
@@ -163,6 +210,8 @@ def print_explanation(
         said.append(f"a human is asked and has {wait(decision.ask.timeout)} s")
     if decision.shadow is not None:
         said.append(f"on trial: {decision.shadow.effect} by {decision.shadow.rule}")
+    if bound is not None:
+        said.append(because(bound))
     lines += [Text(f"  {one_line(line)}") for line in said]
     for seen in explanation.predicates:
         style = "green" if not seen.refuses else "yellow" if _answer(seen).endswith("asks") else "red"
@@ -171,6 +220,7 @@ def print_explanation(
     for quota, count in zip(explanation.quotas, standing, strict=True):
         full = count is None or count.full is not None
         lines += [Text(f"\n{one_line(quota.rule)}", "dim"), Text(f"  {_limit(quota, count)}", "red" if full else "")]
+    lines += _across(decision.across, bound)
     if explanation.schema == "off":
         lines.append(Text('\n"schema": "off"\n  arguments are not checked against the tool\'s own schema', "yellow"))
     if explanation.quotas and explanation.refunds == "reported":
@@ -179,6 +229,23 @@ def print_explanation(
     for line in lines:
         # A pointer that is cut in two cannot be searched for.
         console.print(line, soft_wrap=True)
+
+
+def _across(across: SessionRules | None, bound: Bound | None) -> list[Text]:
+    """Lay out what is looked for in the session, and what the call would leave there."""
+    from rich.text import Text
+
+    lines: list[Text] = []
+    for condition in () if across is None else across.conditions:
+        binds = _binding(condition, bound)
+        names = (" and " if condition.every else " or ").join(condition.names)
+        verb = {"need": "needs", "ask": "asks after", "deny": "denies after"}[condition.then]
+        lately = f" in the last {duration(condition.within, 'day')}" if condition.within is not None else ""
+        said = f"{condition.scope}: {verb} {condition.kind} {names}{lately}: it {'binds' if binds else 'does not bind'}"
+        colour = "" if not binds else "yellow" if condition.then == "ask" else "red"
+        lines += [Text(f"\n{one_line(condition.rule)}", "dim"), Text(f"  {one_line(said)}", colour)]
+    brings = brought(across)
+    return [*lines, Text(f"\nbrings into the session: {', '.join(brings)}")] if brings else lines
 
 
 def _predicate(seen: ObservedPredicate) -> str:

@@ -69,23 +69,23 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say what would become of a call, and why: every predicate with what it saw, every limit. Counts nothing."""
-    from guarded_tools.cli.explanation import counted, dump, print_explanation, to_json
+    from guarded_tools.cli.explanation import dump, print_explanation, risk_of, standing, to_json
     from guarded_tools.policy.explain import explain as look
     from guarded_tools.policy.policy import load_policy
-    from guarded_tools.values import ToolCall
+    from guarded_tools.values import ToolCall, ToolInfo
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         policy = load_policy(file)
     call = ToolCall(tool, _arguments(args), session, grant)
     tools = _tools_of(server or "pictify") if server or policy.server == "pictify" else []
-    schema = next((info.schema for info in tools if info.name == tool), None)
-    explanation = look(policy, call, schema)
-    counts = counted(explanation, call, store, state)
+    info = next((info for info in tools if info.name == tool), ToolInfo(tool))
+    explanation = look(policy, call, info.schema, risk_of(policy, info))
+    met = standing(explanation, call, store, state)
     if as_json:
-        typer.echo(dump(to_json(explanation, counts)))
+        typer.echo(dump(to_json(explanation, met)))
     else:
-        print_explanation(call, explanation, counts)
+        print_explanation(call, explanation, met)
 
 
 def schema() -> None:

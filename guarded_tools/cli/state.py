@@ -57,26 +57,39 @@ def status(
     scope = scope_of(session, grant)
     new = unused(store, state)
     button = open_stop_button(store_url(store, state))
-    usage = [] if new else opened(store, state).usage(scope)
+    source = None if new else opened(store, state)
+    usage = [] if source is None else source.usage(scope)
+    carried = [] if source is None else [one for one in source.carried(scope) if one.kind == "label"]
     halts = button.halts()
     if as_json:
         typer.echo(
             json.dumps(
-                {"limits": [one._asdict() for one in usage], "halted": [halted._asdict() for halted in halts]}, indent=1
+                {
+                    "limits": [one._asdict() for one in usage],
+                    "halted": [halted._asdict() for halted in halts],
+                    "labels": [one._asdict() for one in carried],
+                },
+                indent=1,
             )
         )
         return
     console = out()
     for halted in halts:
         console.print(_halted(halted))
-    if not usage:
+    if not usage and not carried:
         nothing = f"No guard has used {store_name(store, state)} yet." if new else "No limit is in use."
         console.print(Text(plain(nothing)), soft_wrap=True)
         return
-    scopes = [(scope, list(limits)) for scope, limits in groupby(usage, key=lambda one: one.scope)]
-    for scope, limits in scopes[:most]:
+    limits = {scope: list(some) for scope, some in groupby(usage, key=lambda one: one.scope)}
+    labels = {scope: list(some) for scope, some in groupby(sorted(carried), key=lambda one: one.scope)}
+    scopes = list(dict.fromkeys((*limits, *labels)))
+    for scope in scopes[:most]:
         console.print(Text(plain(scope), style="bold"))
-        _print_limits(console, limits)
+        if scope in limits:
+            _print_limits(console, limits[scope])
+        if scope in labels:
+            told = ", ".join(f"{one.name} ({one.tool}, {date_and_time(one.last)})" for one in labels[scope])
+            console.print(Padding(Text(f"carries {plain(told, 500)}"), (0, 0, 0, 1)), soft_wrap=True)
     if len(scopes) > most:
         console.print(f"… and {len(scopes) - most} more; --most {len(scopes)} shows them all.", style="dim")
 

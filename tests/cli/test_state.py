@@ -177,7 +177,11 @@ def test_a_halt_of_a_store_that_no_guard_uses_says_so(command, tmp_path):
 def test_status_makes_no_store_to_look_at(command, tmp_path):
     nowhere = tmp_path / "no" / "dir"
     assert f"No guard has used {nowhere} yet" in command("status", "--state", str(nowhere))
-    assert json.loads(command("status", "--state", str(nowhere), "--json")) == {"limits": [], "halted": []}
+    assert json.loads(command("status", "--state", str(nowhere), "--json")) == {
+        "limits": [],
+        "halted": [],
+        "labels": [],
+    }
     assert not nowhere.parent.exists()
     (tmp_path / "file").touch()
     assert "Not a directory" in command("status", "--state", str(tmp_path / "file"), code=2)
