@@ -37,11 +37,13 @@ MOST_OF_A_TOOL = 128
 MOST_SUCCEEDED = 512
 """Calls that succeeded that one scope knows in all."""
 
+LONGEST_NAME = 4096
+"""Characters of a name; of a tool's, what is beyond is left off."""
+
 KINDS: tuple[MarkKind, ...] = ("label", "admitted", "succeeded")
 THENS = ("ask", "deny", "need")
 
 _LONGEST = 10**9
-_LONGEST_NAME = 4096
 
 # The words of a mark. The third is the number of its entry times 8, plus 4 if in doubt, plus its place in KINDS.
 _ID, _REST, _WHAT, _FIRST, _LAST, WORDS = range(6)
@@ -56,7 +58,7 @@ def mark_id(kind: str, name: str, same: str) -> tuple[int, int]:
     Raises:
         StoreError: there is no such kind, or no name.
     """
-    if kind not in KINDS or not 0 < len(name) <= _LONGEST_NAME:
+    if kind not in KINDS or not 0 < len(name) <= LONGEST_NAME:
         raise StoreError(f"not a mark that can be kept: {kind!r} of {name[:80]!r}")
     key = f"{kind}\0{len(same)}\0{same}{name}".encode("utf-8", "surrogatepass")
     hashed = hashlib.blake2b(key, digest_size=16).digest()
@@ -187,7 +189,7 @@ class CarriedMarks:
         succeeded = sum(what & _KIND == _SUCCEEDED for what in self.words[_WHAT::WORDS])
         if kind != _SUCCEEDED and len(self.words) // WORDS - succeeded >= MOST_NAMES:
             raise too_many(mark.scope, mark.name)
-        named = (mark.kind, mark.name, mark.tool[:_LONGEST_NAME])
+        named = (mark.kind, mark.name, mark.tool[:LONGEST_NAME])
         entries = self._entries()
         entry = next((number for number, known in entries.items() if known == named), None)
         if entry is None:

@@ -7,20 +7,10 @@ import pytest
 from guarded_tools.errors import StoreError
 from guarded_tools.marks import Bound, BoundRule, Carried, Mark, SessionCondition, SessionRules
 from guarded_tools.values import Full, Halted, Reservation
-from tests.stores.conftest import BACKENDS, Backend
 
 T = 1_800_000_000.0
 S = "session:s"
 DAY = 86_400
-
-
-@pytest.fixture(params=["memory", "disk"])
-def backend(request):
-    """The backends that keep marks."""
-    backend = Backend(request.param, BACKENDS[request.param](request))
-    yield backend
-    for store in backend.opened:
-        store.close()
 
 
 def label(name="untrusted", tool="read_inbox", scope=S):

@@ -1,10 +1,11 @@
--- The books of a Redis store: one run of this script is one whole operation, and one round trip.
+-- The counters of a Redis store. This file, marks.lua and operations.lua are one script, in that order: one run of it is
+-- one whole operation, and one round trip.
 --
--- **The invariant.** Nothing else runs on the server meanwhile, so halts, time, all limits and all charges of a call are of
--- one moment: there is no state in between that another caller, or a crash, could see. What a caller knows from before
--- (the state's id, the time it was told) is sent along and compared here, so that no question is asked first.
+-- **The invariant.** Nothing else runs on the server meanwhile, so halts, time, all limits, all rules and all charges of a
+-- call are of one moment: there is no state in between that another caller, or a crash, could see. What a caller knows from
+-- before (the state's id, the time it was told) is sent along and compared here, so that no question is asked first.
 --
--- KEYS[1] is the state of the namespace, KEYS[2...] the scopes' counters or the kept values; where counters are opened, the
+-- KEYS[1] is the state of the namespace, KEYS[2...] the scopes' hashes or the kept values; where scopes are opened, the
 -- last one is the list of scopes. All share one hash tag.
 -- ARGV[1] names the operation; ARGV[2] is the time in microseconds, or '' for the server's own, or '<' and what that can
 -- show at most; ARGV[3] the id that the state has as far as the caller knows, or ''.
@@ -13,11 +14,13 @@
 -- The state is a hash: 'id', 'reset' where a person put all counters to zero under that id, 'halt:<scope>', 'ahead', how far
 -- the server's clock was set forward in all, and 'listed' once there is a list.
 --
--- A scope is a hash. Its field '' holds when it was last seen, `moved`, until when something is held, until when the
--- server keeps it, and the `ahead` it has heard of. Every other field, <window>:<align>:<counter>, is a counter: used, max,
--- then its slots, oldest first, each of them when it frees and how much. What was given back of a slot is a negative amount
--- right before it. All are doubles, which hold whole numbers below 2^53 exactly. Times in a scope are less `moved`: a step
--- of the clock changes that one number, and no two lives of a scope share it.
+-- A scope is a hash. Its field '' is the head: when it was last seen, `moved`, until when something is held, until when the
+-- server keeps it, and the `ahead` it has heard of. A scope that carries marks has the head in 'head', followed by the
+-- numbers of marks.lua, and '' is '2': too short for a head, so a version that knows no marks fails rather than miss them.
+-- Fields that begin with a digit, <window>:<align>:<counter>, are counters: used, max, then its slots, oldest first, each
+-- of them when it frees and how much. What was given back of a slot is a negative amount right before it. All are doubles,
+-- which hold whole numbers below 2^53 exactly. Times in a scope are less `moved`: a step of the clock changes that one
+-- number, and no two lives of a scope share it. All other fields are marks.
 --
 -- The list of scopes is a sorted set: until when the server must know each. A scope that is missing before that was evicted
 -- or deleted, and its calls are refused. A member '' that never goes tells whether the list itself is.
@@ -33,6 +36,8 @@ local LATE = 10 * 1000000         -- a reading that is older than the last by no
 local STEADY = 2 * 1000000        -- a step forward of no more is time passing, and moves no boundary
 local DAY = 86400 * 1000000
 local MANY = 128                  -- counters of a scope past which those that hold nothing go
+local IDLE = 30 * DAY             -- after its last call, a scope that only knows what succeeded may be forgotten
+local FOREVER = 9e15              -- until when a scope is kept that would loosen a rule if it were forgotten
 local HEAD, SLOT = 16, 16         -- bytes
 
 local ahead                       -- as the state has it, where the time is the server's
@@ -75,7 +80,7 @@ end
 local function outlive(scope)
   local all = call('HGETALL', scope.key)
   for i = 1, #all, 2 do
-    local window = all[i] ~= '' and aligned_window(all[i])
+    local window = aligned_window(all[i])
     if window then
       for at = HEAD + 1, #all[i + 1], SLOT do
         scope.live = max_of(scope.live, boundary(scope, (read('<d', all[i + 1], at)), window * 1000000))
@@ -84,16 +89,31 @@ local function outlive(scope)
   end
 end
 
-local function head_of(scope) return pack('<ddddd', scope.now, scope.moved, scope.live, scope.kept, scope.heard) end
+local function is_counter(field) return match(field, '^%d') end
+
+-- The head of a scope, as fields and values.
+local function head_of(scope)
+  local head = pack('<ddddd', scope.now, scope.moved, scope.live, scope.kept, scope.heard)
+  if scope.lasting + scope.passing == 0 then return {'', head} end
+  return {'', '2', 'head', head .. pack('<ddd', scope.doubts, scope.lasting, scope.passing)}
+end
 
 -- Opens a scope with some of its counters; `names` is which of KEYS it is, then their fields.
 local function open(names, wall)
   local key = KEYS[names[1]]
-  local found = call('HMGET', key, '', unpack(names, 2))
-  local scope = {key = key, wall = wall, known = found[1] and true, counters = {}, words = {}}
-  if found[1] then
-    local last, moved, live, kept = read('<dddd', found[1])
-    local heard = #found[1] > 32 and read('<d', found[1], 33) or 0
+  local found = call('HMGET', key, '', 'head', unpack(names, 2))
+  local head = found[1]
+  if head == '2' then
+    head = found[2] or error('a scope has lost its head')
+  elseif head and #head < 32 then
+    error('a scope was written by a newer version')
+  end
+  local scope = {key = key, wall = wall, known = head and true, counters = {}, words = {}, doubts = 0, lasting = 0, passing = 0}
+  if head then
+    local last, moved, live, kept = read('<dddd', head)
+    local heard = #head > 32 and read('<d', head, 33) or 0
+    if #head > 40 then scope.doubts, scope.lasting, scope.passing = read('<ddd', head, 41) end
+    scope.last, scope.marks = last, scope.lasting + scope.passing
     local stepped = false
     if ahead and ahead > heard then
       moved = moved + ahead - heard
@@ -101,6 +121,7 @@ local function open(names, wall)
     end
     if wall - moved < last - LATE then
       moved = wall - last
+      scope.doubts = scope.doubts + 1
       stepped = true
     end
     scope.now, scope.moved, scope.live, scope.kept, scope.heard = max_of(wall - moved, last), moved, live, kept, ahead or heard
@@ -118,7 +139,7 @@ local function open(names, wall)
     scope.moved = server_time()
     scope.now, scope.live, scope.kept, scope.heard = wall - scope.moved, 0, 0, ahead or 0
   end
-  for i = 2, #names do scope.counters[names[i]] = found[i] end
+  for i = 2, #names do scope.counters[names[i]] = found[i + 1] end
   return scope
 end
 
@@ -152,13 +173,27 @@ end
 
 local function save(scope)
   -- Expiry follows the server's wall clock, so it comes a day after the last need at the earliest; and seldom.
-  local renew = scope.kept < max_of(scope.live, scope.now) + DAY
-  if renew then scope.kept = max_of(scope.live, scope.now) + 2 * DAY end
-  call('HSET', scope.key, '', head_of(scope), unpack(scope.words))
+  local due, renew = max_of(scope.live, scope.now), scope.kept ~= FOREVER
+  if scope.lasting > 0 then
+    scope.kept = FOREVER
+  else
+    if scope.passing > 0 then due = max_of(due, scope.now + IDLE) end
+    renew = not renew or scope.kept < due + DAY
+    if renew then scope.kept = due + 2 * DAY end
+  end
+  local words = head_of(scope)
+  if #words == 2 and scope.marks and scope.marks > 0 then call('HDEL', scope.key, 'head') end
+  for i = 1, #scope.words do words[#words + 1] = scope.words[i] end
+  call('HSET', scope.key, unpack(words))
   if not renew then return end
   local left, now = scope.kept - scope.now, server_time()
-  call('PEXPIRE', scope.key, format('%.0f', left / 1000))
   call('ZREMRANGEBYSCORE', listed, '-inf', format('(%.0f', now))
+  if scope.kept == FOREVER then
+    left = FOREVER - now
+    call('PERSIST', scope.key)
+  else
+    call('PEXPIRE', scope.key, format('%.0f', left / 1000))
+  end
   call('ZADD', listed, format('%.0f', now + left), scope.key, 'inf', '')
   call('HSET', KEYS[1], 'listed', 1)
 end
@@ -167,7 +202,7 @@ end
 local function drop_empty(scope, charged)
   local all = call('HGETALL', scope.key)
   for i = 1, #all, 2 do
-    if all[i] ~= '' and not charged[all[i]] then
+    if is_counter(all[i]) and not charged[all[i]] then
       scope.counters[all[i]] = all[i + 1]
       if held(scope, all[i]) == 0 then call('HDEL', scope.key, all[i]) end
     end
@@ -261,199 +296,3 @@ local function open_all(groups)
   for i = 1, #groups do scopes[i] = open(groups[i], wall) end
   return scopes
 end
-
--- ARGV: a JSON of the halts to look for, of scopes as `open` wants them, and of charges: which of these, field, amount,
--- max, window, aligned.
--- Answers the slots as packed whole numbers, or {1, which charge, used, wait}, or {2, scope, halt}.
-local function reserve(keep)
-  local names, groups, charges = unpack(cjson.decode(ARGV[4]))
-  local state = call('HMGET', KEYS[1], 'id', 'reset', unpack(names))
-  if ARGV[3] ~= '' and state[1] ~= ARGV[3] then return {-1, state[1] or '', state[2] or ''} end
-  for i = 1, #names do
-    if state[i + 2] then return {2, names[i], state[i + 2]} end
-  end
-  local scopes, slots, worst, charged = open_all(groups), {}, nil, {}
-  if missing then return {3, missing} end
-  for i = 1, #groups do
-    charged[i] = {}
-    for n = 2, #groups[i] do charged[i][groups[i][n]] = true end
-  end
-  for i = 1, #charges do
-    local which, field, amount, max, window, aligned = unpack(charges[i])
-    local scope = scopes[which]
-    if scope.known and not scope.counters[field] then
-      inherit(scope, field, max, charged[which])
-      scope.grows = true
-    end
-    local used, raw, first, boundaries = held(scope, field)
-    if used + amount > max then
-      local left = wait(scope, used, raw, first, amount, max, boundaries)
-      if not worst or worst[4] ~= -1 and (left == -1 or left > worst[4]) then worst = {1, i - 1, used, left} end
-    elseif amount > 0 then
-      slots[i] = put(scope, field, used, raw, first, amount, max, window, aligned)
-    else
-      slots[i] = 0
-      change(scope, field, used, max, sub(raw, first), '', '')
-    end
-  end
-  for i = 1, #scopes do
-    local scope = scopes[i]
-    if keep and not worst then
-      if scope.grows and call('HLEN', scope.key) > MANY then drop_empty(scope, charged[i]) end
-      save(scope)
-    elseif scope.stepped then
-      call('HSET', scope.key, '', scope.stepped)
-    end
-  end
-  return worst or pack('<' .. string.rep('i8', #charges), unpack(slots))
-end
-
--- Where no time of the server's was read, 0 stands for it.
-local function done(answer)
-  if type(answer) == 'table' and answer[1] == -1 then return answer end
-  return {ahead and server_time() - ahead or 0, answer or false}
-end
-
-if ARGV[1] == 'reserve' then return done(reserve(true)) end
-if ARGV[1] == 'peek' then return done(reserve(false)) end
-
-local state = call('HMGET', KEYS[1], 'id', 'reset')
-if ARGV[3] ~= '' and state[1] ~= ARGV[3] then return {-1, state[1] or '', state[2] or ''} end
-
-local operations = {}
-
--- ARGV: a JSON of scopes as `open` wants them, and of charges: which of these, field, amount, max, slot. Answers how many
--- were given back.
-function operations.refund()
-  local groups, charges = unpack(cjson.decode(ARGV[4]))
-  local scopes, count = open_all(groups), 0
-  for _, charge in ipairs(charges) do
-    local which, field, amount, max, frees = unpack(charge)
-    local scope = scopes[which]
-    local raw = scope.counters[field]
-    if raw then
-      local _, limit = read('<dd', raw)
-      local used, _, first = held(scope, field)
-      local given, left, at = 0, 0, nil
-      for slot = first, #raw, SLOT do
-        local when, taken = read('<dd', raw, slot)
-        if taken < 0 then given = given - taken end
-        if when == frees then at, left = at or slot, left + taken end
-      end
-      if at and amount <= left and given + amount <= max then
-        local back = pack('<dd', frees, -amount)
-        change(scope, field, used - amount, limit, sub(raw, first, at - 1), back, sub(raw, at))
-        count = count + 1
-      end
-    end
-  end
-  for _, scope in ipairs(scopes) do
-    if scope.known then save(scope) end
-  end
-  return count
-end
-
--- Answers for each counter of KEYS[2]: field, used, max, microseconds until something of it frees; nothing where ARGV[4]
--- asks only for scopes that hold something and this one holds nothing.
-function operations.usage()
-  local scope = open({2}, clock())
-  if not scope.known or (ARGV[4] == '1' and scope.live <= scope.now) then return {} end
-  local all, answer = call('HGETALL', KEYS[2]), {}
-  for i = 1, #all, 2 do
-    if all[i] ~= '' then
-      scope.counters[all[i]] = all[i + 1]
-      local _, max = read('<dd', all[i + 1])
-      local used, raw, first, window = held(scope, all[i])
-      local left, sum = 0, 0
-      for at = first, #raw, SLOT do
-        local frees, taken = read('<dd', raw, at)
-        sum = sum + taken
-        if sum > 0 then
-          left = (window and boundary(scope, frees, window) or frees) + scope.moved - scope.wall
-          break
-        end
-      end
-      for _, value in ipairs({all[i], used, max, left}) do answer[#answer + 1] = value end
-    end
-  end
-  return answer
-end
-
--- Forgets KEYS[2] if it holds nothing.
-function operations.prune()
-  local scope = open({2}, clock())
-  if not scope.known or scope.live > scope.now then return 0 end
-  call('ZREM', listed, KEYS[2])
-  return call('DEL', KEYS[2])
-end
-
--- ARGV: scope, reason.
-function operations.halt()
-  local known = call('HGET', KEYS[1], 'halt:' .. ARGV[4])
-  local since = known and string.match(known, '^(%d+):') or format('%.0f', clock())
-  call('HSET', KEYS[1], 'halt:' .. ARGV[4], since .. ':' .. ARGV[5])
-  return 1
-end
-
--- Gives the state an id, ARGV[4], unless it has one; answers which it has.
-function operations.hello()
-  call('HSETNX', KEYS[1], 'id', ARGV[4])
-  return call('HGET', KEYS[1], 'id')
-end
-
--- Kept values are 'when it expires:value', 0 for never. KEYS[2] lists their names, KEYS[3] is the value.
-
--- The time they live by: a clock that is set forward ends none of them.
-local function steady()
-  local wall = clock()
-  return wall - (ahead or 0)
-end
-
-local function live(kept, now)
-  if not kept then return false end
-  local colon = string.find(kept, ':', 1, true)
-  local expires = tonumber(sub(kept, 1, colon - 1))
-  return (expires == 0 or expires > now) and sub(kept, colon + 1)
-end
-
--- ARGV: name, value, time to live in microseconds or '', 1 to keep only where nothing is held.
-function operations.keep()
-  local now = steady()
-  if ARGV[7] == '1' and live(call('GET', KEYS[3]), now) then return 0 end
-  if ARGV[6] == '' then
-    call('SET', KEYS[3], '0:' .. ARGV[5])
-  else
-    local ttl = tonumber(ARGV[6])
-    local kept = format('%.0f:', now + ttl) .. ARGV[5]
-    call('SET', KEYS[3], kept, 'PX', format('%.0f', ceil((ttl + DAY) / 1000)))
-  end
-  call('ZADD', KEYS[2], 0, ARGV[4])
-  return 1
-end
-
-function operations.get()
-  return live(call('GET', KEYS[3]), steady())
-end
-
-function operations.take()
-  local value = live(call('GET', KEYS[3]), steady())
-  call('DEL', KEYS[3])
-  call('ZREM', KEYS[2], ARGV[4])
-  return value
-end
-
--- KEYS[3...] are the values of the names in ARGV[4...]: answers those that live, and drops the names of the others.
-function operations.sift()
-  local now, answer = steady(), {}
-  for i = 4, #ARGV do
-    local value = live(call('GET', KEYS[i - 1]), now)
-    answer[#answer + 1] = value
-    if not value then
-      call('DEL', KEYS[i - 1])
-      call('ZREM', KEYS[2], ARGV[i])
-    end
-  end
-  return answer
-end
-
-return done(operations[ARGV[1]]())

@@ -1,4 +1,4 @@
-"""What is said to the script in ``counters.lua``, and what its answers mean."""
+"""What is said to the script in ``counters.lua`` and its neighbours, and what its answers mean."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import re
 import secrets
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from guarded_tools.errors import StateLost
+from guarded_tools.errors import StateLost, StoreError
+from guarded_tools.marks import Bound, Carried, Mark, SessionCondition, SessionRules
+from guarded_tools.stores.carried import check_condition, too_many
 from guarded_tools.stores.clock import SECOND, ReadClock
 from guarded_tools.stores.common import check_scope, reserved
+from guarded_tools.stores.redis.opened import Opened, bound_of, carried_of, field_of, to_bytes, to_text
 from guarded_tools.stores.slots import check_charge
 from guarded_tools.values import GLOBAL, Charge, Full, Halted, Reservation, Usage
 
@@ -23,8 +26,8 @@ _MOST = 2**53
 # Calls whose words are remembered: an agent's calls are much alike.
 _REMEMBERED = 1024
 
-# First of an answer: the counters of a scope are gone.
-_MISSING = 3
+# First of an answer that is no receipt, beside 1 for full and 3 for a scope that is gone.
+_HALTED, _BOUND, _NO_ROOM = 2, 4, 5
 
 HALT = b"halt:"
 RESET = b"reset"
@@ -52,50 +55,72 @@ class Script:
         self.scopes = self._tag + b"scope:"
         self.listed = self._tag + b"scopes"
 
-    def reserve(
-        self, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
-    ) -> Command[Reservation | Full | Halted]:
-        """Take all charges or none."""
-        return self._take(b"reserve", charges, now, scopes)
-
-    def peek(
-        self, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
-    ) -> Command[Reservation | Full | Halted]:
-        """Say what :meth:`reserve` would."""
-        return self._take(b"peek", charges, now, scopes)
-
-    def _take(
-        self, operation: bytes, charges: Sequence[Charge], now: float | None, scopes: Sequence[str]
-    ) -> Command[Reservation | Full | Halted]:
+    def attempt(
+        self,
+        operation: bytes,
+        charges: Sequence[Charge],
+        now: float | None,
+        scopes: Sequence[str],
+        rules: SessionRules | None,
+    ) -> Command[Reservation | Full | Halted | Bound]:
+        """Take all charges and leave all marks, or neither: ``reserve``; or say only what refuses: ``peek``."""
         for charge in charges:
             # Before what is remembered is looked up: there 1 and True, and 60 and 60.0, are the same.
             check_charge(charge, _MOST - 1)
-        keys, said = self._say(tuple(charges), tuple(scopes))
+        rules = rules or SessionRules()
+        conditions, marks = rules.conditions, rules.marks
+        for condition in conditions:
+            check_condition(condition)
+        keys, said = self._say(tuple(charges), tuple(scopes), conditions, marks)
 
-        def meaning(answer: Any) -> Reservation | Full | Halted:
+        def meaning(answer: Any) -> Reservation | Full | Halted | Bound:
             if isinstance(answer, bytes):
                 return reserved(charges, struct.unpack(f"<{len(answer) // 8}q", answer))
             if answer[0] == 1:
                 _, which, used, wait = answer
                 return Full(charges[which], used, None if wait < 0 else wait / SECOND)
-            if answer[0] == _MISSING:
-                scope = to_text(answer[1].removeprefix(self.scopes))
-                raise StateLost(
-                    f"the counters of {scope} were lost: the server evicted them, or somebody deleted them. Every call"
-                    " of it is refused until `guarded-tools reset --confirm` starts them at zero"
-                )
-            return to_halted(*answer[1:])
+            if answer[0] == _HALTED:
+                return to_halted(*answer[1:])
+            if answer[0] == _BOUND:
+                return bound_of(conditions, answer[1:])
+            raise self._refused(answer, marks)
 
         return Command(operation, self._now(now), keys, (said,), meaning)
 
-    def _put_into_words(self, charges: tuple[Charge, ...], scopes: tuple[str, ...]) -> tuple[list[bytes], bytes]:
+    def note(self, marks: Sequence[Mark], now: float | None) -> Command[None]:
+        """Keep marks."""
+        opened = self._open(())
+        said = _json([opened.groups, [opened.mark(mark) for mark in marks]])
+
+        def meaning(answer: Any) -> None:
+            if isinstance(answer, list):
+                raise self._refused(answer, marks)
+
+        return Command(b"note", self._now(now), [*opened.keys, self.listed], [said], meaning)
+
+    def _refused(self, answer: Sequence[Any], marks: Sequence[Mark]) -> StoreError:
+        """Make the error of a scope that is gone, or has no room."""
+        if answer[0] == _NO_ROOM:
+            return too_many(marks[answer[1]].scope, marks[answer[1]].name)
+        scope = to_text(answer[1].removeprefix(self.scopes))
+        return StateLost(
+            f"the counters of {scope} were lost: the server evicted them, or somebody deleted them. Every call"
+            " of it is refused until `guarded-tools reset --confirm` starts them at zero"
+        )
+
+    def _put_into_words(
+        self,
+        charges: tuple[Charge, ...],
+        scopes: tuple[str, ...],
+        conditions: tuple[SessionCondition, ...],
+        marks: tuple[Mark, ...],
+    ) -> tuple[list[bytes], bytes]:
         """Write what does not change from one call to the next like it."""
-        keys, groups, places = self._group(charges)
-        keys.append(self.listed)
-        names = [f"halt:{scope}" for scope in dict.fromkeys((GLOBAL, *scopes, *places))]
+        opened = self._open(charges)
+        names = [f"halt:{scope}" for scope in dict.fromkeys((GLOBAL, *scopes, *opened.places))]
         taken = [
             (
-                places[charge.scope],
+                opened.places[charge.scope],
                 _field(charge),
                 min(charge.amount, _MOST),
                 charge.max,
@@ -104,31 +129,26 @@ class Script:
             )
             for charge in charges
         ]
-        return keys, _json([names, groups, taken])
+        said = [names, opened.groups, taken]
+        if conditions or marks:
+            said += [[opened.condition(one) for one in conditions], [opened.mark(one) for one in marks]]
+        return [*opened.keys, self.listed], _json(said)
 
-    def _group(self, charges: Iterable[Charge]) -> tuple[list[bytes], list[list[object]], dict[str, int]]:
-        """Give the keys; which counters are in each, as the script opens them; and where each scope is among these."""
-        keys = [self.state]
-        groups: list[list[object]] = []
-        places: dict[str, int] = {}
+    def _open(self, charges: Iterable[Charge]) -> Opened:
+        opened = Opened(self.state, self.scope)
         for charge in charges:
-            if charge.scope not in places:
-                keys.append(self.scope(charge.scope))
-                groups.append([len(keys)])
-                places[charge.scope] = len(groups)
-            groups[places[charge.scope] - 1].append(_field(charge))
-        return keys, groups, places
+            opened.add(charge.scope, _field(charge))
+        return opened
 
     def refund(self, reservation: Reservation, now: float | None) -> Command[int]:
         """Give back what may be given back."""
-        keys, groups, places = self._group(reservation.charges)
-        keys.append(self.listed)
+        opened = self._open(reservation.charges)
         given = [
-            (places[charge.scope], _field(charge), charge.amount, charge.max, slot)
+            (opened.places[charge.scope], _field(charge), charge.amount, charge.max, slot)
             for charge, slot in zip(reservation.charges, reservation.slots, strict=True)
             if charge.refundable and charge.amount
         ]
-        return Command(b"refund", self._now(now), keys, [_json([groups, given])], int)
+        return Command(b"refund", self._now(now), [*opened.keys, self.listed], [_json([opened.groups, given])], int)
 
     def usage(self, scope: str, now: float | None, *, idle_too: bool) -> Command[list[Usage]]:
         """List the counters of a scope."""
@@ -141,6 +161,14 @@ class Script:
             return listed
 
         return Command(b"usage", self._now(now), self._one(scope), [int(not idle_too)], meaning)
+
+    def carried(self, scope: str, now: float | None) -> Command[list[Carried]]:
+        """List the marks of a scope."""
+        return Command(b"carried", self._now(now), self._one(scope), [], partial(carried_of, scope))
+
+    def clear(self, scope: str, label: str) -> Command[bool]:
+        """Take a label away."""
+        return Command(b"clear", self._now(None), self._one(scope), [to_bytes(field_of("label", label, ""))], bool)
 
     def prune(self, scope: str, now: float | None) -> Command[int]:
         """Forget a scope that holds nothing."""
@@ -223,16 +251,6 @@ def halts_in(state: Mapping[bytes, bytes]) -> list[Halted]:
     """List the halts in the state of a namespace, oldest first."""
     halts = (to_halted(field, halt) for field, halt in state.items() if field.startswith(HALT))
     return sorted(halts, key=lambda halted: halted.since)
-
-
-def to_bytes(text: str) -> bytes:
-    """Write text so that any string survives."""
-    return text.encode("utf-8", "surrogatepass")
-
-
-def to_text(data: bytes) -> str:
-    """Read what :func:`to_bytes` wrote."""
-    return data.decode("utf-8", "surrogatepass")
 
 
 def _field(charge: Charge) -> str:

@@ -16,10 +16,12 @@ from redis.exceptions import NoScriptError, RedisError
 
 from guarded_tools.errors import StateLost, StoreError
 from guarded_tools.marks import Bound, Carried, Mark, SessionRules
+from guarded_tools.stores.carried import in_order
 from guarded_tools.stores.clock import ReadClock
 from guarded_tools.stores.common import busiest_first, check_scope
 from guarded_tools.stores.redis.address import Address
 from guarded_tools.stores.redis.cancellation import cancellable
+from guarded_tools.stores.redis.opened import to_bytes, to_text
 from guarded_tools.stores.redis.protocol import (
     HALT,
     RESET,
@@ -29,8 +31,6 @@ from guarded_tools.stores.redis.protocol import (
     is_elsewhere,
     literal,
     names_range,
-    to_bytes,
-    to_text,
 )
 from guarded_tools.stores.redis.server import Server
 from guarded_tools.stores.redis.server_time import ServerTime
@@ -41,7 +41,10 @@ T = TypeVar("T")
 
 log = logging.getLogger("guarded_tools")
 
-_SCRIPT = files(__package__).joinpath("counters.lua").read_text(encoding="utf-8")
+_SCRIPT = "\n".join(
+    files(__package__).joinpath(part).read_text(encoding="utf-8")
+    for part in ("counters.lua", "marks.lua", "operations.lua")
+)
 _SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _PAGE = 500
 
@@ -77,8 +80,8 @@ class RedisStore:
         scopes: Sequence[str] = (),
         rules: SessionRules | None = None,
     ) -> Reservation | Full | Halted | Bound:
-        """Take all charges or none, in one round trip."""
-        return self._ask(self._script.reserve(charges, now, _without(scopes, rules)))
+        """Take all charges and leave all marks, or neither, in one round trip."""
+        return self._ask(self._script.attempt(b"reserve", charges, now, scopes, rules))
 
     def peek(
         self,
@@ -88,27 +91,24 @@ class RedisStore:
         rules: SessionRules | None = None,
     ) -> Full | Halted | Bound | None:
         """Say what :meth:`reserve` would refuse, and change nothing."""
-        return _refusal(self._ask(self._script.peek(charges, now, _without(scopes, rules))))
+        return _refusal(self._ask(self._script.attempt(b"peek", charges, now, scopes, rules)))
 
     def refund(self, reservation: Reservation, now: float | None = None) -> int:
         """Give back the refundable charges of a reservation, once, each in the slot it was taken from."""
         return 0 if next(reservation.refunds, 1) else self._ask(self._script.refund(reservation, now))
 
-    def note(self, marks: Sequence[Mark], now: float | None = None) -> None:  # noqa: ARG002
-        """Keep marks: not on Redis yet, so it is an error."""
-        _without((), SessionRules(marks=tuple(marks)))
+    def note(self, marks: Sequence[Mark], now: float | None = None) -> None:
+        """Keep marks, all or none."""
+        self._ask(self._script.note(marks, now))
 
-    async def anote(self, marks: Sequence[Mark], now: float | None = None) -> None:
-        """:meth:`note`, for asyncio."""
-        self.note(marks, now)
+    def carried(self, scope: str | None = None, now: float | None = None) -> list[Carried]:
+        """List the marks of one scope, or of all: labels first, then by when they were brought."""
+        names = self._scopes() if scope is None else [scope]
+        return in_order(mark for name in names for mark in self._ask(self._script.carried(name, now)))
 
-    def carried(self, scope: str | None = None, now: float | None = None) -> list[Carried]:  # noqa: ARG002
-        """List the marks, of which there can be none yet."""
-        return []
-
-    def clear(self, scope: str, label: str) -> bool:  # noqa: ARG002
-        """Take a label away, of which there can be none yet."""
-        return False
+    def clear(self, scope: str, label: str) -> bool:
+        """Take a label away from a scope."""
+        return self._ask(self._script.clear(scope, label))
 
     def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
         """List the counters of one scope, or of all scopes that hold something, busiest first."""
@@ -120,7 +120,7 @@ class RedisStore:
         )
 
     def reset(self, scope: str | None = None) -> int:
-        """Forget the counters of one scope, or of all."""
+        """Forget the counters and marks of one scope, or of all."""
         names = self._scopes() if scope is None else [scope]
         # Off the list first: what is on it and gone would be missed.
         if scope is None:
@@ -188,7 +188,7 @@ class RedisStore:
         rules: SessionRules | None = None,
     ) -> Reservation | Full | Halted | Bound:
         """:meth:`reserve`, for asyncio."""
-        return await self._aask(self._script.reserve(charges, now, _without(scopes, rules)))
+        return await self._aask(self._script.attempt(b"reserve", charges, now, scopes, rules))
 
     async def apeek(
         self,
@@ -198,11 +198,15 @@ class RedisStore:
         rules: SessionRules | None = None,
     ) -> Full | Halted | Bound | None:
         """:meth:`peek`, for asyncio."""
-        return _refusal(await self._aask(self._script.peek(charges, now, _without(scopes, rules))))
+        return _refusal(await self._aask(self._script.attempt(b"peek", charges, now, scopes, rules)))
 
     async def arefund(self, reservation: Reservation, now: float | None = None) -> int:
         """:meth:`refund`, for asyncio."""
         return 0 if next(reservation.refunds, 1) else await self._aask(self._script.refund(reservation, now))
+
+    async def anote(self, marks: Sequence[Mark], now: float | None = None) -> None:
+        """:meth:`note`, for asyncio."""
+        await self._aask(self._script.note(marks, now))
 
     async def aput(self, key: str, value: bytes, ttl: float | None = None) -> None:
         """:meth:`put`, for asyncio."""
@@ -334,14 +338,8 @@ class RedisStore:
         return client
 
 
-def _refusal(answer: Reservation | Full | Halted) -> Full | Halted | Bound | None:
+def _refusal(answer: Reservation | Full | Halted | Bound) -> Full | Halted | Bound | None:
     return None if isinstance(answer, Reservation) else answer
-
-
-def _without(scopes: Sequence[str], rules: SessionRules | None) -> Sequence[str]:
-    if rules and any(rules):
-        raise StoreError("rules across calls are not kept on Redis yet; use disk:///path or memory://")
-    return scopes
 
 
 def _pages(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
