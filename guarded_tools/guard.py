@@ -71,7 +71,9 @@ class Guard(Gate):
         said = f"clears the label {label!r} of {scope}{f' by {by}' if by else ''}{f': {why}' if why else ''}"
         # First: of a label that went nobody knows where, an audit is worth nothing.
         self._recorder().write(
-            AuditEvent("control", session=session or "", grant=grant, rule="(clear)", outcome="ok", message=said)
+            AuditEvent(
+                "control", "", session or "", outcome="ok", rule="(clear)", message=said, grant=grant, labels=(label,)
+            )
         )
         return self.store.clear(scope, label)
 

@@ -15,7 +15,7 @@ from datetime import UTC, timedelta
 from typing import Any, TypeAlias
 
 from guarded_tools.audit import AuditLog, Record, read
-from guarded_tools.audit.summary import answer, fullest, summarise
+from guarded_tools.audit.summary import answer, carried_over, fullest, summarise
 from guarded_tools.audit.summary import calls as join_calls
 from guarded_tools.errors import GuardError
 from guarded_tools.text.tones import OUTCOMES, PICTURE, fullness, look, share
@@ -91,6 +91,11 @@ def approvals(source: Source) -> Figure:
 def sessions(source: Source) -> Figure:
     """Draw the busiest sessions and what became of their calls."""
     return _alone(_draw_sessions, source)
+
+
+def labels(source: Source, session: str | None = None) -> Figure:
+    """Draw what a session came to carry over its calls, and what became of these; the last session without a name."""
+    return _alone(lambda axes, records: _draw_labels(axes, records, session), source)
 
 
 def _alone(draw: Callable[[Axes, list[Record]], None], source: Source, height: float = 4.5) -> Figure:
@@ -228,6 +233,40 @@ def _draw_sessions(axes: Axes, records: list[Record]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(0)
     _legend(axes, [outcome for name in busiest for outcome in by_session[name]], below=True)
+
+
+def _draw_labels(axes: Axes, records: list[Record], session: str | None) -> None:
+    named = [str(record["session"]) for record in records if record.get("key") and "session" in record]
+    name = session if session is not None else named[-1] if named else ""
+    axes.set_title(
+        f"What session {_short(name)} carries, call by call", loc="left", fontweight="bold", parse_math=False
+    )
+    rows = [row for row in join_calls(records) if row.session == name]
+    if not rows:
+        _nothing(axes, "No call yet.")
+        return
+    rows.sort(key=lambda row: row.time)
+    spans = carried_over(records, name)
+    lanes = list(dict.fromkeys(span.label for span in spans))
+    for span in spans:
+        before = sum(row.time <= span.first for row in rows)
+        until = len(rows) if span.last is None else sum(row.time <= span.last for row in rows)
+        colour = PICTURE["bad"] if span.label == "untrusted" else PICTURE["warn"]
+        axes.barh(
+            lanes.index(span.label) + 1, until - before + 0.5, left=before - 0.75, height=0.5, color=colour, alpha=0.5
+        )
+        text = (
+            f" {_short(span.tool, 30)}" if span.last is None else f" {_short(span.tool, 30)}, until a human cleared it"
+        )
+        axes.text(before - 0.75, lanes.index(span.label) + 1, text, va="center", fontsize=8, parse_math=False)
+    for position, row in enumerate(rows):
+        axes.plot(position, 0, "o", color=look(row.outcome).colour, markersize=9)
+        if row.asked:
+            axes.plot(position, 0, "o", mfc="none", mec="#333333", markersize=14)
+    axes.set_xticks(range(len(rows)), [_short(row.tool, 24) for row in rows], rotation=40, ha="right", parse_math=False)
+    axes.set_xlim(-0.8, len(rows) - 0.2)
+    _rows(axes, ["calls (ringed: a human was asked)", *map(_short, lanes)])
+    _legend(axes, [row.outcome for row in rows])
 
 
 # What the drawings share

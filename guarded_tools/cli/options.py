@@ -75,11 +75,14 @@ def opened(url: str | None, state: Path | None) -> Store:
     return open_store(store_url(url, state))
 
 
-def note(state: Path | None, rule: str, message: str) -> None:
-    """Write down in the audit what a person did to the state.
+def note(
+    state: Path | None, rule: str, message: str, *, session: str = "", grant: str | None = None, label: str = ""
+) -> None:
+    """Write down in the audit what a person did to the state, or to a label of one session or grant.
 
     Raises:
         AuditError: it cannot be written.
     """
     with AuditLog(audit_path(state_dir(state))) as audit:
-        audit.write(AuditEvent("control", rule=rule, message=message, outcome="ok"))
+        about = AuditEvent("control", session=session, grant=grant, labels=(label,) if label else ())
+        audit.write(about._replace(rule=rule, message=message, outcome="ok"))

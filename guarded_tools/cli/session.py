@@ -59,7 +59,10 @@ def _clear(scope: str, label: str, by: str, why: str, *, state: State, store: Ur
         typer.echo(f"{plain(scope)} does not carry {plain(label)} in {plain(store_name(store, state), 500)}", err=True)
         raise typer.Exit(UNREADABLE)
     # First: a label that went without a line would have gone unseen.
-    note(state, "(clear)", f"clears the label {label!r} of {scope} by {by}: {why}")
+    said = f"clears the label {label!r} of {scope} by {by}: {why}"
+    kind, _, name = scope.partition(":")
+    whose = {"session": name} if kind == "session" else {"grant": name}
+    note(state, "(clear)", said, label=label, **whose)
     if not source.clear(scope, label):
         typer.echo(f"{plain(label)} was taken away meanwhile", err=True)
         raise typer.Exit(PROBLEMS)

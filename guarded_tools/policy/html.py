@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from guarded_tools.policy.document import Approval, Limit, PolicyDocument, Rules, Tool
 from guarded_tools.policy.predicate import Predicate
+from guarded_tools.policy.session_parts import After, LabelRule, Need
 from guarded_tools.text.tables import Cell, Content, Table
 from guarded_tools.text.tables import to_html as laid_out
 from guarded_tools.text.tones import EFFECTS
@@ -26,6 +27,8 @@ def to_html(policy: PolicyDocument) -> str:
     rows.append([Cell("any other tool", "quiet"), effect, "", "", "", ""])
     if policy.schema_check == "off":
         rows.insert(len(policy.hide), ["every tool", "", "", "", f"schema: {_CHECKED['off']}", ""])
+    if policy.flow is not None:
+        rows.insert(len(policy.hide), ["every tool", "", "", "", f"flow: {policy.flow}", "after what the session did"])
     title = f"Policy for {policy.server}" if policy.server else "Policy"
     note = f"fingerprint {policy.fingerprint[:12]}" + ("; on trial: only hide is in force" if policy.shadow else "")
     return laid_out(Table(("tool", "calls are", "risk", "limits", "conditions", "a human is asked"), rows, title, note))
@@ -47,6 +50,9 @@ def _row(name: str, rules: Rules | Tool, risk: str) -> list[Content]:
     conditions += [f"never: {_predicate(one)}" for one in rules.deny_if]
     if isinstance(rules, Tool) and rules.schema_check is not None:
         conditions.append(f"schema: {_CHECKED[rules.schema_check]}")
+    conditions += [_after(one) for one in rules.after] + [_need(one) for one in rules.needs]
+    if rules.labels is not None:
+        conditions.append(f"brings: {', '.join(map(_label, rules.labels)) or 'nothing'}")
     asked = _asked(rules.approval) if rules.approval else "every time" if rules.action == "approve" else ""
     return [name, effect, risk, "\n".join(limits), "\n".join(conditions), asked]
 
@@ -63,6 +69,22 @@ def _limit(limit: Limit) -> str:
 
 def _predicate(one: Predicate) -> str:
     return f"{one.path} {one.op} {one.value!r}"
+
+
+def _label(one: LabelRule) -> str:
+    return one.label + (f" when {' or '.join(map(_predicate, one.when))}" if one.when else "")
+
+
+def _after(one: After) -> str:
+    found = " and ".join(one.labels or ()) or " or ".join(one.tools or ())
+    lately = f" within {_span(one.within)}" if one.within is not None else ""
+    return f"{'asked' if one.then == 'approve' else 'denied'} after {found}{lately}, per {one.scope}"
+
+
+def _need(one: Need) -> str:
+    lately = f" within {_span(one.within)}" if one.within is not None else ""
+    same = "".join(f", {theirs} = {own}" for theirs, own in one.same or ())
+    return f"needs: {' or '.join(one.tool)}{lately}{same}, per {one.scope}"
 
 
 def _asked(approval: Approval) -> str:

@@ -39,6 +39,7 @@ def unknown(policy: PolicyDocument, tools: Iterable[str | ToolInfo], problem: Re
     known = {info.name: info.schema for info in infos}
     risks = {info.name: info.risk for info in infos}
     yield from unknown_names(policy.hide, policy.tools, known, problem)
+    yield from _named_by_rules(policy, list(known), problem)
     names = Names(policy)
     spoken_for: dict[str, list[str]] = {key: [] for key in policy.tools}
     for name in known:
@@ -53,6 +54,16 @@ def unknown(policy: PolicyDocument, tools: Iterable[str | ToolInfo], problem: Re
         yield from _memory(rules, base, [] if rules.risk else [risks[name] for name in spoken_for[key]], problem)
     yield from _paths(policy.all_tools, EVERYWHERE, list(known.values()), problem)
     yield from _memory(policy.all_tools, EVERYWHERE, list(risks.values()), problem)
+
+
+def _named_by_rules(policy: PolicyDocument, known: list[str], problem: Reporter) -> Iterator[Problem]:
+    """List the tools that rules across calls look for and that there are not: a misspelt need refuses every call."""
+    written = [(EVERYWHERE, policy.all_tools), *((pointer("tools", key), tool) for key, tool in policy.tools.items())]
+    for base, rules in written:
+        looked_for = [(f"after/{place}/tools", name) for place, a in enumerate(rules.after) for name in a.tools or ()]
+        looked_for += [(f"needs/{place}/tool", name) for place, need in enumerate(rules.needs) for name in need.tool]
+        for at, name in looked_for:
+            yield from _unless_known(f"{base}/{at}", name, known, problem)
 
 
 def unchecked(policy: PolicyDocument, tools: Iterable[ToolInfo], problem: Reporter) -> Iterator[Problem]:
@@ -79,12 +90,16 @@ def unknown_names(
     entries = [(pointer("hide", str(place)), entry) for place, entry in enumerate(hide)]
     entries += [(pointer("tools", str(key)), key) for key in keys]
     for at, entry in entries:
-        if not isinstance(entry, str) or entry == "*":
-            continue
-        if not (any(matches(entry, name) for name in known) if is_glob(entry) else entry in known):
-            near = difflib.get_close_matches(entry, known, n=1, cutoff=0.5)
-            hint = f"did you mean {one_line(near[0])}?" if near else ""
-            yield problem(at, f"{entry!r} matches no tool of the server", hint, key=True)
+        if isinstance(entry, str):
+            yield from _unless_known(at, entry, known, problem)
+
+
+def _unless_known(at: str, entry: str, known: list[str], problem: Reporter) -> Iterator[Problem]:
+    fits = any(matches(entry, name) for name in known) if is_glob(entry) else entry in known
+    if not fits and entry != "*":
+        near = difflib.get_close_matches(entry, known, n=1, cutoff=0.5)
+        hint = f"did you mean {one_line(near[0])}?" if near else ""
+        yield problem(at, f"{entry!r} matches no tool of the server", hint, key=True)
 
 
 def _infos(tools: Iterable[str | ToolInfo]) -> list[ToolInfo]:
@@ -93,15 +108,24 @@ def _infos(tools: Iterable[str | ToolInfo]) -> list[ToolInfo]:
 
 def _paths(rules: Rules, base: str, schemas: list[Mapping[str, Any] | None], problem: Reporter) -> Iterator[Problem]:
     when = (rules.approval and rules.approval.when) or ()
+    brought = [(f"labels/{place}/when", label.when or ()) for place, label in enumerate(rules.labels or ())]
     written = [
         (f"{base}/{part}/{place}/path", predicate.path)
-        for part, predicates in (("require", rules.require), ("deny_if", rules.deny_if), ("approval/when", when))
+        for part, predicates in (
+            ("require", rules.require),
+            ("deny_if", rules.deny_if),
+            ("approval/when", when),
+            *brought,
+        )
         for place, predicate in enumerate(predicates)
     ]
     written += [
         (f"{base}/limits/{place}/count", limit.count)
         for place, limit in enumerate(rules.limits)
         if isinstance(limit.count, str)
+    ]
+    written += [
+        (f"{base}/needs/{place}/same", own) for place, need in enumerate(rules.needs) for _, own in need.same or ()
     ]
     for at, path in written:
         gaps = [gap for schema in schemas if (gap := schema and _gap(schema, parse_path(path).steps))]

@@ -8,7 +8,7 @@ from matplotlib.dates import num2date
 
 from guarded_tools import plots
 from guarded_tools.audit import read
-from guarded_tools.audit.summary import Fullest, fullest
+from guarded_tools.audit.summary import Fullest, carried_over, fullest
 from guarded_tools.values import AuditEvent
 from tests import forked
 
@@ -185,3 +185,55 @@ def test_no_global_state_of_matplotlib_is_touched(story):
         "print('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([forked.PYTHON, "-c", code], check=True, capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.fixture
+def tainted(make_log, path):
+    """A session that reads a stranger's page and the customers, is asked, and is cleared of the first by a human."""
+    clock = Clock()
+    log = make_log(clock=clock)
+    calls = [
+        ("read_page", ("untrusted",)),
+        ("find", ("private",)),
+        ("mail", ()),
+        ("(clear)", ("untrusted",)),
+        ("mail", ()),
+    ]
+    for number, (tool, brought) in enumerate(calls):
+        clock.now = START + 10 * number
+        common = {"tool": tool, "session": "s", "key": f"k{number}", "labels": brought}
+        if tool == "(clear)":
+            log.write(AuditEvent("control", session="s", rule=tool, labels=brought, message="clears"))
+            continue
+        if number == 2:
+            log.write(AuditEvent("asked", **common))
+        log.write(AuditEvent("admitted", **common))
+        log.write(AuditEvent("settled", **common, outcome="ok"))
+    return path
+
+
+def test_labels_show_what_a_session_carried_over_its_calls(tainted):
+    (axes,) = plots.labels(tainted).axes
+    rows, said = texts(axes)
+    assert rows == ["calls (ringed: a human was asked)", "untrusted", "private"]
+    assert said == ["read_page, until a human cleared it", "find"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["read_page", "find", "mail", "mail"]
+    untrusted, private = (patch for patch in axes.patches if patch.get_y() > 0)
+    assert (untrusted.get_x(), untrusted.get_width()) == (0.25, 2.5)
+    assert (private.get_x(), private.get_width()) == (1.25, 2.5)
+    assert sum(line.get_markersize() == 14 for line in axes.lines) == 1
+
+
+def test_a_reset_ends_every_label(tainted, make_log):
+    log = make_log(clock=Clock())
+    log.write(AuditEvent("control", rule="(reset)", message="started the counters of session:other at zero"))
+    assert [span.last is None for span in carried_over(read(tainted), "s")] == [False, True]
+    log.write(AuditEvent("control", rule="(reset)", message="started the counters of session:s at zero (1 forgotten)"))
+    assert [span.last is None for span in carried_over(read(tainted), "s")] == [False, False]
+
+
+def test_a_session_that_carries_nothing_is_drawn_too(story, tmp_path):
+    (axes,) = plots.labels(story, "busy").axes
+    assert texts(axes)[0] == ["calls (ringed: a human was asked)"]
+    (empty,) = plots.labels(story, "nobody").axes
+    assert texts(empty)[1] == ["No call yet."]

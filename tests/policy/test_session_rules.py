@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from guarded_tools.marks import Mark, brought
 from guarded_tools.policy import Policy, decide
-from guarded_tools.values import ToolCall
+from guarded_tools.values import ToolCall, ToolInfo
 
 S = "session:s"
 
@@ -213,3 +213,46 @@ def test_a_policy_without_such_rules_keeps_its_fingerprint():
         plain.fingerprint
         != policy({"a": {"limits": [{"counter": "n", "window": 60, "max": 1}], "labels": []}}).fingerprint
     )
+
+
+def test_what_rules_across_calls_name_is_held_against_the_servers_tools():
+    rules = policy(
+        {
+            "create": {"labels": [{"label": "x", "when": [{"path": "args.knid", "op": "eq", "value": 1}]}]},
+            "start": {
+                "needs": [{"tool": "creat*", "same": {"args.id": "args.experimentId"}}],
+                "after": [{"labels": ["x"], "then": "deny"}],
+            },
+        },
+        default="allow",
+        all_tools={"after": [{"tools": ["delte"], "then": "deny"}], "needs": [{"tool": ["log_in", "creat*"]}]},
+    )
+    infos = [
+        ToolInfo("create", schema={"properties": {"kind": {}}, "additionalProperties": False}),
+        ToolInfo("start", schema={"properties": {"experiment": {}}, "additionalProperties": False}),
+        ToolInfo("delete"),
+    ]
+    found = {problem.pointer: problem.hint for problem in rules.check_tools(infos)}
+    assert found == {
+        "/all_tools/after/0/tools": "did you mean delete?",
+        "/all_tools/needs/0/tool": "",
+        "/tools/create/labels/0/when/0/path": "did you mean kind?",
+        "/tools/start/needs/0/same": "did you mean experiment?",
+    }
+
+
+def test_a_notebook_shows_what_a_policy_says_across_calls():
+    tools = {
+        **READS,
+        "mail": {"after": [{"labels": ["private"], "then": "deny", "within": "1h"}], "labels": []},
+        "start": {"needs": [{"tool": ["crm", "mail"], "same": "args.id"}], "labels": []},
+    }
+    page = policy(tools, flow="trifecta")._repr_html_()
+    for words in (
+        "flow: trifecta",
+        "brings: untrusted",
+        "brings: nothing",
+        "denied after private within 1 hour, per session",
+        "needs: crm or mail, args.id = args.id, per session",
+    ):
+        assert words in page
