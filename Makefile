@@ -52,7 +52,8 @@ test: setup
 
 # What touches MCP.
 MCP_TESTS := tests/mcp_session tests/servers tests/pictify tests/adapters tests/langgraph_server tests/tools/test_pinned.py \
-  tests/notebooks tests/cli/test_demo.py tests/cli/test_author.py tests/authoring/test_path.py
+  tests/notebooks tests/cli/test_demo.py tests/cli/test_author.py tests/authoring/test_path.py \
+  tests/test_documentation.py::test_code_blocks_run
 
 test-mcp2: setup-mcp2
 	@echo "Once more with the second generation of MCP, in .venv-mcp2: $(or $(ARGS),$(MCP_TESTS))"

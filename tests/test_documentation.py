@@ -66,9 +66,21 @@ def blocks(page: Path, kind: str = "python") -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
-def runs_here(page: Path) -> bool:
-    """Whether the generation of MCP is installed that a page is about; tests of the second one run its page."""
-    return page.name != "fastmcp.md" or installed() == 2
+WHERE = {"langchain_mcp_adapters": 1, "deepagents": 1, "langchain.mcp": 2, "fastmcp": 2}
+"""The generation of MCP that is installed beside a package. Tests of that one run the blocks that import it."""
+
+
+def running(page: Path) -> list[str]:
+    """The code of a page that runs with what is installed here."""
+    return [
+        block
+        for block in blocks(page)
+        if all(
+            here == installed()
+            for name, here in WHERE.items()
+            if re.search(rf"^\s*(from|import) {name}\b", block, re.MULTILINE)
+        )
+    ]
 
 
 def named(page: Path) -> str:
@@ -104,10 +116,10 @@ def test_a_page_speaks_of_every_public_name(name):
     assert any(re.search(rf"\b{name}\b", page.read_text()) for page in PAGES)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and runs_here(page)], ids=named)
+@pytest.mark.parametrize("page", [page for page in PAGES if running(page)], ids=named)
 def test_code_blocks_run(page, tmp_path):
     script = tmp_path / "page.py"
-    script.write_text("\n\n".join([PRELUDE, *blocks(page)]))
+    script.write_text("\n\n".join([PRELUDE, *running(page)]))
     (tmp_path / "policy.json").write_text(json.dumps(POLICY))
     done = forked.run(
         [sys.executable, str(script)],

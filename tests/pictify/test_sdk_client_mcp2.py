@@ -4,10 +4,7 @@ import sys
 
 import pytest
 
-from guarded_tools.mcp_session.generation import installed
 from tests.wire import NEW, OLD
-
-pytestmark = pytest.mark.skipif(installed() == 1, reason="the client of mcp 2")
 
 
 @pytest.mark.parametrize(("mode", "revision"), [("auto", NEW), ("legacy", OLD), (NEW, NEW)])
