@@ -37,10 +37,12 @@ from guarded_tools.libraries import langchain_core
 _PLAIN = frozenset({str, int, float, bool, type(None), dict, list})
 
 
+@functools.cache
 def forwarding_method(method: Callable[..., Any], *, describes: bool) -> Callable[..., Any]:
     """Return a method of LangChain's own with its annotations resolved, which LangChain does anew at every call.
 
-    Where nobody makes a schema of it (``describes`` is false), all that LangChain looks for is where the config goes.
+    LangChain has few, so each is made once and serves every tool. Where nobody makes a schema of it (``describes`` is
+    false), all that LangChain looks for is where the config goes.
     """
 
     def relay(self: Any, *args: Any, **kwargs: Any) -> Any:

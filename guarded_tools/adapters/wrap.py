@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-import types
 import weakref
+from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool
-from pydantic import ConfigDict
 
 from guarded_tools.adapters.body import CALL_ID, GuardedCallable
 from guarded_tools.adapters.outcome import judge_mcp, judge_plain
@@ -211,7 +210,6 @@ def _subclass(guard: Gate, tool: BaseTool, info: ToolInfo, body: Callable[..., G
         "__guards__": (*guards(tool), guard),
         "__guarded_info__": info,
         "__reduce_ex__": __reduce_ex__,
-        "model_config": ConfigDict(defer_build=True),  # never validated: instances are copies
         langchain_core.PARSES: parsing,
     }
     # LangChain's own methods lead to ``func`` and ``coroutine``, or to ``_run``, which are guarded where they are.
@@ -223,8 +221,8 @@ def _subclass(guard: Gate, tool: BaseTool, info: ToolInfo, body: Callable[..., G
         namespace["_arun"] = body(tool._arun, filled_in="run_manager").coroutine_method()  # noqa: SLF001
     elif kind._arun is not BaseTool._arun:  # noqa: SLF001 - LangChain looks whether it is this very one
         namespace["_arun"] = forwarding_method(kind._arun, describes=False)  # noqa: SLF001
-    made: type[BaseTool] = types.new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(namespace))
-    # It has the fields of its kind. A stand-in, which a class that is not built has, fails wherever pydantic before
-    # 2.14 meets a guarded tool within something else: ToolNode puts all of them into each tool's runtime.
-    made.__pydantic_serializer__ = kind.__pydantic_serializer__
+    # It has the fields, the validator and the serializer of its kind by inheritance. Pydantic's metaclass would collect
+    # them anew for each tool, and give the class a stand-in for a serializer, which fails wherever pydantic before 2.14
+    # meets a guarded tool within something else: ToolNode puts all of them into each tool's runtime.
+    made: type[BaseTool] = ABCMeta.__new__(type(kind), kind.__name__, (kind,), namespace)
     return made
