@@ -48,16 +48,16 @@ def arguments(args: Mapping[str, Any], *, full: bool = False) -> list[CardRow]:
     Without ``full``, what would take more than some 160 rows is folded, secrets of a known shape are masked, and notes
     say so.
     """
-    return _written(args, full=full)[0]
+    return written(args, full=full)[0]
 
 
 def is_folded(args: Mapping[str, Any]) -> bool:
     """Whether :func:`arguments` leaves something out unless it is asked for all."""
-    return _written(args, full=False)[1]
+    return written(args, full=False)[1]
 
 
-def _written(args: Mapping[str, Any], *, full: bool) -> tuple[list[CardRow], bool]:
-    """The rows, and whether something was left out."""
+def written(args: Mapping[str, Any], *, full: bool) -> tuple[list[CardRow], bool]:
+    """Return what :func:`arguments` does, and whether something was left out."""
     whole = dict(args)
     shown = whole if full else mask_json(whole)
     writer = _Writer(full=full)

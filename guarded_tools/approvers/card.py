@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from guarded_tools.approvers.arguments import GOES_ON, CardRow, Style, arguments, is_folded
+from guarded_tools.approvers.arguments import GOES_ON, CardRow, Style, arguments, is_folded, written
 from guarded_tools.text import strict_json
 from guarded_tools.text.lookalikes import remarks
 from guarded_tools.text.redaction import mask, mask_json
@@ -110,7 +110,7 @@ def _veiled(before: Any, after: Any, masked: Any) -> tuple[Any, Any]:
 
 def rows(request: ApprovalRequest, *, full: bool = False) -> list[CardRow]:
     """All that a human is shown of a request, line by line; who and what is repeated below long arguments."""
-    written = arguments(request.args, full=full)
+    args, folded = written(request.args, full=full)
     who_and_what = [
         *_field("tool", plain(request.tool, 200), request.tool, "title"),
         CardRow(request.risk, "danger" if is_grave(request.risk) else "plain", "risk"),
@@ -119,7 +119,6 @@ def rows(request: ApprovalRequest, *, full: bool = False) -> list[CardRow]:
         *_field("session", _said(request.session, 200), request.session),
         *_field("acting for", _said(request.grant or "", 200), request.grant or ""),
     ]
-    folded = not full and is_folded(request.args)
     return [
         *who_and_what,
         *_field("server", plain(request.server, 200), request.server),
@@ -129,9 +128,9 @@ def rows(request: ApprovalRequest, *, full: bool = False) -> list[CardRow]:
         *whose,
         *(CardRow(_usage(usage), "quiet", "limit") for usage in request.usage[:8]),
         CardRow("", label="arguments"),
-        *written,
+        *args,
         *([CardRow("some is FOLDED or MASKED: look at all of it before you decide", "note")] if folded else []),
-        *([*who_and_what, *whose] if _screen_lines(written) > _LONG else []),
+        *([*who_and_what, *whose] if _screen_lines(args) > _LONG else []),
     ]
 
 

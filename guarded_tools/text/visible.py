@@ -1,14 +1,16 @@
 r"""Text that shows what it is: every character that is not plainly visible appears as its ``\uXXXX``.
 
 That is controls and escape sequences, bidirectional and zero-width characters, blanks and line separators other than
-the space, private and unassigned ones, letters of right-to-left scripts (they move their neighbours), and marks that
-spell a letter in a second way that looks like the first.
+the space, private and unassigned ones, letters of right-to-left scripts (they move their neighbours), and whatever
+spells in a second way what looks like the first: a mark, a vowel sign or a jamo that would be one with the letter
+before it, marks in an order of their own, marks that lie on nothing or in a pile.
 """
 
 from __future__ import annotations
 
 import json
 import unicodedata
+from functools import lru_cache
 
 INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffc\U00013441\U00013442\U00016fe4\U0001d159")
 """Letters, marks and symbols that draw nothing."""
@@ -49,33 +51,47 @@ def plain(text: str, limit: int = 2_000) -> str:
 
 
 def visible(literal: str) -> str:
-    """Escape whatever is hidden in a JSON text; it stays the same JSON."""
+    """Escape whatever is hidden in a JSON text; it stays the same JSON.
+
+    What comes out is in Unicode's composed form, so no two texts come out that are two spellings of one.
+    """
     if literal.isascii() and literal.isprintable():
         return literal
     out: list[str] = []
-    marks = 0
-    for at, char in enumerate(literal):
-        if char.isascii() and char.isprintable():
-            marks = 0
+    drawn = ""  # the last letter and the marks on it, as they are shown; nothing after an escape
+    piled = 0
+    for char in literal:
+        if " " <= char <= "~":
             out.append(char)
+            drawn, piled = char, 0
             continue
-        marks = marks + 1 if unicodedata.category(char) in ("Mn", "Me") else 0
-        out.append(_escape(char) if _is_hidden(char, literal[at - 1 : at], marks) else char)
+        hidden, mark = _seen(char)
+        piled = piled + 1 if mark else 0
+        if mark and (drawn in ('"', "") or piled > _PILE):
+            hidden = True
+        if hidden or not unicodedata.is_normalized("NFC", drawn + char):
+            out.append(_escape(char))
+            drawn = ""
+        else:
+            out.append(char)
+            drawn = drawn + char if mark else char
     return "".join(out)
 
 
-def _is_hidden(char: str, before: str, marks: int) -> bool:
-    if " " <= char <= "~":
-        return False
-    if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs", "Me") or char in INVISIBLE:
+@lru_cache(maxsize=8192)
+def _seen(char: str) -> tuple[bool, bool]:
+    """Whether a character is hidden wherever it stands, and whether it is a mark, which joins what stands before."""
+    category = unicodedata.category(char)
+    mark = category == "Mn" or unicodedata.combining(char) > 0
+    return _is_hidden(char, category), mark
+
+
+def _is_hidden(char: str, category: str) -> bool:
+    if category in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs", "Me") or char in INVISIBLE:
         return True
     if unicodedata.bidirectional(char) in ("R", "AL", "AN"):
         return True
-    if "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef" or "\u180b" <= char <= "\u180f":
-        return True  # variation selectors
-    if marks:  # on nothing, piled up, or drawn exactly like one precomposed letter
-        return before in ('"', "") or marks > _PILE or len(unicodedata.normalize("NFC", before + char)) == 1
-    return unicodedata.normalize("NFC", char) != char
+    return "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef" or "\u180b" <= char <= "\u180f"
 
 
 def _escape(char: str) -> str:

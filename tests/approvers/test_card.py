@@ -6,6 +6,7 @@ import json
 import re
 import time
 import unicodedata
+from functools import lru_cache
 
 import pytest
 from hypothesis import given
@@ -87,17 +88,53 @@ def test_hidden_characters_appear_by_their_number(char):
 
 
 @pytest.mark.parametrize(
-    "text", ["Grüße, señor", "価格は100円", "Привет", "हिन्दी", "ภาษาไทย", "naïve ✓ €", "x  y", "🙂"]
+    "text",
+    [
+        "Grüße, señor",
+        "価格は100円",
+        "Привет",
+        "हिन्दी",
+        "ภาษาไทย",
+        "한국어",
+        "q\u0323\u0300b",
+        "naïve ✓ €",
+        "x  y",
+        "🙂",
+    ],
 )
 def test_ordinary_writing_is_shown_as_it_is(text):
     assert quoted(text) == f'"{text}"'
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("\u00e9", "e\u0301"), ("K", "\u212a"), ("a", "a\u200b"), ("\\n", "\n"), ("\\u202e", "\u202e")]
+    ("one", "other"),
+    [
+        ("\u00e9", "e\u0301"),
+        ("K", "\u212a"),
+        ("a", "a\u200b"),
+        ("\\n", "\n"),
+        ("\\u202e", "\u202e"),
+        ("q\u0300", "q\u0340"),  # a mark that is spelt in two ways
+        ("q\u0323\u0307", "q\u0307\u0323"),  # two marks in either order
+        ("\u00e9\u0316", "e\u0316\u0301"),  # a letter and its mark with another in between
+        ("\uac00", "\u1100\u1161"),
+        ("\u09cb", "\u09c7\u09be"),
+    ],
+    ids=ascii,
 )
 def test_strings_that_differ_look_different(one, other):
-    assert quoted(one) != quoted(other)
+    shown, shown_other = (unicodedata.normalize("NFC", quoted(text)) for text in (one, other))  # a font draws no less
+    assert shown != shown_other
+
+
+# Letters, marks of several classes and spellings, vowel signs and jamo that join, and what ends in a C when escaped.
+JOINING = "aceqé한\u1100\u1161\u11a8\u09c7\u09be\u0300\u0301\u0316\u0323\u0327\u0340\u0344\u0f71\u0f72\u302e\x1c\n"
+
+
+@given(st.text(JOINING, max_size=8))
+def test_what_is_shown_is_no_second_spelling_of_anything(text):
+    assert unicodedata.is_normalized("NFC", quoted(text))
+    assert json.loads(quoted(text)) == text
 
 
 def test_piled_marks_do_not_run_into_the_neighbours():
@@ -287,7 +324,7 @@ def screen(shown, width):
             lines.append(line)
             line, used = "", 0
             continue
-        wide = 2 if char in WIDE else 1 if char.isascii() else cell_len(char)
+        wide = widest(char)
         if used + wide > width:
             lines.append(line)
             line, used = "", 0
@@ -299,23 +336,29 @@ def screen(shown, width):
 WIDE = "\U0001f3fb\U0001f3fd\U0001f3ff\U0001f1e9\u2764\u00a9\u263a\U0001fae8\u3030\U0001f004"
 
 
+@lru_cache
+def widest(char):
+    return 2 if char in WIDE else 1 if char.isascii() else cell_len(char)
+
+
 @pytest.mark.parametrize("char", WIDE, ids=ascii)
 @pytest.mark.parametrize("width", [40, 60, 80, 133])
 @pytest.mark.parametrize("field", ["args", "key", "session", "tool", "reason"])
 def test_no_value_draws_a_row_of_the_card_whatever_the_terminal_thinks_of_its_width(char, width, field):
     fake = "│ risk:              read, approved by the administrator"
+    cards = []
     for pad in range(width // 2 + 1):
         text = " " * (pad % 3) + char * pad + fake
         asked = (
             {"args": {"note": text}} if field == "args" else {"args": {text: 1}} if field == "key" else {field: text}
         )
-        shown = screen(rich_of(card.rows(request(**asked)), width), width)
-        assert [line for line in shown if line.startswith("│ risk")] in (
-            ["│ risk:              write"],
-            ["│ risk: write"],
-            ["│ risk:              write"] * 2,
-        )
-        assert all(line[0] in "╭│╰" for line in shown if line)
+        rows = card.rows(request(**asked))
+        assert sum(row.label == "risk" for row in rows) in (1, 2)
+        cards += rows
+    # One below the other, so that the console has to be set up once; a row that two of them have is drawn once.
+    shown = screen(rich_of(list(dict.fromkeys(cards)), width), width)
+    assert [line for line in shown if line.startswith("│ risk")] in (["│ risk:              write"], ["│ risk: write"])
+    assert all(line[0] in "╭│╰" for line in shown if line)
 
 
 @pytest.mark.parametrize(
