@@ -1,6 +1,8 @@
 """What every test has: a state directory of its own, so that none reads or writes the user's; and the command."""
 
+import gc
 import inspect
+import itertools
 import json
 import os
 import re
@@ -11,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 from blockbuster import BlockBuster
+from hypothesis import settings
 
 from guarded_tools.cli.app import main
 from guarded_tools.mcp_session.generation import installed
@@ -18,6 +21,10 @@ from tests import forked
 
 # What only one generation of MCP has is tested where that is installed.
 collect_ignore_glob = ["**/*_mcp2.py" if installed() == 1 else "**/*_mcp1.py"]
+
+# An example's time is that of all that runs beside it; what has a bound says it where it counts.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 TESTS = str(Path(__file__).parent)
 
@@ -28,6 +35,17 @@ def pytest_configure(config):
         forked.start()
     if not config.getoption("numprocesses", None):  # or this process starts workers
         forked.launch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What was imported and collected by now stays to the end: no search for garbage looks at it again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -64,9 +82,13 @@ def cli(capsys, monkeypatch, tmp_path):
     return cli
 
 
+STATES = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def own_state(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("GUARDED_TOOLS_HOME", str(tmp_path_factory.mktemp("state")))
+    """A name that is free: whoever keeps something makes the directory."""
+    monkeypatch.setenv("GUARDED_TOOLS_HOME", str(tmp_path_factory.getbasetemp() / f"state-{next(STATES)}"))
     monkeypatch.delenv("GUARDED_TOOLS_STORE", raising=False)
 
 
@@ -94,12 +116,14 @@ def http_sandbox():
 
 @pytest.fixture(scope="session")
 def block_buster():
-    """What LangGraph's server runs graphs under: blocking calls on an event loop's thread are errors."""
+    """What LangGraph's server runs graphs under: blocking calls on an event loop's thread are errors, from now on."""
     buster = BlockBuster("guarded_tools")
     for function in buster.functions.values():
         may = function.can_block_predicate
         function.can_block_predicate = lambda *args, may=may, **kwargs: may(*args, **kwargs) or is_the_tests_own()
-    return buster
+    buster.activate()
+    yield buster
+    buster.deactivate()
 
 
 def is_the_tests_own():
@@ -123,11 +147,11 @@ def is_the_tests_own():
 def loops_stay_free(request, block_buster):
     """Nothing of this package blocks an event loop, in any test but those marked ``may_block``, which say why.
 
-    In sync tests as well: they run loops of their own, and a session's thread has one. It takes ¼ ms a test.
+    In sync tests as well: they run loops of their own, and a session's thread has one.
     """
-    if request.node.get_closest_marker("may_block"):
+    if not request.node.get_closest_marker("may_block"):
         yield
         return
-    block_buster.activate()
-    yield
     block_buster.deactivate()
+    yield
+    block_buster.activate()
