@@ -201,8 +201,11 @@ def print_explanation(call: ToolCall, explanation: Explanation, met: Standing) -
     standing, halted, bound = met
     decision = explanation.decision
     verdict = _verdict(explanation, met)
+    binds = [] if bound is None or decision.effect == "deny" else [one.condition for one in bound.rules]
+    decides = next((one for one in binds if one.then != "ask"), binds[0] if binds and verdict == "ask" else None)
+    rule = decision.rule if decides is None or halted is not None else decides.rule
     colour = TERMINAL[EFFECTS.get(verdict, "bad")]
-    lines = [Text.assemble((verdict, f"bold {colour}"), f"  {one_line(call.tool)}  by {one_line(decision.rule)}")]
+    lines = [Text.assemble((verdict, f"bold {colour}"), f"  {one_line(call.tool)}  by {one_line(rule)}")]
     said = [decision.message] if decision.message else []
     if halted is not None:
         said.append(f"calls are halted for {halted.scope}: {halted.reason or 'no reason given'}")

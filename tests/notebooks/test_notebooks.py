@@ -48,8 +48,13 @@ TOLD = {
         "deleted: buy milk",
         "I still need it",
     ],
+    "06_across_calls": [
+        "Ann: 12,000 a year",
+        "this session read untrusted content (read_inbox, ",
+        "['outward', 'private']",
+    ],
 }
-PICTURES = {"01_quickstart": 1, "04_what_happened": 1}
+PICTURES = {"01_quickstart": 1, "04_what_happened": 1, "06_across_calls": 1}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +89,7 @@ def check(notebook, name):
     ]
 
 
-def test_there_are_five_stories():
+def test_there_are_six_stories():
     assert [path.stem for path in NOTEBOOKS] == sorted(TOLD)
 
 

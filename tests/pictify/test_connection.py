@@ -122,10 +122,10 @@ def test_read_only_has_what_reads(options):
 
 def test_what_upstream_refuses_is_told_as_it_was_said_and_keeps_the_charge(options):
     with pictify_tools(sandbox=True, **options, approver=approve) as tools:
-        message = named(tools)["start_experiment"].invoke(call("x", {"experimentId": "nope"}))
+        message = named(tools)["pause_experiment"].invoke(call("x", {"experimentId": "nope"}))
         assert (message.status, text(message)) == ("error", "Error (404): Not Found\nThere is no experiment nope.")
         # A 404 may be the answer to a retry of what took effect: it proves nothing.
-        assert [used.used for used in tools.guard.usage("s") if "start_experiment" in used.counter] == [1]
+        assert [used.used for used in tools.guard.usage("s") if "pause_experiment" in used.counter] == [1]
 
 
 def test_an_answer_that_may_be_that_of_a_second_try_gives_nothing_back(options, tmp_path, seen):
