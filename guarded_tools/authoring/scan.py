@@ -1,4 +1,4 @@
-"""From a server's list of tools to a draft of its policy: every tool in its risk class, under that class's terms. Pure.
+"""From a server's list of tools to a draft of its policy: each in its risk class, on its terms, with its labels. Pure.
 
 Whatever a server wrote ends up in a comment or a quoted key here, on one line and with nothing a terminal would obey:
 a description cannot write policy.
@@ -15,6 +15,7 @@ import yaml
 
 from guarded_tools.authoring.ids import Id, ids_of
 from guarded_tools.text.visible import one_line
+from guarded_tools.tools.labels import Labelled, propose
 from guarded_tools.tools.risk import RANK, Classified, classify, warned
 from guarded_tools.values import Risk, ToolInfo, is_grave
 
@@ -38,18 +39,19 @@ _MANY_PARAMETERS = 12
 
 
 class Rated(NamedTuple):
-    """A tool with its risk class, and why it has it."""
+    """A tool with its risk class and the labels it seems to have, and why it has them."""
 
     info: ToolInfo
     risk: Risk
     why: str
+    labels: tuple[Labelled, ...] = ()
 
 
 def rate(info: ToolInfo, annotations: Mapping[str, Any] | None = None, known: Risk | None = None) -> Rated:
     """Class a tool. ``known`` is what a catalogue says of it: the server's own annotations may raise that, too."""
-    if known is not None:
-        return Rated(info, *warned(Classified(known, "catalogue"), annotations))
-    return Rated(info, *classify(info.name, info.description, info.schema, annotations))
+    what = (info.name, info.description, info.schema)
+    said = classify(*what, annotations) if known is None else warned(Classified(known, "catalogue"), annotations)
+    return Rated(info, *said, propose(*what, annotations, said.risk))
 
 
 def draft(server: str, tools: Iterable[Rated]) -> dict[str, Any]:
@@ -76,11 +78,12 @@ def draft_yaml(server: str, tools: Iterable[Rated]) -> str:
     off = "" if policy["tools"] else "#"
     lines = [
         f"# A draft for {total} tools of {_shown(server) or 'a server'}, made from what the server says of them.",
-        "# Read it before you use it: the classes are told from words. Then test it, and pin the tools with a lock.",
+        "# Read it before you use it: classes and labels are told from words. Then test it, and pin the tools.",
         "# What looks like an id must be one segment of a path (op: segment): put into a request as it is, another one",
         "# could lead the server elsewhere. Where an id of yours is more than that, say what it is with a regex.",
         *(f"{key}: {_scalar(policy[key])}" for key in ("version", "server", "default") if key in policy),
         "",
+        *_flow_offered(policy["tools"].values()),
         "# Gone from the tool list, and refused when called all the same.",
         "hide:" if policy["hide"] else "hide: []",
         *(f"  - {_scalar(name)}" for name in policy["hide"]),
@@ -105,6 +108,18 @@ def draft_yaml(server: str, tools: Iterable[Rated]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _flow_offered(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Offer the preset that makes something of the labels, where they are such that it could ever bind."""
+    if not {"untrusted", "private"} <= {label for entry in entries for label in entry["labels"]}:
+        return []
+    return [
+        "# Labels say what a tool brings into a session, and what goes outward. Without this # a human is asked about",
+        "# all that leaves or changes anything, once a session holds words of strangers and private data.",
+        "#flow: trifecta",
+        "",
+    ]
+
+
 def _by_class(tools: Iterable[Rated]) -> dict[Risk, list[Rated]]:
     grouped: dict[Risk, list[Rated]] = {risk: [] for risk in RANK}
     for rated in tools:
@@ -120,7 +135,8 @@ def _can_be_named(name: str) -> bool:
 
 def _entry(rated: Rated) -> dict[str, Any]:
     risk = rated.risk
-    entry = {"risk": risk, **_segments(ids_of(rated.info.schema or {}))}
+    labels = [label for label, _ in rated.labels]
+    entry = {"risk": risk, "labels": labels, **_segments(ids_of(rated.info.schema or {}))}
     if risk == "read":
         return entry
     limit = {"counter": "calls_per_minute", "window": "minute", "max": _A_MINUTE[risk], "scope": "session"}
@@ -142,18 +158,30 @@ def _lines(rated: Rated) -> Iterator[str]:
     if info.description:
         yield f"  # {_shown(info.description)}"
     yield f"  # Takes {_parameters(info.schema or {})}. Classed: {_shown(rated.why)}."
+    yield f"  # Labelled: {_shown(_labels(rated.labels), 2 * _LONGEST)}."
     yield from (f"  # {hint}" for hint in _hints(info.schema or {}) if rated.risk != "read")
     entry = _entry(rated)
-    if list(entry) == ["risk"]:
+    if list(entry) == ["risk", "labels"]:
         yield f"  {_scalar(info.name)}: {_flow(entry)}"
         return
     yield f"  {off}{_scalar(info.name)}:"
     for key, value in entry.items():
-        if isinstance(value, list):
+        if isinstance(value, list) and key != "labels":
             yield f"  {off}  {key}:"
             yield from (f"  {off}    - {_flow(each)}" for each in value)
         else:
             yield f"  {off}  {key}: {_flow(value)}"
+
+
+def _labels(labels: Sequence[Labelled]) -> str:
+    """Say each label with its reason, those of one reason together."""
+    together: dict[str, list[str]] = {}
+    for label, why in labels:
+        together.setdefault(why, []).append(label)
+    return (
+        "; ".join(f"{', '.join(those)}: {why}" for why, those in together.items())
+        or "nothing, it only computes or acts"
+    )
 
 
 def _parameters(schema: Mapping[str, Any]) -> str:
@@ -209,6 +237,8 @@ def _properties(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _flow(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
     return _scalar(value)
 
 

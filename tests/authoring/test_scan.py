@@ -64,11 +64,53 @@ def test_the_worst_classes_are_hidden_and_stand_ready_to_be_enabled():
     text = draft_yaml("shop", tools)
     lines = text.replace("  - delete_thing\n", "").splitlines()
     at = lines.index("  #delete_thing:")
-    lines[at : at + 5] = [line.replace("#", "", 1) for line in lines[at : at + 5]]
+    lines[at : at + 6] = [line.replace("#", "", 1) for line in lines[at : at + 6]]
     enabled = "\n".join(lines)
     entry = yaml.safe_load(enabled)["tools"]["delete_thing"]
     assert entry["approval"] is True
     assert entry["risk"] == "destructive"
+    assert entry["labels"] == ["outward"]
+
+
+def test_a_draft_proposes_labels_and_says_why():
+    takes = {"properties": {"url": {"type": "string"}}}
+    tools = [
+        rate(ToolInfo("read_inbox", "mail", "Reads the inbox.")),
+        rate(ToolInfo("list_plans", "mail", "Lists plans."), {"openWorldHint": True}),
+        rate(ToolInfo("fetch_page", "mail", "Fetches a page.", takes)),
+        rate(ToolInfo("echo", "mail", "Echoes.")),
+        rate(ToolInfo("get_widget", "mail")),
+    ]
+    text = draft_yaml("mail", tools)
+    entries = draft("mail", tools)["tools"]
+    assert {name: entry["labels"] for name, entry in entries.items()} == {
+        "read_inbox": ["untrusted", "private"],
+        "list_plans": ["untrusted", "private", "outward"],
+        "fetch_page": ["untrusted", "outward"],
+        "echo": [],
+        "get_widget": ["untrusted", "private"],
+    }
+    assert "# Labelled: untrusted, private: name says 'inbox'." in text
+    assert "untrusted, outward: server says it reaches out into the world" in text
+    assert "# Labelled: untrusted: name says 'page'; outward: goes to any address: takes 'url'." in text
+    assert "# Labelled: nothing, it only computes or acts." in text
+    assert "untrusted: nothing tells who wrote it; private: nothing tells that everybody may know it" in text
+    Policy.model_validate(yaml.safe_load(text))
+
+
+def test_the_flow_of_a_draft_is_one_character_away():
+    tools = [rate(ToolInfo(name)) for name in ("read_inbox", "find_customer", "send_mail")]
+    text = draft_yaml("mail", tools)
+    assert "flow" not in yaml.safe_load(text)
+    in_force = Policy.model_validate(yaml.safe_load(text.replace("#flow:", "flow:")))
+    assert in_force.flow == "trifecta"
+    assert "flow" not in draft_yaml("mail", tools[2:])
+
+
+def test_what_a_server_calls_a_parameter_stays_in_its_comment():
+    takes = {"properties": {"url\n  wipe: {}\u2028x": {"type": "string"}}}
+    text = draft_yaml("mail", [rate(ToolInfo("fetch_page", "mail", "", takes))])
+    assert list(yaml.safe_load(text)["tools"]) == ["fetch_page"]
 
 
 @pytest.mark.parametrize(
