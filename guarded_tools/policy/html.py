@@ -71,14 +71,18 @@ def _predicate(one: Predicate) -> str:
     return f"{one.path} {one.op} {one.value!r}"
 
 
+def _when(predicates: tuple[Predicate, ...] | None) -> str:
+    return f" when {' or '.join(map(_predicate, predicates))}" if predicates else ""
+
+
 def _label(one: LabelRule) -> str:
-    return one.label + (f" when {' or '.join(map(_predicate, one.when))}" if one.when else "")
+    return one.label + _when(one.when)
 
 
 def _after(one: After) -> str:
     found = " and ".join(one.labels or ()) or " or ".join(one.tools or ())
     lately = f" within {_span(one.within)}" if one.within is not None else ""
-    return f"{'asked' if one.then == 'approve' else 'denied'} after {found}{lately}, per {one.scope}"
+    return f"{'asked' if one.then == 'approve' else 'denied'} after {found}{lately}{_when(one.when)}, per {one.scope}"
 
 
 def _need(one: Need) -> str:
@@ -88,7 +92,7 @@ def _need(one: Need) -> str:
 
 
 def _asked(approval: Approval) -> str:
-    when = "when " + " or ".join(_predicate(one) for one in approval.when) if approval.when else "every time"
+    when = _when(approval.when).strip() or "every time"
     kept = {"never": "", "same": "\nmay remember the same arguments", "tool": "\nmay remember the whole tool"}
     return f"{when}\nwaits {_span(approval.timeout)}{kept[approval.remember]}"
 

@@ -72,10 +72,14 @@ Label: TypeAlias = Annotated[
 
 
 class After(Part):
-    """What becomes of a call once the session carries all of these labels, or once any of these tools was admitted."""
+    """What becomes of a call once the session carries all of these labels, or once any of these tools was admitted.
+
+    With ``when``, only of a call of whose arguments any of these is true.
+    """
 
     labels: Maybe[_SomeLabels] = None
     tools: Maybe[_SomeNames] = None
+    when: Maybe[SomePredicates] = None
     within: Maybe[Window] = None
     then: Literal["approve", "deny"]
     scope: Literal["session", "grant"] = "session"

@@ -17,8 +17,8 @@ asks for it; to the scopes of trials where a rule on trial asks. So a store only
 
 **What is not said counts.** A tool without ``labels`` may bring anything: under a preset it counts as untrusted and
 private, and as outward unless its risk is known to be ``read``; what changes state is outward whatever its labels. A
-label's ``when`` that cannot be judged denies, as every predicate. Values that ``same`` compares are kept as digests,
-and one that cannot be read, or that different readings of the arguments disagree on, satisfies nothing.
+``when`` that cannot be judged denies, as every predicate. Values that ``same`` compares are kept as digests, and one
+that cannot be read, or that different readings of the arguments disagree on, satisfies nothing.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class AcrossRules(NamedTuple):
 
     tool: str
     labels: tuple[Brought, ...] | None
-    after: tuple[tuple[str, After], ...]
+    after: tuple[tuple[str, After, tuple[Check, ...]], ...]
     needs: tuple[tuple[str, Need], ...]
     wanted: Wanted
     admitted: tuple[tuple[str, Place], ...]
@@ -109,7 +109,8 @@ class AcrossRules(NamedTuple):
 
     def readers(self) -> list[Reader]:
         """List every argument that is read."""
-        found = [Reader(check.rule, check.path, "") for each in self.labels or () for check in each.when]
+        whens = [each.when for each in self.labels or ()] + [when for _, _, when in self.after]
+        found = [Reader(check.rule, check.path, "") for when in whens for check in when]
         for rule, need in self.needs:
             found += [Reader(rule, parse_path(own), need.message or "") for _, own in need.same or ()]
         return found + [Reader("/needs", parse_path(path), "") for each in self.succeeded for path in each.paths]
@@ -161,7 +162,11 @@ def across_rules(
     found = AcrossRules(
         tool,
         tuple(brought) if any(rules.labels is not None for _, rules in written) else None,
-        tuple((base + pointer("after", str(n)), after) for base, r in written for n, after in enumerate(r.after)),
+        tuple(
+            (rule, after, tuple(checks_of(policy, after.when or (), f"{rule}/when", "when")))
+            for base, rules in written
+            for rule, after in ((base + pointer("after", str(n)), each) for n, each in enumerate(rules.after))
+        ),
         tuple(
             (base + pointer("needs", str(n)), need)
             for base, r in written
@@ -181,15 +186,17 @@ def across_rules(
 
 def compile_across(rules: AcrossRules) -> Across:
     """Make a tool's rules across calls ready. The closure answers what the store has to look for, or a denial."""
-    brought_by, needed_by, done_by = _compile_labels(rules), _compile_needs(rules), _compile_succeeded(rules)
-    after = [condition for rule, each in rules.after for condition in _after(rule, each)]
+    brought_by, looked_for_by = _compile_labels(rules), _compile_after(rules)
+    needed_by, done_by = _compile_needs(rules), _compile_succeeded(rules)
     tool, flow, labelled = rules.tool[:_SHOWN], rules.flow, rules.labels is not None
 
     def across(views: Views, call: ToolCall, risk: Risk | None) -> Found | Decision:
-        brought, needed = brought_by(views), needed_by(views, call)
-        if isinstance(brought, Decision) or isinstance(needed, Decision):
-            return brought if isinstance(brought, Decision) else needed  # type: ignore[return-value]  # one of the two
-        conditions = [each._replace(scope=SCOPES[each.scope](call)) for each in after] + needed
+        brought, looked_for, needed = brought_by(views), looked_for_by(views, call), needed_by(views, call)
+        if isinstance(brought, Decision) or isinstance(looked_for, Decision):
+            return brought if isinstance(brought, Decision) else looked_for  # type: ignore[return-value]  # one of the two
+        if isinstance(needed, Decision):
+            return needed
+        conditions = looked_for + needed
         asked = None
         if flow is not None:
             counted = brought | _counted(rules.risk or risk, labelled=labelled)
@@ -226,6 +233,23 @@ def _compile_labels(rules: AcrossRules) -> Callable[[Views], set[str] | Decision
         return found
 
     return brought_by
+
+
+def _compile_after(rules: AcrossRules) -> Callable[[Views, ToolCall], list[SessionCondition] | Decision]:
+    """Write each ``after`` that speaks of a call with these arguments as a condition."""
+    after = [(_after(at, each), [(check, compile_check(check)) for check in when]) for at, each, when in rules.after]
+
+    def looked_for_by(views: Views, call: ToolCall) -> list[SessionCondition] | Decision:
+        found = []
+        for condition, checks in after:
+            said = _any_true(checks, views)
+            if isinstance(said, Decision):
+                return said
+            if said:
+                found.append(condition._replace(scope=SCOPES[condition.scope](call)))
+        return found
+
+    return looked_for_by
 
 
 def _compile_needs(rules: AcrossRules) -> Callable[[Views, ToolCall], list[SessionCondition] | Decision]:
@@ -267,13 +291,13 @@ def _compile_succeeded(rules: AcrossRules) -> Callable[[Views, ToolCall], tuple[
     return done_by
 
 
-def _after(rule: str, after: After) -> list[SessionCondition]:
+def _after(rule: str, after: After) -> SessionCondition:
     """Write an ``after`` as a condition; its scope is still the kind of one."""
     kind: MarkKind = "label" if after.labels is not None else "admitted"
     then: Literal["ask", "deny"] = "ask" if after.then == "approve" else "deny"
     names = after.labels or after.tools or ()
     every = after.labels is not None
-    return [SessionCondition(after.scope, kind, names, then, rule, after.message or "", every, after.within)]
+    return SessionCondition(after.scope, kind, names, then, rule, after.message or "", every, after.within)
 
 
 def _counted(risk: Risk | None, *, labelled: bool) -> set[str]:

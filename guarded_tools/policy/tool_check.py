@@ -107,16 +107,13 @@ def _infos(tools: Iterable[str | ToolInfo]) -> list[ToolInfo]:
 
 
 def _paths(rules: Rules, base: str, schemas: list[Mapping[str, Any] | None], problem: Reporter) -> Iterator[Problem]:
-    when = (rules.approval and rules.approval.when) or ()
-    brought = [(f"labels/{place}/when", label.when or ()) for place, label in enumerate(rules.labels or ())]
+    parts = [("require", rules.require), ("deny_if", rules.deny_if)]
+    parts += [("approval/when", (rules.approval and rules.approval.when) or ())]
+    parts += [(f"labels/{place}/when", label.when or ()) for place, label in enumerate(rules.labels or ())]
+    parts += [(f"after/{place}/when", after.when or ()) for place, after in enumerate(rules.after)]
     written = [
         (f"{base}/{part}/{place}/path", predicate.path)
-        for part, predicates in (
-            ("require", rules.require),
-            ("deny_if", rules.deny_if),
-            ("approval/when", when),
-            *brought,
-        )
+        for part, predicates in parts
         for place, predicate in enumerate(predicates)
     ]
     written += [

@@ -154,6 +154,35 @@ def test_within_lets_go_in_time(session):
     assert s("drop") == "drop ran"
 
 
+def test_an_after_with_when_asks_about_the_calls_that_it_speaks_of(session):
+    when = [{"path": "args.to", "op": "not_in", "value": ["ann"]}]
+    after = [{"labels": ["untrusted"], "when": when, "then": "approve"}]
+    s = session({"inbox": {"labels": ["untrusted"]}, "mail": {"after": after}}, True, False)
+    assert s("mail", to="eve") == "mail ran"  # nothing was read yet
+    s("inbox")
+    assert s("mail", to="ann") == "mail ran"
+    assert s.asked == []
+    assert s("mail", to="eve") == "mail ran"
+    with pytest.raises(ToolDenied):
+        s("mail", to="bob")
+    assert [(request.rule, dict(request.args)) for request in s.asked] == [
+        ("/tools/mail/after/0", {"to": "eve"}),
+        ("/tools/mail/after/0", {"to": "bob"}),
+    ]
+
+
+def test_an_edit_of_which_an_after_speaks_is_not_covered_by_its_answer(session):
+    """A human who was asked about one recipient has not been told what speaks against another."""
+    when = [{"path": "args.to", "op": "not_in", "value": ["ann"]}]
+    after = [{"labels": ["untrusted"], "when": when, "then": "approve"}]
+    tools = {"inbox": {"labels": ["untrusted"]}, "mail": {"approval": True, "after": after}}
+    s = session(tools, Verdict.edit({"to": "eve"}), True)
+    s("inbox")
+    with pytest.raises(ToolDenied):
+        s("mail", to="ann")
+    assert s("mail", to="ann") == "mail ran"
+
+
 NEEDS = {
     "create": {},
     "start": {"needs": [{"tool": "create", "same": {"args.id": "args.of"}, "within": "1h"}]},

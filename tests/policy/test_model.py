@@ -187,6 +187,16 @@ def test_a_path_that_the_schema_does_not_have_is_found(path, hint):
         assert policy.check_tools(["pay"]) == ()
 
 
+def test_a_path_across_calls_that_the_schema_does_not_have_is_found():
+    when = [{"path": "args.amuont", "op": "exists"}]
+    rules = {"labels": [{"label": "x", "when": when}], "after": [{"labels": ["x"], "when": when, "then": "deny"}]}
+    found = Policy.model_validate({**BASE, "tools": {"pay": rules}}).check_tools([ToolInfo("pay", schema=SCHEMA)])
+    assert [(problem.pointer, problem.hint) for problem in found] == [
+        ("/tools/pay/labels/0/when/0/path", "did you mean amount?"),
+        ("/tools/pay/after/0/when/0/path", "did you mean amount?"),
+    ]
+
+
 @pytest.mark.parametrize(
     "more",
     [

@@ -11,6 +11,7 @@ from guarded_tools.policy import Policy, decide
 from guarded_tools.values import ToolCall, ToolInfo
 
 S = "session:s"
+LOOKS = {"labels": ["untrusted"], "then": "approve"}
 
 
 def policy(tools, **more):
@@ -74,6 +75,40 @@ def test_after_looks_for_all_labels_or_any_tool_in_its_scope():
     assert Mark("grant:ann", "admitted", "read", "read") in judged(rules, "read", grant="ann").across.marks
     # Without a grant, that is the session.
     assert judged(rules, "del_a").across.marks == (Mark(S, "admitted", "del_*", "del_a"),)
+
+
+def test_an_after_with_when_speaks_of_calls_where_any_predicate_holds():
+    when = [
+        {"path": "args.to[*]", "op": "not_in", "value": ["ann", "bob"]},
+        {"path": "args.amount", "op": "gt", "value": 50},
+    ]
+    rules = policy({"read": {"labels": ["untrusted"]}, "send": {"after": [LOOKS | {"when": when}]}})
+    assert judged(rules, "send", {"to": ["ann", "bob"], "amount": 50}).across is None
+    assert judged(rules, "send", {}).across is None
+    for args in ({"to": ["ann", "eve"]}, {"to": ["ann"], "amount": 51}, {"to": ["eve"], "amount": 1}):
+        (condition,) = judged(rules, "send", args).across.conditions
+        assert (condition.rule, condition.scope) == ("/tools/send/after/0", S)
+
+
+@pytest.mark.parametrize("args", [{"to": "eve"}, {"to": ["ann"], "amount": "51"}, {"to": [["ann"]]}])
+def test_an_after_whose_when_cannot_be_judged_denies(args):
+    when = [
+        {"path": "args.to[*]", "op": "not_in", "value": ["ann", "bob"]},
+        {"path": "args.amount", "op": "gt", "value": 50},
+    ]
+    rules = policy({"read": {"labels": ["untrusted"]}, "send": {"after": [LOOKS | {"when": when}]}})
+    said = judged(rules, "send", args)
+    assert said.effect == "deny"
+    assert said.rule.startswith("/tools/send/after/0/when/args.")
+
+
+def test_an_after_on_trial_looks_at_the_arguments_too():
+    looks = LOOKS | {"when": [{"path": "args.to", "op": "eq", "value": "eve"}]}
+    rules = policy({"read": {"labels": ["untrusted"]}, "send": {"shadow": True, "after": [looks]}})
+    said = judged(rules, "send", {"to": "eve"})
+    assert said.across is None
+    assert [condition.scope for condition in said.shadow.across.conditions] == [f"shadow:{S}"]
+    assert judged(rules, "send", {"to": "ann"}).shadow.across is None
 
 
 def test_labels_go_where_rules_look_for_them():
@@ -246,6 +281,7 @@ def test_a_notebook_shows_what_a_policy_says_across_calls():
         **READS,
         "mail": {"after": [{"labels": ["private"], "then": "deny", "within": "1h"}], "labels": []},
         "start": {"needs": [{"tool": ["crm", "mail"], "same": "args.id"}], "labels": []},
+        "pay": {"after": [LOOKS | {"when": [{"path": "args.amount", "op": "gt", "value": 50}]}], "labels": []},
     }
     page = policy(tools, flow="trifecta")._repr_html_()
     for words in (
@@ -253,6 +289,7 @@ def test_a_notebook_shows_what_a_policy_says_across_calls():
         "brings: untrusted",
         "brings: nothing",
         "denied after private within 1 hour, per session",
+        "asked after untrusted when args.amount gt 50, per session",
         "needs: crm or mail, args.id = args.id, per session",
     ):
         assert words in page

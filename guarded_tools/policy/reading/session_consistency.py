@@ -120,6 +120,7 @@ class _After(NamedTuple):
     within: float
     then: Any
     scope: Any
+    when: Any
 
     def holds_under(self, other: _After) -> bool:
         """Whether ``other`` does at least as much about every call that this one could do something about."""
@@ -129,6 +130,7 @@ class _After(NamedTuple):
             and same
             and other.within >= self.within
             and other.scope == self.scope
+            and other.when in (None, self.when)
             and other.then in (self.then, "deny")
         )
 
@@ -143,7 +145,8 @@ def _afters(entry: dict[str, Any], at: str) -> tuple[_After, ...]:
             within = parse_window(each["within"]) if "within" in each else _FOREVER
             if labels or tools:
                 where = f"{at}/after/{place}"
-                found.append(_After(where, labels, tools, within, each.get("then"), each.get("scope", "session")))
+                rest = each.get("then"), each.get("scope", "session"), each.get("when")
+                found.append(_After(where, labels, tools, within, *rest))
     return tuple(found)
 
 
