@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup setup-mcp2 demo test test-mcp2 lowest check bench notebooks clean
+.PHONY: setup setup-mcp2 demo test test-mcp2 lowest check bench agentdojo notebooks clean
 
 setup: .venv/.ready
 
@@ -12,7 +12,7 @@ setup-mcp2: .venv-mcp2/.ready
 # An environment is made in two stages, .usable and .ready: what a user would have, which is all that the demo waits for, and
 # then what our tests need.
 .venv/.usable: EXTRAS := agent,adapters
-.venv/.ready: EXTRAS := dev
+.venv/.ready: EXTRAS := dev,agentdojo
 .venv-mcp2/.usable: EXTRAS := agent,mcp
 .venv-mcp2/.ready: EXTRAS := test,mcp
 
@@ -85,6 +85,10 @@ check: setup
 
 bench: setup setup-mcp2
 	$(BIN)/python -m benchmarks
+
+# Four suites of attacks, each under every policy: benchmarks/agentdojo/README.md. ARGS="--suite slack" for one.
+agentdojo: setup
+	$(BIN)/python -m benchmarks.agentdojo $(ARGS)
 
 notebooks: setup
 	$(BIN)/python notebooks/execute.py

@@ -22,6 +22,7 @@ from tests import forked
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OTHERS = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "benchmarks").rglob("README.md"))]
 
 # What a page may take for granted: a policy and tools of one's own, and a chat
 # model (here a scripted one, that just answers).
@@ -101,7 +102,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"], ids=named)
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=named)
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
         path, _, anchor = link.partition("#")
@@ -135,7 +136,7 @@ def test_code_blocks_run(page, tmp_path):
 
 COMMANDS = [
     page
-    for page in (*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md")
+    for page in (*PAGES, *OTHERS)
     if blocks(page, "console") and page.name != "authoring.md"  # tests/author/test_path.py walks that one
 ]
 # Never end by themselves: only their names and options are checked.
@@ -283,10 +284,8 @@ def assert_real(program, words):
     match [program, *words]:
         case ["make", target]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        case [".venv/bin/python", "-m", "benchmarks", *arguments]:
-            from benchmarks import __main__ as benchmarks
-
-            told = Path(benchmarks.__file__).read_text()
+        case [".venv/bin/python", "-m", "benchmarks" | "benchmarks.agentdojo" as package, *arguments]:
+            told = "".join(path.read_text() for path in (ROOT / package.replace(".", "/")).glob("*.py"))
             assert all(f'"{argument}"' in told for argument in arguments)
         case ["python", script, *_]:
             assert (ROOT / script).exists()
