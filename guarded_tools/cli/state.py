@@ -59,7 +59,11 @@ def status(
     button = open_stop_button(store_url(store, state))
     source = None if new else opened(store, state)
     usage = [] if source is None else source.usage(scope)
-    carried = [] if source is None else [one for one in source.carried(scope) if one.kind == "label"]
+    # Of the sessions that are shown: there may be a million that carry something and do nothing.
+    limits = {name: list(some) for name, some in groupby(usage, key=lambda one: one.scope)}
+    scopes = [scope] if scope is not None else list(limits)
+    carried = [] if source is None else [one for name in scopes[:most] for one in source.carried(name)]
+    carried = [one for one in carried if one.kind == "label"]
     halts = button.halts()
     if as_json:
         typer.echo(
@@ -80,15 +84,12 @@ def status(
         nothing = f"No guard has used {store_name(store, state)} yet." if new else "No limit is in use."
         console.print(Text(plain(nothing)), soft_wrap=True)
         return
-    limits = {scope: list(some) for scope, some in groupby(usage, key=lambda one: one.scope)}
-    labels = {scope: list(some) for scope, some in groupby(sorted(carried), key=lambda one: one.scope)}
-    scopes = list(dict.fromkeys((*limits, *labels)))
-    for scope in scopes[:most]:
-        console.print(Text(plain(scope), style="bold"))
-        if scope in limits:
-            _print_limits(console, limits[scope])
-        if scope in labels:
-            told = ", ".join(f"{one.name} ({one.tool}, {date_and_time(one.last)})" for one in labels[scope])
+    for name in scopes[:most]:
+        console.print(Text(plain(name), style="bold"))
+        if name in limits:
+            _print_limits(console, limits[name])
+        told = ", ".join(f"{one.name} ({one.tool}, {date_and_time(one.last)})" for one in carried if one.scope == name)
+        if told:
             console.print(Padding(Text(f"carries {plain(told, 500)}"), (0, 0, 0, 1)), soft_wrap=True)
     if len(scopes) > most:
         console.print(f"… and {len(scopes) - most} more; --most {len(scopes)} shows them all.", style="dim")

@@ -13,7 +13,7 @@ POLICY = {
     "default": "deny",
     "flow": "trifecta",
     "tools": {
-        "inbox": {"risk": "read", "labels": ["untrusted"]},
+        "inbox": {"risk": "read", "labels": ["untrusted"], "rate_limit": "9/hour"},
         "crm": {"risk": "read", "labels": ["private"]},
         "mail": {"risk": "write", "labels": ["outward"]},
         "drop": {"labels": [], "risk": "write", "after": [{"labels": ["untrusted"], "then": "deny"}]},
@@ -72,9 +72,12 @@ def test_a_session_or_a_grant_is_named(cli, words):
 def test_status_names_the_labels(cli, home):
     shown = cli("status", "--state", home)
     assert "session:s" in shown.out
-    assert "carries private (crm, " in shown.out
+    assert "carries untrusted (inbox, " in shown.out
+    assert "private (crm, " in shown.out
     labels = cli("status", "--state", home, "--json").json["labels"]
     assert [(one["name"], one["scope"]) for one in labels] == [("untrusted", "session:s"), ("private", "session:s")]
+    assert "carries untrusted" in cli("status", "--session", "s", "--state", home).out
+    assert "carries" not in cli("status", "--session", "t", "--state", home).out
 
 
 def test_explain_says_what_a_call_would_meet_in_a_session(cli, home):
