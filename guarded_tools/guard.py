@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from guarded_tools.errors import GuardError
 from guarded_tools.marks import Carried
 from guarded_tools.pipeline.gate import Gate, check_session
 from guarded_tools.values import AuditEvent, grant_scope, session_scope
@@ -111,8 +110,7 @@ class Guard(Gate):
         """
         from guarded_tools.mcp_session import generation
 
-        if generation.installed() == 1:
-            raise GuardError(f"fastmcp_middleware() takes FastMCP 4, which is not installed: {generation.SECOND}")
+        generation.require_second("fastmcp_middleware() takes FastMCP 4")
         from guarded_tools.adapters.fastmcp_middleware import GuardServerMiddleware
 
         return GuardServerMiddleware(self, session)

@@ -113,6 +113,17 @@ def test_no_room_reaches_into_another_by_a_string():
                 assert not any(str(name).startswith(PACKAGE) for name in named), f"{module}:{node.lineno}"
 
 
+def test_only_the_sessions_ask_which_generation_of_mcp_is_installed():
+    """What differs stands in modules of its own for each; whoever needs one takes the module of that number."""
+    for module, path in MODULES.items():
+        asked = room(module) != "mcp_session" and [
+            node.lineno
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Compare) and "installed" in ast.unparse(node.left)
+        ]
+        assert not asked, f"{module}:{asked}"
+
+
 def test_what_is_never_remembered_is_said_in_one_place():
     """``values.widest_memory`` alone knows it: a safety rule that five files know is soon known by four."""
     told = {}

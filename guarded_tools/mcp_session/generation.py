@@ -35,6 +35,16 @@ def installed() -> Number:
     return chosen({name: version for name in (_SDK, _ADAPTERS, _FASTMCP) if (version := _version(name)) is not None})
 
 
+def require_second(what: str) -> None:
+    """Make sure that the second generation is installed, for ``what`` needs it.
+
+    Raises:
+        GuardError: it is not.
+    """
+    if installed() == 1:
+        raise GuardError(f"{what}, which is not installed: {SECOND}")
+
+
 @functools.cache
 def sdk() -> Sdk:
     """Return the SDK that is installed. The first time, it reads hundreds of files: no event loop should wait for it.

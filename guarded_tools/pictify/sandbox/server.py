@@ -16,6 +16,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -70,11 +71,7 @@ def build(call: Call) -> Any:
     Raises:
         GuardError: no generation of the SDK is installed as a whole.
     """
-    if installed() == 1:
-        from guarded_tools.pictify.sandbox.mcp1 import server
-    else:
-        from guarded_tools.pictify.sandbox.mcp2 import server
-    return server(SERVER, VERSION, tools(), call)
+    return import_module(f"{__package__}.mcp{installed()}").server(SERVER, VERSION, tools(), call)
 
 
 def tools() -> list[Row]:
