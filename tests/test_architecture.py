@@ -46,9 +46,26 @@ def modules():
 MODULES = dict(modules())
 
 
-def imports(path):
+@pytest.fixture(scope="module")
+def trees():
+    """Every module, parsed once."""
+    return {module: ast.parse(path.read_text()) for module, path in MODULES.items()}
+
+
+@pytest.fixture(scope="module")
+def nodes(trees):
+    """Everything that stands in a module, at any depth."""
+    return {module: list(ast.walk(tree)) for module, tree in trees.items()}
+
+
+@pytest.fixture(scope="module")
+def graph(nodes):
+    return {module: set(imports(MODULES[module], there)) - {module} for module, there in nodes.items()}
+
+
+def imports(path, nodes):
     """What a module imports of the package: at its top, inside functions, and for the type checker."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
             if node.module == PACKAGE or (node.module or "").startswith(f"{PACKAGE}."):
@@ -58,9 +75,6 @@ def imports(path):
                     yield full if full in MODULES else base
         elif isinstance(node, ast.Import):
             yield from (a.name.removeprefix(f"{PACKAGE}.") for a in node.names if a.name.startswith(f"{PACKAGE}."))
-
-
-GRAPH = {name: set(imports(path)) - {name} for name, path in MODULES.items()}
 
 
 def room(module):
@@ -75,36 +89,36 @@ def test_the_root_holds_what_users_import_and_what_everybody_needs():
     assert len(list(ROOT.glob("*.py"))) <= 12
 
 
-def test_imports_point_down():
+def test_imports_point_down(graph):
     wrong = [
         f"{module} imports {other}"
-        for module, others in GRAPH.items()
+        for module, others in graph.items()
         for other in sorted(others)
         if room(other) != room(module) and LEVEL[room(other)] >= LEVEL[room(module)]
     ]
     assert wrong == []
 
 
-def test_no_module_imports_itself_by_way_of_others():
+def test_no_module_imports_itself_by_way_of_others(graph):
     done, way = set(), []
 
     def walk(module):
         assert module not in way, " → ".join([*way[way.index(module) :], module])
         if module not in done:
             way.append(module)
-            for other in sorted(GRAPH.get(module, ())):
+            for other in sorted(graph.get(module, ())):
                 walk(other)
             way.pop()
             done.add(module)
 
-    for module in GRAPH:
+    for module in graph:
         walk(module)
 
 
-def test_no_room_reaches_into_another_by_a_string():
+def test_no_room_reaches_into_another_by_a_string(nodes):
     """Data files of a room are opened by the room itself: ``files(__package__)``, never ``files("guarded_tools.…")``."""
-    for module, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text())):
+    for module, there in nodes.items():
+        for node in there:
             if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in {
                 "files",
                 "import_module",
@@ -113,22 +127,20 @@ def test_no_room_reaches_into_another_by_a_string():
                 assert not any(str(name).startswith(PACKAGE) for name in named), f"{module}:{node.lineno}"
 
 
-def test_only_the_sessions_ask_which_generation_of_mcp_is_installed():
+def test_only_the_sessions_ask_which_generation_of_mcp_is_installed(nodes):
     """What differs stands in modules of its own for each; whoever needs one takes the module of that number."""
-    for module, path in MODULES.items():
+    for module, there in nodes.items():
         asked = room(module) != "mcp_session" and [
-            node.lineno
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.Compare) and "installed" in ast.unparse(node.left)
+            node.lineno for node in there if isinstance(node, ast.Compare) and "installed" in ast.unparse(node.left)
         ]
         assert not asked, f"{module}:{asked}"
 
 
-def test_what_is_never_remembered_is_said_in_one_place():
+def test_what_is_never_remembered_is_said_in_one_place(nodes):
     """``values.widest_memory`` alone knows it: a safety rule that five files know is soon known by four."""
     told = {}
-    for module, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text())):
+    for module, there in nodes.items():
+        for node in there:
             if isinstance(node, ast.Compare):
                 words = {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
                 if {"destructive", "financial"} <= words:
@@ -136,11 +148,11 @@ def test_what_is_never_remembered_is_said_in_one_place():
     assert list(told) == ["values"]
 
 
-def test_no_two_classes_have_one_name():
+def test_no_two_classes_have_one_name(nodes):
     """One word, one meaning; a reader who searches for a class finds one."""
     places = {}
-    for module, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text())):
+    for module, there in nodes.items():
+        for node in there:
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(f"{module}:{node.lineno}")
     assert {name: at for name, at in places.items() if len(at) > 1} == {}
@@ -154,10 +166,10 @@ def test_masking_has_a_public_face():
     assert all(getattr(secrets, name) is getattr(redaction, name) for name in secrets.__all__)
 
 
-def test_every_room_says_what_it_promises_and_where_to_start():
+def test_every_room_says_what_it_promises_and_where_to_start(trees):
     for module, path in MODULES.items():
         if path.name == "__init__.py":
-            said = ast.get_docstring(ast.parse(path.read_text())) or ""
+            said = ast.get_docstring(trees[module]) or ""
             assert len(said.split()) >= 20, module
 
 
@@ -289,22 +301,21 @@ def definitions(node, public=True):
             yield from definitions(child, public)
 
 
-def test_what_others_may_use_says_what_it_promises():
+def test_what_others_may_use_says_what_it_promises(trees):
     silent = [
         f"{module}:{node.lineno} {node.name}"
-        for module, path in MODULES.items()
-        for node, public in definitions(ast.parse(path.read_text()))
+        for module, tree in trees.items()
+        for node, public in definitions(tree)
         if public and not ast.get_docstring(node)
     ]
     assert silent == []
 
 
-def test_files_and_functions_stay_short():
+def test_files_and_functions_stay_short(trees):
     long = []
     for module, path in MODULES.items():
-        text = path.read_text()
-        long += [module] if len(text.splitlines()) > 350 else []
-        for node, _ in definitions(ast.parse(text)):
+        long += [module] if len(path.read_text().splitlines()) > 350 else []
+        for node, _ in definitions(trees[module]):
             if not isinstance(node, ast.ClassDef) and node.end_lineno - node.lineno + 1 > 50:
                 long.append(f"{module}:{node.lineno} {node.name}")
     assert long == []
