@@ -13,13 +13,14 @@ import yaml
 from benchmarks.agentdojo.world import World
 from guarded_tools import Policy
 
-PolicyName: TypeAlias = Literal["none", "draft", "trifecta", "reviewed", "unlisted", "unlabelled"]
+PolicyName: TypeAlias = Literal["none", "draft", "trifecta", "rule_of_two", "reviewed", "unlisted", "unlabelled"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 
 ABOUT: Mapping[PolicyName, str] = {
     "none": "every call is let through",
     "draft": "as `guarded-tools scan` drafts it, untouched: what changes anything asks, or is hidden",
     "trifecta": "one line, `flow: trifecta`, with the risks and labels of the reviewed one and no rule besides",
+    "rule_of_two": "the same with the line `flow: rule_of_two`",
     "reviewed": "the draft, read and changed by a person",
     "unlisted": "the reviewed one knowing nobody: its lists of known recipients are empty, so that any recipient asks",
     "unlabelled": "the reviewed one without `labels`, `after`, `needs` and `flow`",
@@ -43,7 +44,7 @@ def policy(suite: str, name: PolicyName) -> Policy:
     elif name == "unlabelled":
         document = _keeping(document, lambda key: key not in _ACROSS)
     else:
-        document = {**_keeping(document, lambda key: key in _KINDS), "flow": "trifecta"}
+        document = {**_keeping(document, lambda key: key in _KINDS), "flow": name}
     return Policy.model_validate(document)
 
 
