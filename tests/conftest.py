@@ -48,6 +48,11 @@ def pytest_collection():
         gc.freeze()
 
 
+def pytest_collection_modifyitems(items):
+    """The longest first: whoever came to it last would end alone."""
+    items.sort(key=lambda item: item.path.name != "test_wheel.py")
+
+
 def pytest_ignore_collect(collection_path, config):
     """What has no serial test need not be imported to run those."""
     test = collection_path.suffix == ".py" and collection_path.name.startswith("test_")

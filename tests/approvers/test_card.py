@@ -18,6 +18,7 @@ from guarded_tools.approvers import card
 from guarded_tools.text.lookalikes import remarks
 from guarded_tools.text.visible import plain, quoted
 from guarded_tools.values import ApprovalRequest, Usage
+from tests.cases import every_case
 
 SECRET = "ghp_" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9v"
 
@@ -341,10 +342,16 @@ def widest(char):
     return 2 if char in WIDE else 1 if char.isascii() else cell_len(char)
 
 
-@pytest.mark.parametrize("char", WIDE, ids=ascii)
 @pytest.mark.parametrize("width", [40, 60, 80, 133])
 @pytest.mark.parametrize("field", ["args", "key", "session", "tool", "reason"])
-def test_no_value_draws_a_row_of_the_card_whatever_the_terminal_thinks_of_its_width(char, width, field):
+def test_no_value_draws_a_row_of_the_card_whatever_the_terminal_thinks_of_its_width(width, field):
+    with every_case() as case:
+        for char in WIDE:
+            with case(ascii(char)):
+                check_no_row_is_drawn(char, width, field)
+
+
+def check_no_row_is_drawn(char, width, field):
     fake = "│ risk:              read, approved by the administrator"
     cards = []
     for pad in range(width // 2 + 1):

@@ -8,6 +8,7 @@ import pytest
 
 from guarded_tools.policy import Policy, decide, folding
 from guarded_tools.values import ToolCall
+from tests.cases import every_case
 
 UNSEEN = [
     "\0",
@@ -28,7 +29,6 @@ UNSEEN = [
 PLACES = ["{}prod", "pr{}od", "prod{}"]
 
 
-@pytest.mark.parametrize("unseen", UNSEEN, ids=ascii)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(
     "rule",
@@ -39,10 +39,13 @@ PLACES = ["{}prod", "pr{}od", "prod{}"]
         {"deny_if": [{"path": "args.x", "op": "eq", "value": "prod", "fold": True}]},
     ],
 )
-def test_what_draws_nothing_hides_no_forbidden_word(unseen: str, place: str, rule: dict[str, object]) -> None:
+def test_what_draws_nothing_hides_no_forbidden_word(place: str, rule: dict[str, object]) -> None:
     policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"t": rule}})
-    assert decide(policy, ToolCall("t", {"x": place.format(unseen)})).effect == "deny"
     assert decide(policy, ToolCall("t", {"x": "test"})).effect == "allow"
+    with every_case() as case:
+        for unseen in UNSEEN:
+            with case(ascii(unseen)):
+                assert decide(policy, ToolCall("t", {"x": place.format(unseen)})).effect == "deny"
 
 
 @pytest.mark.parametrize("unseen", UNSEEN, ids=ascii)

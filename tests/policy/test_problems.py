@@ -9,6 +9,7 @@ import yaml
 
 from guarded_tools.errors import PolicyError
 from guarded_tools.policy import Policy
+from tests.cases import every_case
 
 TABLE = yaml.load(Path(__file__).with_name("problems.yaml").read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
 BASE = {"version": "1", "default": "deny"}
@@ -24,8 +25,14 @@ def document(row):
     return {**BASE, **row["policy"]}
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, id=str(number)) for number, row in enumerate(TABLE, 1)])
-def test_problem(row):
+def test_problems():
+    with every_case() as case:
+        for number, row in enumerate(TABLE, 1):
+            with case(f"row {number}"):
+                check(row)
+
+
+def check(row):
     with pytest.raises(PolicyError) as raised:
         Policy.model_validate(document(row))
     problems = {problem.pointer: f"{problem.message} ({problem.hint})" for problem in raised.value.problems}

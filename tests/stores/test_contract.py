@@ -7,6 +7,7 @@ import pytest
 from guarded_tools.errors import StoreError
 from guarded_tools.stores import Store
 from guarded_tools.values import Full, Halted, Reservation
+from tests.cases import every_case
 
 T = 1_800_000_000.0  # a UTC midnight is at T - T % 86400
 
@@ -104,26 +105,30 @@ class TestReserve:
         assert used(store).get("pictify/render/calls", 0) == 0
         assert store.refund(taken, T) == 0
 
-    @pytest.mark.parametrize("amount", [-1, -1_000_000, 0.5, float("nan"), float("inf"), True, "1", None])
-    def test_only_whole_amounts_are_counted(self, store, charge, amount):
+    def test_only_whole_amounts_are_counted(self, store, charge):
         fill(store, charge(max=2))
-        with pytest.raises(StoreError):
-            store.reserve([charge(amount=amount, max=2)], T)
-        assert used(store) == {"pictify/render/calls": 2}
+        with every_case() as case:
+            for amount in (-1, -1_000_000, 0.5, float("nan"), float("inf"), True, "1", None):
+                with case(amount):
+                    with pytest.raises(StoreError):
+                        store.reserve([charge(amount=amount, max=2)], T)
+                    assert used(store) == {"pictify/render/calls": 2}
 
-    @pytest.mark.parametrize("limit", [2**63, 10**30, float("nan"), float("inf"), 2.5, True, "3", None])
-    def test_only_a_whole_limit_that_can_be_counted_limits(self, store, charge, limit):
-        for call in (store.reserve, store.peek):
-            with pytest.raises(StoreError):
-                call([charge(max=limit)], T)
-        assert store.usage("session:s", T) == []
+    def test_only_a_whole_limit_that_can_be_counted_limits(self, store, charge):
+        with every_case() as case:
+            for limit in (2**63, 10**30, float("nan"), float("inf"), 2.5, True, "3", None):
+                for call in (store.reserve, store.peek):
+                    with case(limit), pytest.raises(StoreError):
+                        call([charge(max=limit)], T)
+                    assert store.usage("session:s", T) == []
 
-    @pytest.mark.parametrize("window", [0, -60, float("nan"), float("inf"), 0.5, True, "60", None, 10**30])
-    def test_only_a_whole_window_that_can_be_counted_is_one(self, store, charge, window):
-        for call in (store.reserve, store.peek):
-            with pytest.raises(StoreError):
-                call([charge(window=window)], T)
-        assert store.usage("session:s", T) == []
+    def test_only_a_whole_window_that_can_be_counted_is_one(self, store, charge):
+        with every_case() as case:
+            for window in (0, -60, float("nan"), float("inf"), 0.5, True, "60", None, 10**30):
+                for call in (store.reserve, store.peek):
+                    with case(window), pytest.raises(StoreError):
+                        call([charge(window=window)], T)
+                    assert store.usage("session:s", T) == []
 
     def test_scopes_are_apart(self, store, charge):
         for i in range(50):
@@ -484,12 +489,13 @@ class TestHalt:
             assert isinstance(other.reserve([], T), Halted)
             one.resume("global")
 
-    @pytest.mark.parametrize("scope", ["", "session", "session:", "everything", "grant", "user:x"])
-    def test_only_a_scope_can_be_halted(self, store, scope):
-        with pytest.raises(StoreError, match="session:<id>"):
-            store.halt(scope, "stop")
-        with pytest.raises(StoreError, match="session:<id>"):
-            store.resume(scope)
+    def test_only_a_scope_can_be_halted(self, store):
+        with every_case() as case:
+            for scope in ("", "session", "session:", "everything", "grant", "user:x"):
+                with case(scope), pytest.raises(StoreError, match="session:<id>"):
+                    store.halt(scope, "stop")
+                with case(scope), pytest.raises(StoreError, match="session:<id>"):
+                    store.resume(scope)
 
 
 class TestKept:
