@@ -27,13 +27,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from guarded_tools.marks import Mark, MarkKind, SessionCondition, SessionRules
-from guarded_tools.policy.compile import SCOPES, Args, Check, CheckResult, checks_of, compile_check
+from guarded_tools.policy.compile import SCOPES, Check, CheckResult, checks_of, compile_check
+from guarded_tools.policy.correlation import Views, compare_values
 from guarded_tools.policy.document import PolicyDocument, Rules
-from guarded_tools.policy.globs import matches
-from guarded_tools.policy.paths import MISSING, UNDECIDED, Indeterminate, compile_one, parse_path, pointer
+from guarded_tools.policy.globs import is_glob, matches
+from guarded_tools.policy.paths import EVERYWHERE, parse_path, pointer
 from guarded_tools.policy.readings import Reader
 from guarded_tools.policy.session_parts import OUTWARD, PRIVATE, SECRET, UNTRUSTED, After, FlowPreset, Need
-from guarded_tools.values import Ask, Decision, Risk, ToolCall, canonical, digest
+from guarded_tools.values import Ask, Decision, Risk, ToolCall
 
 FLOW_RULE: Final = "/flow"
 """The rule of what a preset asks."""
@@ -44,8 +45,6 @@ _SHOWN: Final = 120
 
 Place: TypeAlias = tuple[str, Literal["session", "grant"]]
 """A prefix, ``shadow:`` for a rule on trial, and which of a call's scopes."""
-Views: TypeAlias = tuple[Args, ...]
-"""The readings of a call's arguments."""
 _HERE: Final[Place] = ("", "session")
 
 
@@ -171,9 +170,10 @@ def across_rules(
             (base + pointer("needs", str(n)), need)
             for base, r in written
             for n, need in enumerate(r.needs)
-            if not any(matches(name, tool) for name in need.tool)  # else nothing could ever be the first
+            # Of many tools, else none of them could ever be the first; a tool's own need is what it says.
+            if not (_of_many(base) and any(matches(name, tool) for name in need.tool))
         ),
-        wanted,
+        _apart(wanted) if trial else wanted,
         () if trial else tuple((name, place) for name, place in wanted.admitted if matches(name, tool)),
         () if trial else tuple(each for each in wanted.succeeded if matches(each.name, tool)),
         None if trial else policy.flow,
@@ -182,6 +182,18 @@ def across_rules(
     )
     silent = not (found.labels or found.after or found.needs or found.admitted or found.succeeded or found.flow)
     return None if silent else found
+
+
+def _of_many(base: str) -> bool:
+    return base == EVERYWHERE or is_glob(base)
+
+
+def _apart(wanted: Wanted) -> Wanted:
+    """Keep what rules on trial want to know, in places of a trial, whose whole decision is moved apart later."""
+    labels = {
+        label: frozenset(("", kind) for prefix, kind in places if prefix) for label, places in wanted.labels.items()
+    }
+    return wanted._replace(labels=labels)
 
 
 def compile_across(rules: AcrossRules) -> Across:
@@ -201,7 +213,8 @@ def compile_across(rules: AcrossRules) -> Across:
         if flow is not None:
             counted = brought | _counted(rules.risk or risk, labelled=labelled)
             asked = _preset(flow, counted)
-            brought = counted if flow == "rule_of_two" else counted - ({OUTWARD} - brought)  # else nobody looks for it
+            looked_at = flow == "rule_of_two" or OUTWARD in rules.wanted.labels
+            brought = counted if looked_at else counted - ({OUTWARD} - brought)
         if asked:
             conditions.append(SessionCondition(SCOPES["session"](call), "label", asked, "ask", FLOW_RULE, every=True))
         marks = [
@@ -255,7 +268,7 @@ def _compile_after(rules: AcrossRules) -> Callable[[Views, ToolCall], list[Sessi
 def _compile_needs(rules: AcrossRules) -> Callable[[Views, ToolCall], list[SessionCondition] | Decision]:
     """Write each ``needs`` as a condition on the values of this call."""
     needs = [
-        (rule, need, _compare(own for _, own in need.same or ()), [theirs for theirs, _ in need.same or ()])
+        (rule, need, compare_values(own for _, own in need.same or ()), [theirs for theirs, _ in need.same or ()])
         for rule, need in rules.needs
     ]
 
@@ -277,7 +290,7 @@ def _compile_needs(rules: AcrossRules) -> Callable[[Views, ToolCall], list[Sessi
 
 def _compile_succeeded(rules: AcrossRules) -> Callable[[Views, ToolCall], tuple[Mark, ...]]:
     """Tell which marks a call leaves if it ends well."""
-    wanted = [(each, _compare(each.paths)) for each in rules.succeeded]
+    wanted = [(each, compare_values(each.paths)) for each in rules.succeeded]
 
     def done_by(views: Views, call: ToolCall) -> tuple[Mark, ...]:
         found: dict[Mark, None] = {}
@@ -326,24 +339,3 @@ def _any_true(checks: list[tuple[Check, CheckResult]], views: Views) -> bool | D
             elif said is not None:
                 return said
     return found
-
-
-def _compare(paths: Iterable[str]) -> Callable[[Views, Iterable[str]], str | None]:
-    """Make a reader of the digest of some values, bound to what the *earlier* call names them."""
-    reads = [compile_one(parse_path(path)) for path in paths]
-
-    def digest_of(views: Views, names: Iterable[str]) -> str | None:
-        if not reads:
-            return ""
-        found: set[str] = set()
-        try:
-            for view in views:
-                values = [read(view) for read in reads]
-                if any(value is MISSING or value is UNDECIDED or value is None for value in values):
-                    return None
-                found.add(canonical(values))
-        except (Indeterminate, ValueError):
-            return None
-        return digest(list(names), found.pop())[:32] if len(found) == 1 else None
-
-    return digest_of

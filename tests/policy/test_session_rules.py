@@ -166,6 +166,56 @@ def test_what_a_rule_for_many_tools_needs_may_come_first():
     assert judged(rules, "x_a").across.conditions[0].names == ("login",)
 
 
+@pytest.mark.parametrize("needed", [["login", "x_a"], ["x_*"], "x_*"])
+def test_what_a_tool_needs_by_its_own_entry_it_needs_whatever_that_names(needed):
+    rules = policy({"login": {}, "x_a": {"needs": [{"tool": needed}]}, "x_b": {}})
+    (need,) = judged(rules, "x_a").across.conditions
+    assert need.then == "need"
+    assert {mark.name for mark in judged(rules, "x_a").succeeded} == {name for name in need.names if name != "login"}
+
+
+def test_what_many_tools_need_may_be_one_of_them():
+    rules = policy({"x_*": {"needs": [{"tool": "x_a"}]}})
+    assert judged(rules, "x_a").across is None
+    assert judged(rules, "x_b").across.conditions[0].names == ("x_a",)
+
+
+def test_what_changed_state_is_outward_for_an_after_that_looks_for_it():
+    tools = {**READS, "post": {"risk": "write", "labels": []}, "get": {"risk": "read", "labels": []}}
+    drop = {"after": [{"labels": ["outward"], "then": "deny"}]}
+    rules = policy({**tools, "drop": drop}, flow="trifecta")
+    assert brought(judged(rules, "post").across) == ("outward",)
+    assert brought(judged(rules, "get").across) == ()
+    assert brought(judged(policy(tools, flow="trifecta"), "post").across) == ()  # nobody looks for it
+
+
+@pytest.mark.parametrize("scope", ["session", "grant"])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_rule_on_trial_finds_what_any_entry_brings_in_its_scope(scope, both):
+    after = [{"labels": ["x"], "then": "deny", "scope": scope}]
+    rules = policy({"read": {"labels": ["x"], "shadow": both}, "send": {"shadow": True, "after": after}})
+    (looked_for,) = judged(rules, "send", grant="ann").shadow.across.conditions
+    said = judged(rules, "read", grant="ann")
+    marks = [mark for each in (said, said.shadow) if each and each.across for mark in each.across.marks]
+    assert looked_for.scope in {mark.scope for mark in marks}
+    assert not any(mark.scope.startswith("shadow:shadow:") for mark in marks)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"flow": "trifecta", "tools": {"a": {"labels": ["untrusted"], "shadow": True}, "b": {"labels": []}}},
+        {"tools": {"a": {"shadow": True, "needs": [{"tool": "b"}]}, "b": {"needs": [{"tool": "a"}]}}},
+        {"tools": {"a": {"labels": ["x"]}, "b": {"shadow": True, "after": [{"labels": ["x"], "then": "deny"}]}}},
+        {"shadow": True, "tools": {"a": {"labels": ["x"]}, "b": {"after": [{"labels": ["x"], "then": "deny"}]}}},
+        {"tools": {"a_*": {}, "b": {"needs": [{"tool": "*_x"}]}}},
+        {"tools": {"x_*": {"needs": [{"tool": "x_a"}]}}},
+    ],
+)
+def test_a_policy_that_may_bind_is_right(right):
+    assert policy(**right)
+
+
 READS = {"inbox": {"labels": ["untrusted"], "risk": "read"}, "crm": {"labels": ["private"], "risk": "read"}}
 
 

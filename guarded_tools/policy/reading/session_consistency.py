@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from guarded_tools.errors import Problem
 from guarded_tools.policy.diagnostics import Reporter, suggest
 from guarded_tools.policy.fields import parse_window
-from guarded_tools.policy.globs import covers, is_glob
+from guarded_tools.policy.globs import covers, is_glob, literal_prefix
 from guarded_tools.policy.paths import EVERYWHERE, pointer
 from guarded_tools.policy.session_parts import OUTWARD, PRIVATE, SECRET, UNTRUSTED
 
@@ -36,10 +36,15 @@ class _Entries(NamedTuple):
     everywhere: dict[str, Any]
     open: bool
     flow: Any
+    shadow: bool
 
     def written(self) -> list[tuple[str, dict[str, Any]]]:
         """List the entries with their pointers, that of all tools first."""
         return [(EVERYWHERE, self.everywhere), *((pointer("tools", key), entry) for key, entry in self.tools.items())]
+
+    def on_trial(self, entry: dict[str, Any]) -> bool:
+        """Whether an entry is on trial beside others in force, which see nothing of what it says."""
+        return bool(entry.get("shadow")) and not self.shadow
 
     def admits(self, key: str) -> bool:
         """Whether calls of a listed name may be let through."""
@@ -60,15 +65,16 @@ def problems(data: dict[str, Any], problem: Reporter) -> Iterator[Problem]:
     """List them. ``data`` is in the first dialect."""
     tools = {key: entry for key, entry in _dict(data.get("tools")).items() if type(entry) is dict}
     hide = [entry for entry in _list(data.get("hide")) if type(entry) is str]
-    entries = _Entries(hide, tools, _dict(data.get("all_tools")), data.get("default") != "deny", data.get("flow"))
+    everywhere, opened, shadow = _dict(data.get("all_tools")), data.get("default") != "deny", bool(data.get("shadow"))
+    entries = _Entries(hide, tools, everywhere, opened, data.get("flow"), shadow)
     if not entries.flow and not any(entry.get(key) for _, entry in entries.written() for key in _KEYS):
         return
-    brought = _brought(entries)
+    brought, tried = _brought(entries), _brought(entries, trial=True)
     shared = _afters(entries.everywhere, EVERYWHERE)
     for at, entry in entries.written():
         yield from _labels(entry, at, problem)
         yield from _after(entry, at, () if at == EVERYWHERE else shared, problem)
-        yield from _nobody_brings(entry, at, brought, problem)
+        yield from _nobody_brings(entry, at, brought, tried, problem, trial=entries.on_trial(entry))
         yield from _never_come(entry, at, entries, problem)
     yield from _circles(entries, problem)
     yield from _preset(entries, brought, problem)
@@ -78,14 +84,20 @@ def problems(data: dict[str, Any], problem: Reporter) -> Iterator[Problem]:
 _KEYS: Final = ("labels", "after", "needs")
 
 
-def _brought(entries: _Entries) -> set[str]:
-    """Name the labels that some call may bring, also what a preset counts a tool as."""
+def _brought(entries: _Entries, *, trial: bool = False) -> set[str]:
+    """Name the labels that some call may bring, also what a preset counts a tool as.
+
+    For a rule in force what an entry on trial says is not said; one on trial, with ``trial``, sees all.
+    """
     found: set[str] = set()
     unlabelled = entries.open and "labels" not in entries.everywhere
     for _, entry in entries.written():
-        found.update(_names_of(entry))
+        found.update(_names_of(entry) if trial or not entries.on_trial(entry) else ())
     if "labels" not in entries.everywhere:
-        unlabelled |= any("labels" not in entry and entries.admits(key) for key, entry in entries.tools.items())
+        unlabelled |= any(
+            ("labels" not in entry or entries.on_trial(entry)) and entries.admits(key)
+            for key, entry in entries.tools.items()
+        )
     if SECRET in found:
         found.add(PRIVATE)
     if entries.flow:
@@ -165,13 +177,18 @@ def _after(entry: dict[str, Any], at: str, shared: tuple[_After, ...], problem: 
         seen.append(need)
 
 
-def _nobody_brings(entry: dict[str, Any], at: str, brought: set[str], problem: Reporter) -> Iterator[Problem]:
+def _nobody_brings(
+    entry: dict[str, Any], at: str, brought: set[str], tried: set[str], problem: Reporter, *, trial: bool
+) -> Iterator[Problem]:
     for place, after in enumerate(_list(entry.get("after"))):
         for nth, label in enumerate(_list(_dict(after).get("labels"))):
-            if type(label) is str and label not in brought:
-                hint = suggest(label, sorted(brought)) or 'give it to a tool: "labels": [...]'
-                where = f"{at}/after/{place}/labels/{nth}"
-                yield problem(where, f"no tool brings the label {label!r}, so this can never bind", hint)
+            if type(label) is not str or label in (tried if trial else brought):
+                continue
+            where, who = f"{at}/after/{place}/labels/{nth}", "no tool brings"
+            hint = suggest(label, sorted(brought)) or 'give it to a tool: "labels": [...]'
+            if label in tried:
+                who, hint = "only an entry on trial brings", "take its shadow out, or put this entry on trial as well"
+            yield problem(where, f"{who} the label {label!r}, so this can never bind", hint)
 
 
 def _named(rule: Any, key: str) -> list[str]:
@@ -221,7 +238,8 @@ def _circles(entries: _Entries, problem: Reporter) -> Iterator[Problem]:
 
 
 def _needs_of(key: str, entries: _Entries) -> list[list[str]]:
-    own = [_named(need, "tool") for need in _list(entries.tools[key].get("needs"))]
+    entry = entries.tools[key]
+    own = [] if entries.on_trial(entry) else [_named(need, "tool") for need in _list(entry.get("needs"))]
     shared = [_named(need, "tool") for need in _list(entries.everywhere.get("needs"))]
     # What a rule for many tools needs is no need of the needed one itself.
     many = shared + (own if is_glob(key) else [])
@@ -250,8 +268,11 @@ def _too_many(entries: _Entries, problem: Reporter) -> Iterator[Problem]:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether two names or globs may fit the same tool; of two globs that is not ruled out lightly."""
-    return covers(one, other) or covers(other, one) or (is_glob(one) and is_glob(other))
+    """Whether two names or globs may fit the same tool; two globs do not if they differ before their wildcards."""
+    if is_glob(one) and is_glob(other):
+        heads = literal_prefix(one), literal_prefix(other)
+        return heads[0].startswith(heads[1]) or heads[1].startswith(heads[0])
+    return covers(one, other) or covers(other, one)
 
 
 def _dict(value: Any) -> dict[str, Any]:
