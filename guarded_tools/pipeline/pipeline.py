@@ -135,24 +135,24 @@ class Pipeline:
 
     def _clear(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
         """Bring a call to where the policy lets it run, through a human where it asks for one."""
-        answer = None
-        if suspends(self._approver):
-            answer = yield from workflow.resume(self._request(context), **self._human(context))
-        if answer is None and context.paused is not None:
-            answer = execution.permitted_by(context.paused)
-        if answer is None:
-            self._stop_if_denied(context)
-            if context.decision.effect == "allow" and not session_rules.may_ask(context.decision):
-                return context
+        question, blocked = context, None
+        if context.decision.effect == "ask" or session_rules.may_ask(context.decision):
             blocked = yield self._counting(self._store.peek, self._store.apeek, context)
             if isinstance(blocked, Bound) and blocked.asks:
-                context = session_rules.asking(context, blocked)
-            elif blocked is not None and context.paused is None:
-                raise self._blocked(context, blocked)
-            if context.decision.effect == "allow":
-                return context
-            return (yield from self._ask(context, read))
-        return self._answered(context, answer, read)
+                question, blocked = session_rules.asking(context, blocked), None
+        answer = None
+        if suspends(self._approver):  # which may show the question once more, so it has to be the whole of it
+            answer = yield from workflow.resume(self._request(question), **self._human(question))
+        if answer is None and context.paused is not None:
+            answer = execution.permitted_by(context.paused)
+        if answer is not None:
+            return self._answered(question, answer, read)
+        self._stop_if_denied(context)
+        if blocked is not None and context.paused is None:
+            raise self._blocked(context, blocked)
+        if question.decision.effect == "allow":
+            return question
+        return (yield from self._ask(question, read))
 
     def _ask(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
         """Put a call before the human, and judge it anew with the answer."""

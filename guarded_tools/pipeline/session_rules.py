@@ -3,8 +3,9 @@
 The store says which rules bind (:class:`~guarded_tools.marks.Bound`), in the transaction in which it would reserve. One
 that asks makes a question of the call: a human is told what the session carries, and since when. **The invariant**: an
 approval covers the rules that the human was shown, and no other. Where another one binds by the time the call is
-admitted, because a call beside it brought something in, the call is refused and may come again. No remembered approval
-answers such a question: it was given before the session carried this.
+admitted, because a call beside it brought something in, or because the human's edit is of what another rule speaks, the
+call is refused and may come again. No remembered approval answers such a question: it was given before the session
+carried this.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from guarded_tools.policy.session_parts import OUTWARD, PRIVATE, SECRET, UNTRUST
 from guarded_tools.text.units import duration, utc
 from guarded_tools.values import Ask, Decision
 
-CHANGED: Final = "this session did more while a human was asked; call it once more"
+CHANGED: Final = "the human who was asked was not shown all that a rule asks about this call by now"
 
 _BROUGHT: Final = {
     UNTRUSTED: "read untrusted content",
@@ -30,8 +31,10 @@ _BROUGHT: Final = {
 def still_asking(context: CallContext) -> SessionRules | None:
     """Return what the store is to look for and to write: without the rules that the human was shown."""
     across = context.decision.across
-    if across is None or context.paused is not None:  # an execution that goes on was admitted before
+    if across is None:
         return None
+    if context.paused is not None:  # it was admitted before; what its body reads, it reads from now on
+        return across._replace(conditions=()) if across.marks else None
     shown = () if context.answer is None else context.answer.across
     if not shown:
         return across

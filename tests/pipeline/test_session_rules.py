@@ -13,7 +13,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
-from langgraph.types import Command, Send
+from langgraph.types import Command, Send, interrupt
 
 from guarded_tools import Guard, Policy, ToolCall, ToolDenied, Verdict, open_store
 from guarded_tools.approvers.interrupt import InterruptApprover
@@ -178,8 +178,10 @@ def test_an_edit_of_which_an_after_speaks_is_not_covered_by_its_answer(session):
     tools = {"inbox": {"labels": ["untrusted"]}, "mail": {"approval": True, "after": after}}
     s = session(tools, Verdict.edit({"to": "eve"}), True)
     s("inbox")
-    with pytest.raises(ToolDenied):
-        s("mail", to="ann")
+    denied = s.denied("mail", to="ann")
+    assert "the human who was asked was not shown" in str(denied)
+    assert "this session did more" not in str(denied)
+    assert "Call it once more" in str(denied)
     assert s("mail", to="ann") == "mail ran"
 
 
@@ -327,6 +329,20 @@ def test_a_store_that_knows_nothing_of_such_rules_serves_policies_without_them(t
     assert s.denied("b").outcome == "failed_closed"
 
 
+def one_task_a_call(guard: Guard, *tools: Any) -> Any:
+    """Make a graph whose turns are given to it, and whose calls run each in a task of its own, as an agent's do."""
+
+    def one_each(state: MessagesState) -> list[Send]:
+        calls = state["messages"][-1].tool_calls
+        return [Send("tools", {"__type": "tool_call_with_context", "tool_call": c, "state": state}) for c in calls]
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("tools", ToolNode(guard.wrap(list(tools))))
+    graph.add_conditional_edges(START, one_each, ["tools"])
+    graph.add_edge("tools", END)
+    return graph.compile(checkpointer=InMemorySaver())
+
+
 def test_a_run_that_was_suspended_by_a_rule_across_calls_goes_on_with_the_answer(tmp_path):
     """LangGraph runs the node again; the question is found again though nothing but the session asked it."""
     ran: list[str] = []
@@ -341,17 +357,7 @@ def test_a_run_that_was_suspended_by_a_rule_across_calls_goes_on_with_the_answer
 
     policy = Policy.model_validate({"version": "1", "default": "deny", "flow": "trifecta", "tools": TRIFECTA})
     guard = Guard(policy, store="memory://", audit=tmp_path / "audit.jsonl", approver=InterruptApprover())
-    node = ToolNode(guard.wrap([make(name) for name in TRIFECTA]))
-
-    def one_each(state: MessagesState) -> list[Send]:
-        calls = state["messages"][-1].tool_calls
-        return [Send("tools", {"__type": "tool_call_with_context", "tool_call": c, "state": state}) for c in calls]
-
-    graph = StateGraph(MessagesState)
-    graph.add_node("tools", node)
-    graph.add_conditional_edges(START, one_each, ["tools"])
-    graph.add_edge("tools", END)
-    app = graph.compile(checkpointer=InMemorySaver())
+    app = one_task_a_call(guard, *(make(name) for name in TRIFECTA))
     config = {"configurable": {"thread_id": "t"}}
 
     def send(*names: str) -> Any:
@@ -367,3 +373,68 @@ def test_a_run_that_was_suspended_by_a_rule_across_calls_goes_on_with_the_answer
     answered = app.invoke(Command(resume={question.id: {"decisions": [{"type": "approve"}]}}), config)
     assert answered["messages"][-1].content == "mail"
     assert ran == ["inbox", "crm", "mail"]
+
+
+def test_a_question_that_is_shown_again_says_what_the_session_did(tmp_path):
+    """Whoever answers one of two questions is shown the other once more; and so is whoever goes back to a checkpoint."""
+    tools = {**TRIFECTA, "inbox": {"risk": "read", "labels": ["untrusted", "private"]}}
+    policy = Policy.model_validate({"version": "1", "default": "deny", "flow": "trifecta", "tools": tools})
+    guard = Guard(policy, store="memory://", audit=tmp_path / "audit.jsonl", approver=InterruptApprover())
+
+    @tool
+    def mail(to: str) -> str:
+        """Send it."""
+        return f"to {to}"
+
+    app = one_task_a_call(guard, mail)
+    config: Any = {"configurable": {"thread_id": "t"}}
+    guard.call(ToolCall("inbox", {}, "t"), lambda args: "words")
+    calls = [{"name": "mail", "args": {"to": to}, "id": to, "type": "tool_call"} for to in ("ann", "bob")]
+    asked = app.invoke({"messages": [{"role": "assistant", "content": "", "tool_calls": calls}]}, config)
+    ann, bob = asked["__interrupt__"]
+    reason = "read untrusted content (inbox"
+    assert reason in str(ann.value)
+    assert reason in str(bob.value)
+
+    def answer(question: Any, where: Any) -> Any:
+        return app.invoke(Command(resume={question.id: {"decisions": [{"type": "approve"}]}}), where)
+
+    (again,) = answer(ann, config)["__interrupt__"]
+    assert again.value == bob.value
+    waiting = next(state for state in app.get_state_history(config) if len(state.tasks) > 1)
+    forked = app.invoke(None, waiting.config)["__interrupt__"]
+    assert all(reason in str(question.value) for question in forked)
+    shown = {str(question.value): question for question in forked}
+    (bob,) = (question for text, question in shown.items() if "bob" in text)
+    assert "to bob" in [message.content for message in answer(bob, config)["messages"]]
+
+
+def test_a_body_that_paused_brings_its_labels_when_it_goes_on(tmp_path):
+    """It reads when it runs, and that may be long after the call was admitted, or after a human took the label away."""
+
+    @tool
+    def inbox() -> str:
+        """Read what somebody chooses."""
+        return f"words of {interrupt('whose?')}"
+
+    tools = {"inbox": {"labels": ["untrusted"]}, "drop": {"after": [{"labels": ["untrusted"], "then": "deny"}]}}
+    policy = Policy.model_validate({"version": "1", "default": "deny", "tools": tools})
+    clock = FrozenClock(T0)
+    guard = Guard(policy, store="memory://", audit=tmp_path / "audit.jsonl", clock=clock)
+    (wrapped,) = guard.wrap([inbox])
+    graph = StateGraph(MessagesState)
+    graph.add_node("read", lambda state: {"messages": [wrapped.invoke({})]})
+    graph.add_edge(START, "read")
+    graph.add_edge("read", END)
+    app = graph.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    assert app.invoke({"messages": []}, config)["__interrupt__"]
+    (label,) = guard.labels("t")
+    assert label.last == T0
+    assert guard.clear_label("untrusted", session="t", by="ann", why="nothing was read yet")
+    clock.advance(7_200)
+    assert app.invoke(Command(resume="eve"), config)["messages"][-1].content == "words of eve"
+    (label,) = guard.labels("t")
+    assert (label.name, label.last) == ("untrusted", T0 + 7_200)
+    with pytest.raises(ToolDenied):
+        guard.call(ToolCall("drop", {}, "t"), lambda args: "dropped")
