@@ -113,8 +113,8 @@ def _flow_offered(entries: Iterable[Mapping[str, Any]]) -> list[str]:
     if not {"untrusted", "private"} <= {label for entry in entries for label in entry["labels"]}:
         return []
     return [
-        "# Labels say what a tool brings into a session, and what goes outward. Without this # a human is asked about",
-        "# all that leaves or changes anything, once a session holds words of strangers and private data.",
+        "# Labels say what a tool brings into a session, and what goes outward. Without its #, the next line has a",
+        "# human asked about all that leaves or changes anything, once it holds strangers' words and private data.",
         "#flow: trifecta",
         "",
     ]

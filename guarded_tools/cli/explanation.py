@@ -252,7 +252,14 @@ def _across(across: SessionRules | None, bound: Bound | None) -> list[Text]:
 
 
 def _predicate(seen: ObservedPredicate) -> str:
-    verb = {"require": "must", "deny_if": "must not", "when": "ask if"}[seen.kind]
+    verbs = {
+        "require": "must",
+        "deny_if": "must not",
+        "when": "ask if",
+        "label": "brings it if",
+        "after": "speaks of it if",
+    }
+    verb = verbs[seen.kind]
     trial = " (on trial)" if seen.trial else ""
     return one_line(f"{verb}: {seen.path} {seen.op} {_value(seen.value)}{trial}")
 

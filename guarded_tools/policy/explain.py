@@ -17,11 +17,13 @@ Answer: TypeAlias = Literal["holds", "fails", "missing", "unjudgeable"]
 class ObservedPredicate(NamedTuple):
     """A predicate and what it saw. ``refuses`` is whether it denies the call, or, of kind ``when``, has it asked about.
 
+    Of kind ``label`` it says whether the call brings one, of kind ``after`` whether such a rule speaks of it.
+
     ``saw`` are the values its path led to, without the gaps. ``trial`` marks a rule that is only on trial.
     """
 
     rule: str
-    kind: Kind
+    kind: Kind | Literal["label", "after"]
     path: str
     op: str
     value: Any
@@ -76,6 +78,13 @@ def _look(
     except Ambiguous as doubt:
         ambiguous = doubt
     predicates = [_seen(check, views, ambiguous, trial=trial) for rules in tool.rule_sets for check in rules.checks]
+    if tool.across is not None:
+        across: list[tuple[Check, Literal["label", "after"]]] = [
+            (check, "label") for each in tool.across.labels or () for check in each.when
+        ]
+        across += [(check, "after") for _, _, when in tool.across.after for check in when]
+        seen = [(_seen(check, views, ambiguous, trial=trial), kind) for check, kind in across]
+        predicates += [one._replace(kind=kind, refuses=one.answer == "unjudgeable") for one, kind in seen]
     quotas = []
     for rules in tool.rule_sets:
         for rule, limit, counter in rules.limits:

@@ -104,6 +104,25 @@ def test_explain_says_what_a_call_would_meet_in_a_session(cli, home):
     assert not (home.parent / "other").exists()
 
 
+def test_explain_shows_what_decides_whether_a_label_is_brought(cli, tmp_path):
+    when = [{"path": "args.folder", "op": "neq", "value": "public"}]
+    tools = {
+        "read": {"labels": [{"label": "private", "when": when}]},
+        "send": {"after": [{"labels": ["private"], "when": when, "then": "deny"}]},
+    }
+    (tmp_path / "p.json").write_text(json.dumps({"version": "1", "default": "deny", "tools": tools}))
+    read = cli("explain", tmp_path / "p.json", "read", "--args", '{"folder": "mine"}').out
+    assert "brings it if: args.folder neq" in read
+    assert "brings into the session: private" in read
+    public = cli("explain", tmp_path / "p.json", "read", "--args", '{"folder": "public"}').out
+    assert "brings into the session" not in public
+    assert "speaks of it if: args.folder neq" in cli("explain", tmp_path / "p.json", "send", "--args", "{}").out
+    unclear = cli("explain", tmp_path / "p.json", "read", "--args", '{"folder": []}', "--json").json
+    assert unclear["decision"]["rule"] == "/tools/read/labels/0/when/args.folder-neq"
+    (seen,) = unclear["predicates"]
+    assert (seen["kind"], seen["answer"], seen["refuses"]) == ("label", "unjudgeable", True)
+
+
 CASES = """
 cases:
   - {name: alone, tool: mail, expect: allow}
