@@ -16,6 +16,7 @@ from guarded_tools.marks import Bound, BoundRule, Carried, Mark, SessionRules
 from guarded_tools.pipeline.context import CallContext
 from guarded_tools.policy.session_parts import OUTWARD, PRIVATE, SECRET, UNTRUSTED
 from guarded_tools.text.units import duration, utc
+from guarded_tools.text.visible import one_line
 from guarded_tools.values import Ask, Decision
 
 CHANGED: Final = "the human who was asked was not shown all that a rule asks about this call by now"
@@ -88,10 +89,14 @@ def _because(bound: BoundRule) -> str:
 
 
 def _brought(carried: Carried) -> str:
-    when = f"({carried.tool}, {utc(carried.last):%Y-%m-%d %H:%M} UTC)"
+    """Say what is carried, which call brought it first, and when that was; and when any did so most recently."""
+    tool, named = one_line(carried.tool), one_line(carried.name)  # a model may have made up the tool's name
+    first, last = (f"{utc(at):%Y-%m-%d %H:%M}" for at in (carried.first, carried.last))
     if carried.kind != "label":
-        return f"called {carried.tool} {when.replace(f'{carried.tool}, ', '')}"
-    return f"{_BROUGHT.get(carried.name, f'carries {carried.name}')} {when}"
+        who = "" if named == tool else f"{named} "
+        return f"called {tool} ({first} UTC{'' if first == last else f'; {who}most recently {last} UTC'})"
+    when = f"{first} UTC{'' if first == last else f'; most recently {last} UTC'}"
+    return f"{_BROUGHT.get(carried.name, f'carries {named}')} ({tool}, {when})"
 
 
 def _kind(scope: str) -> str:

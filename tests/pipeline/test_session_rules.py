@@ -145,6 +145,21 @@ def test_a_refused_call_brings_nothing(session):
     assert s.denied("drop").outcome == "denied"
 
 
+def test_what_is_told_pairs_a_call_with_its_own_time_and_hides_nothing(session):
+    odd = "fetch\x1b[2J\n\u202ex"
+    drop = {"after": [{"labels": ["untrusted"], "then": "approve"}, {"tools": ["fetch*"], "then": "approve"}]}
+    s = session({"fetch*": {"labels": ["untrusted"]}, "drop": drop})
+    s(odd)
+    s.clock.advance(600)
+    s("fetch_b")
+    s("drop")
+    shown = r"fetch\x1b[2J\n\u202ex"
+    assert s.asked[0].reason == (
+        f"this session read untrusted content ({shown}, 2027-01-15 08:00 UTC; most recently 2027-01-15 08:10 UTC);"
+        f" this session called {shown} (2027-01-15 08:00 UTC; fetch* most recently 2027-01-15 08:10 UTC)"
+    )
+
+
 def test_within_lets_go_in_time(session):
     s = session({**TRIFECTA, "drop": {"after": [{"labels": ["untrusted"], "within": "1h", "then": "deny"}]}})
     s("inbox")
