@@ -3,8 +3,6 @@
 import subprocess
 
 import pytest
-from matplotlib.colors import to_rgba
-from matplotlib.dates import num2date
 
 from guarded_tools import plots
 from guarded_tools.audit import read
@@ -57,6 +55,8 @@ def texts(axes):
 
 
 def test_refusals_say_who_what_and_why(story):
+    from matplotlib import colors
+
     (axes,) = plots.refusals(story).axes
     labels, notes = texts(axes)
     assert labels == ["busy\ntrack", "calm\ndelete", "calm\ndelete"]
@@ -66,12 +66,14 @@ def test_refusals_say_who_what_and_why(story):
         "once rejected (timeout): not this one",
     ]
     assert [(bar.get_width(), bar.get_facecolor()) for bar in axes.patches[:2]] == [
-        (3, to_rgba(plots.COLOURS["limited"])),
-        (2, to_rgba(plots.COLOURS["rejected"])),
+        (3, colors.to_rgba(plots.COLOURS["limited"])),
+        (2, colors.to_rgba(plots.COLOURS["rejected"])),
     ]
 
 
 def test_calls_are_stacked_by_outcome_where_they_happened(story):
+    from matplotlib import dates
+
     (axes,) = plots.calls(story).axes
     heights = {container.get_label(): [bar.get_height() for bar in container] for container in axes.containers}
     assert {name: sum(values) for name, values in heights.items()} == {
@@ -83,18 +85,20 @@ def test_calls_are_stacked_by_outcome_where_they_happened(story):
     assert list(heights) == ["ok", "never_ran", "limited", "rejected"]
     limited = next(container for container in axes.containers if container.get_label() == "limited")
     (bar,) = [bar for bar in limited if bar.get_height()]
-    middle = num2date(bar.get_x() + bar.get_width() / 2).timestamp()
+    middle = dates.num2date(bar.get_x() + bar.get_width() / 2).timestamp()
     assert middle - 2.5 <= START + 130 < middle + 2.5  # bars of five seconds
     assert bar.get_y() == 0
 
 
 def test_limits_show_the_fullest_window_without_what_was_given_back(story):
+    from matplotlib import colors
+
     assert list(fullest(read(story))) == [Fullest("session:busy", "srv/track/rate", 4, 4, 60)]
     (axes,) = plots.limits(story).axes
     labels, notes = texts(axes)
     assert labels == ["track/rate\nsession:busy"]
     assert notes == ["4 of 4 in a minute"]
-    assert axes.patches[0].get_facecolor() == to_rgba("#c0392b")
+    assert axes.patches[0].get_facecolor() == colors.to_rgba("#c0392b")
 
 
 def test_the_window_rolls(make_log, path):

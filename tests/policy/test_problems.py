@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,12 @@ from guarded_tools.errors import PolicyError
 from guarded_tools.policy import Policy
 from tests.cases import every_case
 
-TABLE = yaml.load(Path(__file__).with_name("problems.yaml").read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
 BASE = {"version": "1", "default": "deny"}
+
+
+@cache
+def table():
+    return yaml.load(Path(__file__).with_name("problems.yaml").read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
 
 
 def document(row):
@@ -27,7 +32,7 @@ def document(row):
 
 def test_problems():
     with every_case() as case:
-        for number, row in enumerate(TABLE, 1):
+        for number, row in enumerate(table(), 1):
             with case(f"row {number}"):
                 check(row)
 
@@ -45,7 +50,7 @@ def check(row):
 def test_all_problems_come_at_once():
     wrong = {"version": "1", "default": "deny", "tools": {}}
     expected = set()
-    for row in TABLE:
+    for row in table():
         if "t" in row:
             name = f"t{len(wrong['tools'])}"
             wrong["tools"][name] = row["t"]
