@@ -21,35 +21,30 @@ from collections.abc import Sequence
 from guarded_tools.errors import StoreError
 from guarded_tools.marks import Bound, BoundRule, Mark, SessionCondition, SessionRules
 from guarded_tools.stores.clock import SECOND, Clock
-from guarded_tools.stores.common import by_scope, pick
 from guarded_tools.stores.row import Row
 from guarded_tools.stores.slots import Refusal
 from guarded_tools.values import Charge, Full
 
-_Parts = dict[str, tuple[list[int], list[SessionCondition], list[Mark]]]
+# What one scope has to do for a call: charges, and which of the call's these are; conditions; marks.
+_Part = tuple[Sequence[Charge], Sequence[int], Sequence[SessionCondition], Sequence[Mark]]
 
 
 class Attempt:
     """Charges and rules across calls, on their way to being taken or refused."""
 
-    __slots__ = ("_bound", "_charges", "_conditions", "_no_room", "_parts", "_refusal", "slots", "stepped")
+    __slots__ = ("_bound", "_conditions", "_no_room", "_parts", "_refusal", "slots", "stepped")
 
     def __init__(self, charges: Sequence[Charge], rules: SessionRules | None = None) -> None:
-        self._charges = charges
-        self._conditions = rules.conditions if rules else ()
+        conditions, marks = ((), ()) if rules is None else rules[:2]
+        self._conditions = conditions
+        self._parts = _parts(charges, conditions, marks)
         self._refusal: Refusal | None = None
         self._bound: list[BoundRule] = []
         self._no_room: StoreError | None = None
-        self.slots = [0] * len(charges)
+        self.slots: list[int] = []
         """In which slot each charge went."""
         self.stepped: list[str] = []
         """Scopes that a step of the clock has moved."""
-        self._parts: _Parts = {scope: (positions, [], []) for scope, positions in by_scope(charges).items()}
-        if rules:
-            for condition in self._conditions:
-                self._parts.setdefault(condition.scope, ([], [], []))[1].append(condition)
-            for mark in rules.marks:
-                self._parts.setdefault(mark.scope, ([], [], []))[2].append(mark)
 
     @property
     def scopes(self) -> Sequence[str]:
@@ -58,25 +53,29 @@ class Attempt:
 
     def changes(self, scope: str) -> bool:
         """Whether anything is taken from a scope, or brought into it; of others it only looks at the marks."""
-        positions, _, marks = self._parts[scope]
-        return bool(positions or marks)
+        charges, _, _, marks = self._parts[scope]
+        return bool(charges or marks)
 
     def take(self, scope: str, row: Row, clock: Clock) -> None:
         """Try what is asked of one scope on its row, which may be kept only if there is no :meth:`answer`."""
-        positions, conditions, marks = self._parts[scope]
+        charges, positions, conditions, marks = self._parts[scope]
+        now = row.advance(clock)
         if conditions:
-            self._bound += row.judge(conditions, clock)
-        if positions:
-            refusal, taken = row.take(pick(self._charges, positions), clock)
+            self._bound += row.judge(conditions, now)
+        if charges:
+            refusal, taken = row.take(charges, now, clock.wall)
             if refusal:
                 if self._refusal is None or refusal.worth > self._refusal.worth:
                     self._refusal = refusal
+            elif len(self._parts) == 1:
+                self.slots = taken
             else:
+                self.slots = self.slots or [0] * sum(len(part[1]) for part in self._parts.values())
                 for position, slot in zip(positions, taken, strict=True):
                     self.slots[position] = slot
         if marks:
             try:
-                row.bring(marks, clock)
+                row.bring(marks, now)
             except StoreError as error:
                 self._no_room = self._no_room or error
         if row.stepped:
@@ -108,3 +107,25 @@ def full(refusal: Refusal) -> Full:
     """Say what a refusal means to the caller."""
     wait = refusal.wait
     return Full(refusal.charge, refusal.used, None if wait is None else wait / SECOND)
+
+
+def _parts(
+    charges: Sequence[Charge], conditions: Sequence[SessionCondition], marks: Sequence[Mark]
+) -> dict[str, _Part]:
+    if len(charges) == 1 and not conditions and not marks:
+        return {charges[0].scope: (charges, (0,), (), ())}
+    scopes = {one.scope for one in charges}
+    if conditions or marks:
+        scopes.update([one.scope for one in conditions], [one.scope for one in marks])
+    if len(scopes) == 1:  # as nearly always
+        return {scopes.pop(): (charges, range(len(charges)), conditions, marks)}
+    parts: dict[str, tuple[list[Charge], list[int], list[SessionCondition], list[Mark]]] = {}
+    for position, charge in enumerate(charges):
+        part = parts.setdefault(charge.scope, ([], [], [], []))
+        part[0].append(charge)
+        part[1].append(position)
+    for condition in conditions:
+        parts.setdefault(condition.scope, ([], [], [], []))[2].append(condition)
+    for mark in marks:
+        parts.setdefault(mark.scope, ([], [], [], []))[3].append(mark)
+    return dict(parts)

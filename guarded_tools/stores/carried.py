@@ -2,8 +2,8 @@
 
 A mark is five words: two that tell it from every other, which entry of the names it has, and when it was brought first
 and last. A call looks for a few marks among at most six hundred with every reservation, so they are looked for by two
-words, 128 bits of a hash of kind, name and digest, for which nobody can make up another mark that has the same. The
-names are read only where somebody is told of them. Digests are kept nowhere else, and the values never.
+words, 128 bits of a hash of kind, name and digest, for which nobody can make up another mark that has the same. Names
+are read only where somebody is told of them. Digests are kept nowhere else, and the values never.
 
 **When in doubt, a mark that binds is there and one that is needed is not.** Marks age as counters do: a step of the
 wall clock moves them along. Where the clock was set back and nobody can tell how much time went by, a mark may be
@@ -23,6 +23,7 @@ import json
 from array import array
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from guarded_tools.errors import StoreError
 from guarded_tools.marks import BoundRule, Carried, Mark, MarkKind, SessionCondition
@@ -65,15 +66,27 @@ def mark_id(kind: str, name: str, same: str) -> tuple[int, int]:
     return int.from_bytes(hashed[:8], "little", signed=True), int.from_bytes(hashed[8:], "little", signed=True)
 
 
-def check_condition(condition: SessionCondition) -> None:
-    """See that a condition is one: a window that is none would find nothing, and so would no names.
+class Lookup(NamedTuple):
+    """What a condition looks for, as a scope's marks are told apart; ``within`` is in microseconds."""
+
+    ids: tuple[tuple[int, int], ...]
+    within: int | None
+    needed: bool
+    every: bool
+
+
+@lru_cache(maxsize=1024)
+def lookup(condition: SessionCondition) -> Lookup:
+    """See that a condition is one, and put it into ids: a window that is none would find nothing, and no names neither.
 
     Raises:
         StoreError: it is not.
     """
-    _, _, names, then, _, _, _, within, _ = condition
+    _, kind, names, then, _, _, every, within, same = condition
     if not names or then not in THENS or not (within is None or (type(within) is int and 0 < within <= _LONGEST)):
         raise StoreError(f"not a rule across calls that can be judged: {condition!r}")
+    ids = tuple(mark_id(kind, name, same) for name in names)
+    return Lookup(ids, None if within is None else within * SECOND, then == "need", every)
 
 
 def too_many(scope: str, name: str) -> StoreError:
@@ -97,15 +110,20 @@ def in_order(carried: Iterable[Carried]) -> list[Carried]:
 class CarriedMarks:
     """The marks of one scope."""
 
-    __slots__ = ("names", "words")
+    __slots__ = ("_places", "names", "words")
 
-    def __init__(self, words: array[int] | None = None, names: bytes = b"") -> None:
+    def __init__(
+        self, words: array[int] | None = None, names: bytes = b"", places: dict[int, int] | None = None
+    ) -> None:
         self.words = array("q") if words is None else words
         self.names = names
+        # Where marks are, by the first word of their ids; of those that share one, the last. Made when it is wanted, and
+        # never changed, so that copies share it.
+        self._places = places
 
     def copy(self) -> CarriedMarks:
         """Make marks that can be changed without changing these."""
-        return CarriedMarks(self.words[:], self.names)
+        return CarriedMarks(self.words[:], self.names, self._places)
 
     @property
     def loosen(self) -> bool:
@@ -127,21 +145,19 @@ class CarriedMarks:
         Raises:
             StoreError: it is no rule that can be judged.
         """
-        check_condition(condition)
+        ids, within, needed, every = lookup(condition)
         words = self.words
-        _, kind, names, then, _, _, every, within, same = condition
-        needed = then == "need"
         found = []
-        for name in names:
-            mark = self._find(*mark_id(kind, name, same))
+        for one in ids:
+            mark = self._find(one)
             if mark < 0:
                 continue
             if within is not None:
-                old = now - words[mark + _LAST] >= within * SECOND
+                old = now - words[mark + _LAST] >= within
                 if old or (needed and words[mark + _WHAT] & _DOUBT):
                     continue
             found.append(mark)
-        there = len(found) == len(names) if every else bool(found)
+        there = len(found) == len(ids) if every else bool(found)
         if needed:
             return None if there else BoundRule(condition)
         return BoundRule(condition, tuple(self._shown(condition.scope, found))) if there else None
@@ -152,19 +168,18 @@ class CarriedMarks:
         Raises:
             StoreError: there are too many. Some may be there then, so these marks are of no use any more.
         """
-        words = self.words
         for mark in marks:
-            at = self._find(*mark_id(mark.kind, mark.name, mark.same))
+            _, kind, name, _, same = mark
+            at = self._find(mark_id(kind, name, same))
             if at >= 0:
-                words[at + _LAST] = now
-                words[at + _WHAT] &= ~_DOUBT
+                self.words[at + _LAST] = now
+                self.words[at + _WHAT] &= ~_DOUBT
             else:
                 self._add(mark, now)
-                words = self.words
 
     def clear(self, label: str) -> bool:
         """Take a label away; returns whether it was there."""
-        at = self._find(*mark_id("label", label, ""))
+        at = self._find(mark_id("label", label, ""))
         if at >= 0:
             self._drop({at})
         return at >= 0
@@ -173,16 +188,16 @@ class CarriedMarks:
         """List them, as :func:`in_order` does."""
         return in_order(self._shown(scope, range(0, len(self.words), WORDS)))
 
-    def _find(self, one: int, rest: int) -> int:
+    def _find(self, wanted_id: tuple[int, int]) -> int:
+        one, rest = wanted_id
         words = self.words
-        at = -1
-        try:
-            while True:
-                at = words.index(one, at + 1)
-                if at % WORDS == _ID and words[at + _REST] == rest:
-                    return at
-        except ValueError:
-            return -1
+        if self._places is None:
+            self._places = dict(zip(words[_ID::WORDS], range(0, len(words), WORDS), strict=True))
+        at = self._places.get(one, -1)
+        if at < 0 or words[at + _REST] == rest:
+            return at
+        others = (at for at in range(0, len(words), WORDS) if words[at] == one and words[at + _REST] == rest)
+        return next(others, -1)
 
     def _add(self, mark: Mark, now: int) -> None:
         kind = KINDS.index(mark.kind)
@@ -195,7 +210,9 @@ class CarriedMarks:
         if entry is None:
             entry = max(entries, default=-1) + 1
             self.names += b"," + json.dumps([entry, *named]).encode()
-        self.words.extend((*mark_id(mark.kind, mark.name, mark.same), entry * _ENTRY + kind, now, now))
+        one, rest = mark_id(mark.kind, mark.name, mark.same)
+        self._places = None
+        self.words.extend((one, rest, entry * _ENTRY + kind, now, now))
         if kind == _SUCCEEDED and succeeded >= MOST_OF_A_TOOL:
             self._give_way()
 
@@ -223,6 +240,7 @@ class CarriedMarks:
         used = {what // _ENTRY for what in kept[_WHAT::WORDS]}
         left = [[entry, *named] for entry, named in self._entries().items() if entry in used]
         self.words = kept
+        self._places = None
         self.names = b"".join(b"," + json.dumps(one).encode() for one in left)
 
     def _entries(self) -> dict[int, tuple[MarkKind, str, str]]:

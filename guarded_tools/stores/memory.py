@@ -180,12 +180,15 @@ class MemoryStore(BlockingStore):
 
     def _try(self, attempt: Attempt, now: float | None, *, keep: bool) -> Bound | Full | None:
         clock = self._read(now)
-        rows = {scope: self._row(scope) for scope in attempt.scopes}
-        for scope, row in rows.items():
+        rows: dict[str, Row] = {}
+        for scope in attempt.scopes:
+            row = rows[scope] = self._row(scope)
             attempt.take(scope, row, clock)
         answer = attempt.answer()
         if keep and answer is None:
-            self._rows.update((scope, row) for scope, row in rows.items() if attempt.changes(scope))
+            for scope, row in rows.items():
+                if attempt.changes(scope):
+                    self._rows[scope] = row
         for scope in attempt.stepped:
             self._rows[scope].advance(clock)
         return answer

@@ -69,19 +69,17 @@ class Row(Counters):
         marks = self._marks
         return Row(self._words[:], self._names, None if marks is None else marks.copy())
 
-    def judge(self, conditions: Sequence[SessionCondition], clock: Clock) -> list[BoundRule]:
-        """List the rules across calls that bind, and what each of them found."""
-        now = self.advance(clock)
+    def judge(self, conditions: Sequence[SessionCondition], now: int) -> list[BoundRule]:
+        """List the rules across calls that bind, and what each of them found. ``now`` is what :meth:`advance` gave."""
         marks = self._marks or _NONE
         return [bound for condition in conditions if (bound := marks.judge(condition, now))]
 
-    def bring(self, marks: Sequence[Mark], clock: Clock) -> None:
+    def bring(self, marks: Sequence[Mark], now: int) -> None:
         """Add marks, or note that they were brought again.
 
         Raises:
             StoreError: there are too many. The caller does not keep the row then.
         """
-        now = self.advance(clock)
         if self._marks is None:
             self._marks = CarriedMarks()
         self._marks.bring(marks, now)

@@ -109,12 +109,12 @@ class Counters:
                 words[slot] += step
                 words[_LIVE_UNTIL] = max(words[_LIVE_UNTIL], self._frees(block, slot))
 
-    def take(self, charges: Sequence[Charge], clock: Clock) -> tuple[Refusal | None, list[int]]:
+    def take(self, charges: Sequence[Charge], now: int, wall: int) -> tuple[Refusal | None, list[int]]:
         """Take what fits, and say which charge that does not fit waits longest.
 
-        The slots, one a charge, are for :meth:`give_back`. The caller keeps the row only if nothing was refused.
+        ``now`` is what :meth:`advance` gave, and ``wall`` what the caller waits by. The slots, one a charge, are for
+        :meth:`give_back`. The caller keeps the row only if nothing was refused.
         """
-        now = self.advance(clock)
         words = self._words
         worst: Refusal | None = None
         slots = []
@@ -129,7 +129,7 @@ class Counters:
                 self._expire(block, now)
             used = words[block + _USED]
             if used + amount > limit:
-                refusal = Refusal(charge, used, self._wait(block, amount, limit, clock.wall))
+                refusal = Refusal(charge, used, self._wait(block, amount, limit, wall))
                 if worst is None or refusal.worth > worst.worth:
                     worst = refusal
                 continue

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from guarded_tools.errors import StateLost, StoreError
 from guarded_tools.marks import Bound, Carried, Mark, SessionCondition, SessionRules
-from guarded_tools.stores.carried import check_condition, too_many
+from guarded_tools.stores.carried import lookup, too_many
 from guarded_tools.stores.clock import SECOND, ReadClock
 from guarded_tools.stores.common import check_scope, reserved
 from guarded_tools.stores.redis.opened import Opened, bound_of, carried_of, field_of, to_bytes, to_text
@@ -70,7 +70,7 @@ class Script:
         rules = rules or SessionRules()
         conditions, marks = rules.conditions, rules.marks
         for condition in conditions:
-            check_condition(condition)
+            lookup(condition)
         keys, said = self._say(tuple(charges), tuple(scopes), conditions, marks)
 
         def meaning(answer: Any) -> Reservation | Full | Halted | Bound:
