@@ -100,7 +100,9 @@ def too_many(scope: str, name: str) -> StoreError:
 def in_order(carried: Iterable[Carried]) -> list[Carried]:
     """Order marks: labels first, then by when they were brought; of a call that succeeded, one a name."""
     merged: dict[tuple[str, str, str], Carried] = {}
-    for one in sorted(carried, key=lambda one: (one.kind != "label", one.first, one.scope, one.kind, one.name)):
+    for one in sorted(
+        carried, key=lambda one: (one.kind != "label", one.first, one.scope, one.kind, one.name, one.tool)
+    ):
         known = merged.setdefault((one.scope, one.kind, one.name), one)
         if one.last > known.last:
             merged[one.scope, one.kind, one.name] = known._replace(last=one.last)
@@ -117,7 +119,7 @@ class CarriedMarks:
     ) -> None:
         self.words = array("q") if words is None else words
         self.names = names
-        # Where marks are, by the first word of their ids; of those that share one, the last. Made when it is wanted, and
+        # Where marks are, by the first word of their ids; of those that share one, the last. Made when it is wanted and
         # never changed, so that copies share it.
         self._places = places
 

@@ -99,7 +99,7 @@ class MemoryStore(BlockingStore):
     def clear(self, scope: str, label: str) -> bool:
         """Take a label away from a scope."""
         with self._lock:
-            return scope in self._rows and self._rows[scope].clear(label, self._clock())
+            return scope in self._rows and self._rows[scope].clear(label)
 
     def reset(self, scope: str | None = None) -> int:
         """Forget the counters and marks of one scope, or of all."""

@@ -84,9 +84,8 @@ class Row(Counters):
             self._marks = CarriedMarks()
         self._marks.bring(marks, now)
 
-    def clear(self, label: str, clock: Clock) -> bool:
+    def clear(self, label: str) -> bool:
         """Take a label away; returns whether it was there."""
-        self.advance(clock)
         return self._marks is not None and self._marks.clear(label)
 
     def carried(self, scope: str, clock: Clock) -> list[Carried]:

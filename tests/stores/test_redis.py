@@ -13,6 +13,7 @@ import time
 import pytest
 
 from guarded_tools.errors import StateLost, StoreError
+from guarded_tools.marks import Bound, Mark, SessionCondition, SessionRules
 from guarded_tools.stores import open_store
 from guarded_tools.values import Charge, Full, Halted, Reservation
 
@@ -419,6 +420,9 @@ class TestLoss:
         with pytest.raises(StateLost, match="session:d"):
             store.reserve(one(1, "session:d"))
         assert isinstance(store.reserve(one(1, "session:a")), Full)
+        store.reset()
+        for scope in ("session:a", "session:d"):
+            assert isinstance(store.reserve(one(1, scope)), Reservation)
 
     def test_a_full_server_refuses_and_recovers(self, own_redis, report):
         store = open_store(own_redis().url)
@@ -643,6 +647,25 @@ class TestServerClock:
         assert second.get("approval") == b"kept"
         # The step is taken back as far as it went: time goes on, and a refund finds its slot.
         assert first.usage("session:s")[0].used == 3
+
+    def test_a_step_ages_no_mark(self, stepped_redis):
+        label = Mark("session:s", "label", "untrusted", "t")
+        deny = SessionCondition("session:s", "label", ("untrusted",), "deny", "/after/0", within=600)
+        need = deny._replace(kind="succeeded", then="need")
+        first, second = open_store(stepped_redis.url), open_store(stepped_redis.url)
+        for store in (first, second):
+            store.note([label, label._replace(kind="succeeded")])
+        ahead = stepped_redis.directory / "ahead"
+        for seconds in (3_600, 80_000):
+            ahead.write_bytes(b"." * seconds)
+            for store in (second, first, open_store(stepped_redis.url)):
+                assert isinstance(store.reserve([], None, (), SessionRules((deny,))), Bound), seconds
+                assert isinstance(store.reserve([], None, (), SessionRules((need,))), Reservation), seconds
+        # Back again, nobody can tell how much time went by: it goes on binding, and satisfies nobody.
+        ahead.write_bytes(b"")
+        for store in (second, first, open_store(stepped_redis.url)):
+            assert isinstance(store.reserve([], None, (), SessionRules((deny,))), Bound)
+            assert isinstance(store.reserve([], None, (), SessionRules((need,))), Bound)
 
     def test_what_passes_here_is_what_passes_there(self):
         passed = [1_000]

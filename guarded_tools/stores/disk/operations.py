@@ -208,7 +208,7 @@ class Operations:
         with cache.transact():
             old = self._value(key_of(scope))
             row = Row.decode(old) if old else Row()
-            cleared = row.clear(label, self._clock())
+            cleared = row.clear(label)
             if cleared:
                 cache.set(key_of(scope), row.encode())
         return cleared

@@ -98,7 +98,7 @@ local function head_of(scope)
   return {'', '2', 'head', head .. pack('<ddd', scope.doubts, scope.lasting, scope.passing)}
 end
 
--- Opens a scope with some of its counters; `names` is which of KEYS it is, then their fields.
+-- Opens a scope with some of its fields; `names` is which of KEYS it is, then these. Without `wall` no time has passed.
 local function open(names, wall)
   local key = KEYS[names[1]]
   local found = call('HMGET', key, '', 'head', unpack(names, 2))
@@ -113,7 +113,7 @@ local function open(names, wall)
     local last, moved, live, kept = read('<dddd', head)
     local heard = #head > 32 and read('<d', head, 33) or 0
     if #head > 40 then scope.doubts, scope.lasting, scope.passing = read('<ddd', head, 41) end
-    scope.last, scope.marks = last, scope.lasting + scope.passing
+    scope.last, scope.marks, wall = last, scope.lasting + scope.passing, wall or last + moved
     local stepped = false
     if ahead and ahead > heard then
       moved = moved + ahead - heard
@@ -137,7 +137,7 @@ local function open(names, wall)
       missing = key
     end
     scope.moved = server_time()
-    scope.now, scope.live, scope.kept, scope.heard = wall - scope.moved, 0, 0, ahead or 0
+    scope.now, scope.live, scope.kept, scope.heard = (wall or scope.moved) - scope.moved, 0, 0, ahead or 0
   end
   for i = 2, #names do scope.counters[names[i]] = found[i + 1] end
   return scope

@@ -162,7 +162,7 @@ end
 
 -- Takes the label of KEYS[2] away whose field is ARGV[4].
 function operations.clear()
-  local scope = open({2, ARGV[4]}, clock())
+  local scope = open({2, ARGV[4]})
   if not scope.counters[ARGV[4]] then return 0 end
   call('HDEL', KEYS[2], ARGV[4])
   scope.lasting = scope.lasting - 1

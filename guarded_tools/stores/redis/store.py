@@ -125,6 +125,8 @@ class RedisStore:
         # Off the list first: what is on it and gone would be missed.
         if scope is None:
             self._run(self._client.zremrangebyscore, self._script.listed, "-inf", "(inf")
+            # If the list is what was lost, there is one again.
+            self._run(self._client.zadd, self._script.listed, {"": "inf"})
         else:
             self._run(self._client.zrem, self._script.listed, self._script.scope(scope))
         forgotten: int = sum(self._run(self._client.delete, self._script.scope(name)) for name in names)
