@@ -10,6 +10,7 @@ an upstream 4xx other than 408 and 429, in a server's known format     ``reporte
 an upstream 5xx or 408, in a server's known format                     ``unknown``
 an HTTP status, a timeout, a cancellation, a lost connection           ``unknown``
 an unreadable answer                                                   ``unknown``
+a question to the client in place of an answer (SEP-2322)              ``unknown``
 any other error                                                        ``error``
 =====================================================================  =============
 
@@ -70,6 +71,8 @@ def judge_plain(result: object) -> BodyOutcome:
     """Judge a body of which nothing is known: it may have done much before it raised, so nothing is given back."""
     if isinstance(result, BaseException):
         return _judge_exception(result)
+    if _only_asks(result):
+        return "unknown"
     return "error" if _says_error(result) else "ok"
 
 
@@ -93,7 +96,7 @@ def _judge_mcp(status_format: re.Pattern[str] | None, result: object) -> BodyOut
     elif _says_error(result):
         text = _text(getattr(result, "content", ""))
     else:
-        return "ok"
+        return "unknown" if _only_asks(result) else "ok"
     if _REFUSED.match(text):
         return "reported"
     found = status_format.match(text) if status_format else None
@@ -180,6 +183,12 @@ def _says_error(result: object) -> bool:
         return result.status == "error"
     said = (getattr(result, name, False) for name in ("isError", "is_error"))  # mcp 1, mcp 2 and FastMCP
     return isinstance(result, BaseModel) and any(flag is True for flag in said)
+
+
+def _only_asks(result: object) -> bool:
+    """Whether a tool has not answered, but asks its client something first; FastMCP wraps what says so."""
+    said = getattr(result, "input_required", result) if isinstance(result, BaseModel) else None
+    return isinstance(said, BaseModel) and getattr(said, "result_type", None) == "input_required"
 
 
 def _text(content: object) -> str:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastmcp import Client, FastMCP
+from fastmcp import Client, Context, FastMCP
+from fastmcp.client.elicitation import ElicitResult
 from fastmcp.client.transports import StdioTransport, StreamableHttpTransport
 from fastmcp.server.auth import StaticTokenVerifier
+from mcp_types import InputRequiredResult
 
 from guarded_tools import InterruptApprover, Verdict
 from guarded_tools.adapters.notes import UNCERTAIN
@@ -240,6 +242,33 @@ async def test_a_human_answers_in_the_place_of_a_tool_without_a_schema(make_guar
     async with Client(server) as client:
         answer = await call(client, "say")
     assert (answer.is_error, "done by hand" in said(answer)) == (False, True)
+
+
+async def test_a_tool_that_asks_its_client_first_has_not_succeeded_yet(make_guard: Any, outcomes: Any) -> None:
+    policy = {"version": "1", "default": "deny", "tools": {"review": {}, "push": {"needs": [{"tool": "review"}]}}}
+    guard = make_guard(policy)
+    server: FastMCP[Any] = FastMCP("shop", middleware=[guard.fastmcp_middleware()])
+    wanted = {"message": "Sure?", "requestedSchema": {"type": "object", "properties": {"yes": {"type": "boolean"}}}}
+
+    def review(ctx: Context) -> Any:
+        if ctx.input_responses:
+            return "reviewed"
+        asked = {"sure": {"method": "elicitation/create", "params": wanted}}
+        return InputRequiredResult.model_validate({"resultType": "input_required", "inputRequests": asked})
+
+    server.tool(review, output_schema=None)
+    server.tool(lambda: "pushed", name="push", output_schema=None)
+    meanwhile: list[bool] = []
+
+    async def answer(message: str, response_type: Any, params: Any, context: Any) -> Any:
+        meanwhile.append((await call(client, "push")).is_error)
+        return ElicitResult(action="accept", content={"yes": True})
+
+    async with Client(server, mode="auto", elicitation_handler=answer) as client:
+        assert said(await call(client, "review")) == "reviewed"
+        assert not (await call(client, "push")).is_error
+    assert meanwhile == [True]
+    assert [line[2] for line in outcomes() if line[:2] == ("settled", "review")] == ["unknown", "ok"]
 
 
 @pytest.mark.parametrize("mode", MODES)
