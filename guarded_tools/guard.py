@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from guarded_tools.marks import Carried
 from guarded_tools.pipeline.gate import Gate, check_session
-from guarded_tools.values import AuditEvent, grant_scope, session_scope
+from guarded_tools.values import AuditEvent, grant_scope, session_scope, trial_scope
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -74,7 +74,9 @@ class Guard(Gate):
                 "control", "", session or "", outcome="ok", rule="(clear)", message=said, grant=grant, labels=(label,)
             )
         )
-        return self.store.clear(scope, label)
+        # A trial that went on with it would tell of questions that nobody would be asked.
+        gone = [self.store.clear(each, label) for each in (scope, trial_scope(scope))]
+        return any(gone)
 
     def wrap(self, tools: Sequence[BaseTool]) -> list[BaseTool]:
         """Return the same tools, guarded; hidden ones are left out."""

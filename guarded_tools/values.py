@@ -100,6 +100,11 @@ def grant_scope(grant: str) -> str:
     return f"grant:{grant}"
 
 
+def trial_scope(scope: str) -> str:
+    """Name the scope in which rules on trial count what they would count in this one."""
+    return f"shadow:{scope}"
+
+
 def scopes_of(call: ToolCall) -> tuple[str, ...]:
     """Name the scopes that a call is in, whatever is counted there; :data:`GLOBAL` goes without saying."""
     own = session_scope(call.session)

@@ -17,7 +17,7 @@ from guarded_tools.text.tones import EFFECTS, TERMINAL
 from guarded_tools.text.units import duration, wait
 from guarded_tools.text.visible import one_line
 from guarded_tools.tools.risk import classify
-from guarded_tools.values import Charge, Full, Halted, Risk, ToolCall, ToolInfo, scopes_of
+from guarded_tools.values import Charge, Decision, Full, Halted, Risk, ToolCall, ToolInfo, scopes_of
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -35,11 +35,15 @@ class Counted(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What a call meets in a store: its limits in the order of the explanation's, a halt, rules across calls."""
+    """What a call meets in a store: its limits in the order of the explanation's, a halt, rules across calls.
+
+    ``trial`` are those on trial.
+    """
 
     limits: list[Counted | None]
     halted: Halted | None = None
     bound: Bound | None = None
+    trial: Bound | None = None
 
 
 def standing(explanation: Explanation, call: ToolCall, url: str | None, state: Path | None) -> Standing:
@@ -57,7 +61,7 @@ def standing(explanation: Explanation, call: ToolCall, url: str | None, state: P
     path = disk_path(url)
     if path is not None and not (path / "counters").exists():
         untouched = [charge and Counted(0, 0.0, _too_much(charge)) for charge in charges]
-        return Standing(untouched, None, _bound(MemoryStore(), explanation, None))
+        return Standing(untouched, None, *_across_in(MemoryStore(), explanation, None))
     store = open_store(url)
     try:
         return standing_in(store, explanation, call)
@@ -88,11 +92,16 @@ def standing_in(store: Store, explanation: Explanation, call: ToolCall, now: flo
                 full if isinstance(full, Full) else None,
             )
         )
-    return Standing(found, halted if isinstance(halted, Halted) else None, _bound(store, explanation, now))
+    return Standing(found, halted if isinstance(halted, Halted) else None, *_across_in(store, explanation, now))
 
 
-def _bound(store: Store, explanation: Explanation, now: float | None) -> Bound | None:
-    across = explanation.decision.across
+def _across_in(store: Store, explanation: Explanation, now: float | None) -> tuple[Bound | None, Bound | None]:
+    decision = explanation.decision
+    shadow = None if decision.shadow is None else decision.shadow.across
+    return _bound(store, decision.across, now), _bound(store, shadow, now)
+
+
+def _bound(store: Store, across: SessionRules | None, now: float | None) -> Bound | None:
     rules: list[BoundRule] = []
     for condition in () if across is None else across.conditions:  # one by one: a denial says nothing of the others
         found = store.peek((), now, (), SessionRules((condition,)))
@@ -112,7 +121,7 @@ def _too_much(charge: Charge) -> Full | None:
 def to_json(explanation: Explanation, met: Standing) -> dict[str, Any]:
     """An explanation as plain data."""
     decision = explanation.decision
-    standing, halted, bound = met
+    standing, halted, bound, trial = met
     across = decision.across
     return {
         "decision": {
@@ -120,7 +129,8 @@ def to_json(explanation: Explanation, met: Standing) -> dict[str, Any]:
             "rule": decision.rule,
             "message": decision.message,
             "ask": decision.ask._asdict() if decision.ask else None,
-            "shadow": decision.shadow and {"effect": decision.shadow.effect, "rule": decision.shadow.rule},
+            "shadow": decision.shadow
+            and dict(zip(("effect", "rule"), _on_trial(decision.shadow, trial), strict=False)),
         },
         "would_run": _verdict(explanation, met) == decision.effect == "allow",
         "halted": halted._asdict() if halted else None,
@@ -177,8 +187,18 @@ def _binding(condition: SessionCondition, bound: Bound | None) -> BoundRule | No
     return next((rule for rule in rules if rule.condition == condition), None)
 
 
+def _on_trial(shadow: Decision, bound: Bound | None) -> tuple[str, str, str]:
+    """Say what a rule on trial would have done, by which rule, and what it found in the session."""
+    if bound is None or shadow.effect == "deny":
+        return shadow.effect, shadow.rule, ""
+    decides = next((one for one in bound.rules if one.condition.then != "ask"), None)
+    if decides is not None:
+        return "deny", decides.condition.rule, because(Bound((decides,)))
+    return "ask", shadow.rule if shadow.effect == "ask" else bound.rules[0].condition.rule, because(bound)
+
+
 def _verdict(explanation: Explanation, met: Standing) -> str:
-    standing, halted, bound = met
+    standing, halted, bound, _ = met
     if explanation.decision.effect == "deny":
         return "deny"
     if halted is not None:
@@ -198,7 +218,7 @@ def print_explanation(call: ToolCall, explanation: Explanation, met: Standing) -
     from rich.console import Console
     from rich.text import Text
 
-    standing, halted, bound = met
+    standing, halted, bound, trial = met
     decision = explanation.decision
     verdict = _verdict(explanation, met)
     binds = [] if bound is None or decision.effect == "deny" else [one.condition for one in bound.rules]
@@ -212,7 +232,8 @@ def print_explanation(call: ToolCall, explanation: Explanation, met: Standing) -
     if decision.ask is not None:
         said.append(f"a human is asked and has {wait(decision.ask.timeout)} s")
     if decision.shadow is not None:
-        said.append(f"on trial: {decision.shadow.effect} by {decision.shadow.rule}")
+        effect, rule_on_trial, why = _on_trial(decision.shadow, trial)
+        said.append(f"on trial: {effect} by {rule_on_trial}{why and f': {why}'}")
     if bound is not None:
         said.append(because(bound))
     lines += [Text(f"  {one_line(line)}") for line in said]

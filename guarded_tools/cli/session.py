@@ -15,7 +15,7 @@ from guarded_tools.marks import Carried
 from guarded_tools.text.tables import Content, Table, to_rich
 from guarded_tools.text.units import date_and_time
 from guarded_tools.text.visible import plain
-from guarded_tools.values import grant_scope, session_scope
+from guarded_tools.values import grant_scope, session_scope, trial_scope
 
 _KINDS = {"label": "carries", "admitted": "called", "succeeded": "succeeded"}
 
@@ -55,7 +55,8 @@ def _clear(scope: str, label: str, by: str, why: str, *, state: State, store: Ur
     if not (by.strip() and why.strip()):
         raise typer.BadParameter('say who decides so and why: --by ann --why "…"', param_hint="--clear")
     source = opened(store, state)
-    if label not in {one.name for one in source.carried(scope) if one.kind == "label"}:
+    scopes = (scope, trial_scope(scope))
+    if not any(one.kind == "label" and one.name == label for each in scopes for one in source.carried(each)):
         typer.echo(f"{plain(scope)} does not carry {plain(label)} in {plain(store_name(store, state), 500)}", err=True)
         raise typer.Exit(UNREADABLE)
     # First: a label that went without a line would have gone unseen.
@@ -63,7 +64,8 @@ def _clear(scope: str, label: str, by: str, why: str, *, state: State, store: Ur
     kind, _, name = scope.partition(":")
     whose = {"session": name} if kind == "session" else {"grant": name}
     note(state, "(clear)", said, label=label, **whose)
-    if not source.clear(scope, label):
+    gone = [source.clear(each, label) for each in scopes]
+    if not any(gone):
         typer.echo(f"{plain(label)} was taken away meanwhile", err=True)
         raise typer.Exit(PROBLEMS)
     out().print(Text(f"{plain(scope)} no longer carries {plain(label)}."))

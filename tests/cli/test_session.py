@@ -159,3 +159,27 @@ def test_a_wrong_history_is_told_with_its_place(cli, home, tmp_path):
     assert wrong.code != 0
     assert "did you mean tool?" in wrong.err
     assert "cases.yaml:2:" in wrong.err
+
+
+def test_what_is_on_trial_is_explained_and_ended_as_what_is_in_force(cli, tmp_path):
+    home, path = tmp_path / "home", tmp_path / "policy.json"
+    path.write_text(json.dumps(POLICY | {"shadow": True}))
+    guard = Guard(Policy.model_validate(POLICY | {"shadow": True}), state=home, session="s")
+    for tool in ("inbox", "crm"):
+        guard.call(ToolCall(tool, {"id": 1}, "s"), lambda args: "there")
+
+    def told(tool):
+        return cli("explain", path, tool, "--session", "s", "--state", home, "--json").json["decision"]["shadow"]
+
+    assert told("mail") == {"effect": "ask", "rule": "/flow"}
+    assert told("drop") == {"effect": "deny", "rule": "/tools/drop/after/0"}
+    shown = cli("explain", path, "mail", "--session", "s", "--state", home).out
+    assert "on trial: ask by /flow: this session read untrusted content (inbox" in shown
+    words = ("--by", "ann", "--why", "it was ours", "--state", home)
+    assert "no longer carries private" in cli("session", "s", "--clear", "private", *words).out
+    assert told("mail") == {"effect": "allow", "rule": "/tools/mail"}
+    assert guard.clear_label("untrusted", session="s", by="ann", why="ours")
+    assert told("drop") == {"effect": "allow", "rule": "/tools/drop"}
+    assert guard.clear_label("untrusted", session="s", by="ann", why="ours") is False
+    guard.store.close()
+    guard.audit.close()
