@@ -17,6 +17,7 @@ from typing import Any
 import redis
 import redis.asyncio
 
+from benchmarks import marks
 from benchmarks.common import RATIO, Row, paired_us, table
 from guarded_tools.stores.redis.store import RedisStore
 from guarded_tools.values import Charge, Reservation
@@ -84,6 +85,9 @@ def _sync(url: str, blocks: int) -> Iterator[Row]:
     note = f"{ours:.0f} µs against {plain:.0f} µs"
     yield Row("reserve on Redis while somebody else is halted, over nobody", ours / plain, RATIO, 1.25, note)
     stopped.close()
+    with_rules = RedisStore(f"{url}?namespace=marks")
+    yield from marks.of_store(with_rules, "on Redis", blocks * 2, 1.2)
+    with_rules.close()
     theirs = _limits(url, 10_000)
     floor, other = paired_us(lambda: bare.incr("bare"), theirs, blocks=blocks)
     yield Row(f"{THEIRS}, one charge, over a bare INCR", other / floor, RATIO, None, f"{other:.0f} µs")

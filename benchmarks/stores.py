@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import crowd, floors
+from benchmarks import crowd, floors, marks
 from benchmarks import redis as fleet
 from benchmarks.common import RATIO, Row, table
 from guarded_tools.stores.disk.store import DiskStore
@@ -85,7 +85,9 @@ def rows(quick: bool = False) -> list[Row]:
         return [
             *one_process(folder, 10 if quick else 100),
             *crowd.saturated(folder / "crowd", 3 if quick else 8),
+            *marks.rows(folder, 40 if quick else 200),
             *_many_sessions(folder, 100_000 if quick else 1_000_000, 10 if quick else 60),
+            *_many_sessions(folder, 100_000 if quick else 1_000_000, 10 if quick else 60, labels=True),
             *_admitted(folder),
             *fleet.rows(quick),
         ]
@@ -179,28 +181,38 @@ def _other(name: str, folder: Path, limit: int) -> Callable[[], bool]:
     return naive
 
 
-def _many_sessions(folder: Path, many: int, blocks: int) -> Iterator[Row]:
+def _many_sessions(folder: Path, many: int, blocks: int, *, labels: bool = False) -> Iterator[Row]:
     few = 1000
-    stores = {count: _sessions(folder / f"s{count}", count) for count in (few, many)}
-    size = (folder / f"s{many}" / "counters" / "cache.db").stat().st_size / 1e6
+    stores = {count: _sessions(folder / f"s{count}{labels}", count, labels=labels) for count in (few, many)}
+    size = (folder / f"s{many}{labels}" / "counters" / "cache.db").stat().st_size / 1e6
     time.sleep(SETTLED_S)
     dice = random.Random(1)
 
     def visit(count: int) -> Body:
         store = stores[count]
-        return lambda: store.reserve(_charges([f"session:{dice.randrange(count)}"]))
+
+        def body() -> object:
+            session = f"session:{dice.randrange(count)}"
+            return store.reserve(_charges([session]), None, (), marks.rules_of(session) if labels else None)
+
+        return body
 
     took = _interleaved({"few": visit(few), "many": visit(many)}, blocks)
     (small, _), (large, p99) = took["few"], took["many"]
     note = f"p50 {large:.1f} µs, p99 {p99:.0f} µs; {few:,} sessions p50 {small:.1f} µs; {size:,.0f} MB"
-    yield Row(f"reserve 1 charge of one of {many:,} sessions, over one of {few:,}", large / small, RATIO, 1.5, note)
+    what = " with 3 labels each" if labels else ""
+    yield Row(
+        f"reserve 1 charge of one of {many:,} sessions{what}, over one of {few:,}", large / small, RATIO, 1.5, note
+    )
     for store in stores.values():
         store.close()
 
 
-def _sessions(path: Path, count: int) -> DiskStore:
+def _sessions(path: Path, count: int, *, labels: bool) -> DiskStore:
     """A store of many sessions, each as if it had made one call; copied row by row, to be quick about it."""
     store = DiskStore(path)
+    if labels:
+        marks.labelled(store, "session:0")
     store.reserve(_charges(["session:0"]))
     store.close()
     database = sqlite3.connect(path / "counters" / "cache.db", isolation_level=None)

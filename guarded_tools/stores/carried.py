@@ -50,6 +50,8 @@ _LONGEST = 10**9
 _ID, _REST, _WHAT, _FIRST, _LAST, WORDS = range(6)
 _KIND, _DOUBT, _ENTRY = 3, 4, 8
 _SUCCEEDED = KINDS.index("succeeded")
+# Words past which it is worth while to make a dictionary of where marks are.
+_FEW = 12 * WORDS
 
 
 @lru_cache(maxsize=8192)
@@ -193,13 +195,16 @@ class CarriedMarks:
     def _find(self, wanted_id: tuple[int, int]) -> int:
         one, rest = wanted_id
         words = self.words
-        if self._places is None:
-            self._places = dict(zip(words[_ID::WORDS], range(0, len(words), WORDS), strict=True))
-        at = self._places.get(one, -1)
-        if at < 0 or words[at + _REST] == rest:
-            return at
-        others = (at for at in range(0, len(words), WORDS) if words[at] == one and words[at + _REST] == rest)
-        return next(others, -1)
+        if len(words) > _FEW:
+            if self._places is None:
+                self._places = dict(zip(words[_ID::WORDS], range(0, len(words), WORDS), strict=True))
+            at = self._places.get(one, -1)
+            if at < 0 or words[at + _REST] == rest:
+                return at
+        for at in range(0, len(words), WORDS):
+            if words[at] == one and words[at + _REST] == rest:
+                return at
+        return -1
 
     def _add(self, mark: Mark, now: int) -> None:
         kind = KINDS.index(mark.kind)
