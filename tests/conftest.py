@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -135,12 +136,13 @@ def is_the_tests_own():
     """Whether a test, or a tool or an approver of one, does what blocks: it calls what is not awaited, on its loop.
 
     Such is making a guard, ``reload()``, ``usage()`` or ``tool.invoke()``. What a coroutine of the package or of
-    LangChain does, or the loop itself, is not the test's own.
+    LangChain does, or the loop itself, is not the test's own. What an earlier test left behind is tidied up wherever
+    the garbage is collected: that is nobody's on the loop.
     """
     frame = sys._getframe(2)
     while frame is not None:
         path = frame.f_code.co_filename
-        if path.startswith(TESTS):
+        if path.startswith(TESTS) or path == weakref.__file__:
             return True
         if frame.f_code.co_flags & inspect.CO_COROUTINE or "/asyncio/" in path:
             return False

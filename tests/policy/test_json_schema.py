@@ -25,7 +25,7 @@ BEYOND_A_SCHEMA = (
     "at once", "beside all_tools",
     # Rules across calls, which speak of other entries.
     "by every call already", "did you mean untrusted", "no tool brings", "no entry lets it through", "first", "it is denied",
-    "did you mean create", "same need", "leads to many values",
+    "did you mean create", "same need", "leads to many values", "on trial brings", "on trial as well",
 )  # fmt: skip
 
 

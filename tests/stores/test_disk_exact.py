@@ -163,6 +163,7 @@ def interrupt(store, clock):
         store.get("kept")
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("interrupted", [False, True], ids=["open", "to be opened again"])
 def test_the_event_loop_turns_while_another_process_holds_the_lock(path, one, report, interrupted):
     """A blocking wait would show as 500 ms every time; a busy machine's hiccup does not come back every time."""
