@@ -254,17 +254,20 @@ class HeldCalls:
         """Put a question by suspending the run, or hand its answer to the server. What fails declines it."""
         if question.refused:  # it was put to nobody, so no answer to it ever comes by
             return
+        mine = False
         try:
             answer = yield from self._answer(question, place)
-            if question.close():  # else its time was up, or it was heard when the run came by before
+            mine = question.close()  # else its time was up, or another one that came by has the answer, and sends it
+            if mine:
                 yield from self._end(question, answer)
         except Exception as error:
             if is_suspension(error):
                 raise
             log.exception("A question of a server was declined: putting it failed")
-            question.refused = True
-            question.close()
-        question.send(None)  # where nothing was sent yet
+            mine = mine or question.close()
+            question.refused = question.refused or mine
+        if mine:
+            question.send(None)  # where nothing was sent yet
 
     def _answer(self, question: OpenQuestion, place: str) -> Flow[ApprovalResult]:
         """Ask the approver, who leaves the call or has the answer with which its run came back."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, Send
 
 from guarded_tools import InterruptApprover, Policy, guarded_tools
+from guarded_tools.adapters.held_calls import HeldCall, HeldCalls
 from guarded_tools.approval.withdrawal import withdraw
 from guarded_tools.mcp_session.generation import installed
 from guarded_tools.values import Charge, session_scope
@@ -211,6 +213,31 @@ def test_the_same_resume_at_once_in_many_threads_sends_one_answer(shop):
         command = Command(resume={shop.waiting[0].id: edit("pay", confirm=True)})
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda _: shop.graph(tools).invoke(command, shop.config), range(4)))
+    assert shop.ran() == ["began ann", "accept ann"]
+
+
+def test_whoever_comes_second_declines_nothing_while_the_first_sends_the_answer(shop, monkeypatch):
+    """The first has closed the question and talks to the store; only once the second went by does it send."""
+    went_by, end = threading.Event(), HeldCalls._end
+    asks = HeldCall.asks
+
+    def slow_end(self, question, answer):
+        assert went_by.wait(30)
+        yield from end(self, question, answer)
+
+    def passing(self, at):
+        if at == 1:
+            went_by.set()
+        return asks(self, at)
+
+    shop = shop("pay", {"to": "ann"})
+    with shop.open() as tools:
+        shop.go(tools)
+        monkeypatch.setattr(HeldCalls, "_end", slow_end)
+        monkeypatch.setattr(HeldCall, "asks", passing)
+        command = Command(resume={shop.waiting[0].id: edit("pay", confirm=True)})
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda _: shop.graph(tools).invoke(command, shop.config), range(2)))
     assert shop.ran() == ["began ann", "accept ann"]
 
 
