@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 import time
+from pathlib import Path
 
 from guarded_tools.approval import workflow
 from guarded_tools.approvers.terminal import TerminalApprover
@@ -33,7 +34,8 @@ def one(call):
 
 
 print("READY", flush=True)
-time.sleep(float(sys.argv[2]) if len(sys.argv) > 2 else 0)
+while len(sys.argv) > 2 and not Path(sys.argv[2]).exists():
+    time.sleep(0.01)
 try:
     threads = [threading.Thread(target=one, args=(call,)) for call in calls[1:]]
     for thread in threads:

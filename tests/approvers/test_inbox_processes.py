@@ -169,8 +169,13 @@ def test_at_a_terminal_one_sees_it_and_confirms_or_not(office, tmp_path):
 @pytest.mark.parametrize("command", [["approve"], ["edit", "--args", '{"x": 9}']], ids=lambda words: words[0])
 def test_what_was_typed_before_the_question_stood_there_confirms_nothing(office, command):
     agent = office.agent(timeout=60)
-    at = office.sit(command[0], agent.question(), *command[1:])
-    at.send("y\ry\r")  # while the command still starts
+    go = office.folder / "go"
+    words = [*COMMAND, "--store", f"disk://{office.folder}", command[0], agent.question(), *command[1:]]
+    waits = f"until [ -e {go} ]; do sleep 0.01; done; exec {shlex.join(words)}"
+    at = pexpect.spawn("sh", ["-c", waits], encoding="utf-8", timeout=20, dimensions=(50, 100))
+    at.send("y\ry\r")  # while the command has not begun
+    at.expect_exact("y\r\ny\r\n")  # what the terminal echoes, it has
+    go.touch()
     at.expect("y or n .*> ")
     at.expect(r"y or n \[\d+:\d\d\] > ")  # the prompt is drawn anew each second: it still waits
     assert office.ran() == []

@@ -67,8 +67,9 @@ class Terminal:
 def terminal():
     opened = []
 
-    def start(*calls, wait=0, **env):
-        opened.append(Terminal([sys.executable, ASKS, json.dumps(calls), str(wait)], **env))
+    def start(*calls, go=None, **env):
+        """``go`` is a file that has to be there before anything is asked."""
+        opened.append(Terminal([sys.executable, ASKS, json.dumps(calls), *([go] if go else [])], **env))
         return opened[-1]
 
     yield start
@@ -139,10 +140,12 @@ def test_long_values_are_folded_and_v_shows_all(terminal):
     assert t.verdict()["kind"] == "approve"
 
 
-def test_type_ahead_is_thrown_away(terminal):
-    t = terminal({}, wait=0.4)
+def test_type_ahead_is_thrown_away(terminal, tmp_path):
+    t = terminal({}, go=str(tmp_path / "go"))
     t.expect("READY")
     t.child.send("a\ra\r")
+    t.child.expect_exact("a\r\na\r\n")  # what the terminal echoes, it has
+    (tmp_path / "go").touch()
     t.expect(PROMPT)
     with pytest.raises(pexpect.TIMEOUT):
         t.child.expect("ANSWER", timeout=0.4)
