@@ -23,13 +23,16 @@ _CEILINGS: Sequence[Mapping[str, Any]] = (
     {"counter": "session_per_minute", "window": "minute", "max": 120, "scope": "session", "counts": "attempts"},
     {"counter": "session_per_hour", "window": "hour", "max": 1000, "scope": "session", "counts": "attempts"},
     {"counter": "all_per_minute", "window": "minute", "max": 600, "scope": "global", "counts": "attempts"},
+    {"counter": "grant_per_hour", "window": "hour", "max": 3000, "scope": "grant", "counts": "attempts"},
 )
 
 _A_MINUTE: Mapping[Risk, int] = {"write": 30, "execute": 10, "financial": 1, "destructive": 1}
+# What one answer for a tool lets through, where that is remembered.
+_AN_HOUR: Mapping[Risk, int] = {"write": 300, "execute": 100}
 _TERMS: Mapping[Risk, str] = {
     "read": "allowed; only the ceilings over all calls hold",
-    "write": "30 a minute; a human is asked, and may answer for the tool",
-    "execute": "10 a minute; a human is asked, and may answer for the tool",
+    "write": "30 a minute, 300 an hour; a human is asked, and may answer for the tool",
+    "execute": "10 a minute, 100 an hour; a human is asked, and may answer for the tool",
     "financial": "hidden; to use one, take it out of `hide` and the # away: every single call is asked",
     "destructive": "hidden; to use one, take it out of `hide` and the # away: every single call is asked",
 }
@@ -139,9 +142,11 @@ def _entry(rated: Rated) -> dict[str, Any]:
     entry = {"risk": risk, "labels": labels, **_segments(ids_of(rated.info.schema or {}))}
     if risk == "read":
         return entry
-    limit = {"counter": "calls_per_minute", "window": "minute", "max": _A_MINUTE[risk], "scope": "session"}
+    limits = [{"counter": "calls_per_minute", "window": "minute", "max": _A_MINUTE[risk], "scope": "session"}]
+    if risk in _AN_HOUR:
+        limits.append({"counter": "calls_per_hour", "window": "hour", "max": _AN_HOUR[risk], "scope": "session"})
     approval = {"remember": "tool", "for": "24h"} if risk in {"write", "execute"} else True
-    return {**entry, "limits": [limit], "approval": approval}
+    return {**entry, "limits": limits, "approval": approval}
 
 
 def _segments(ids: Sequence[Id]) -> dict[str, Any]:

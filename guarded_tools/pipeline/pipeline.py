@@ -170,7 +170,8 @@ class Pipeline:
         if answer.outcome is not None:
             raise self._recorder.refuse(context, answer.outcome, answer.text, answer.retry_after)
         if self._registry.current(context.info) != context.info:
-            raise self._recorder.refuse(context, "denied", messages.TOOL_CHANGED)
+            why = "the server changed the tool while a human was asked about it; call it once more"
+            raise self._recorder.refuse(context, "denied", why)
         if edited is not None:
             context = self._with(context, edited, read)
         context = self._decide(context)
