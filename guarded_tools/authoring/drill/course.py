@@ -15,8 +15,8 @@ from guarded_tools.policy.names import Names
 from guarded_tools.policy.session_parts import PRIVATE, SECRET
 from guarded_tools.tools.labels import propose
 from guarded_tools.tools.lock import Lock
-from guarded_tools.tools.risk import classify
-from guarded_tools.values import ToolInfo
+from guarded_tools.tools.risk import classify, verb_told
+from guarded_tools.values import ToolInfo, is_grave
 
 
 class Course:
@@ -86,8 +86,11 @@ def targets_of(
         if info.name in found or not info.name.strip():
             continue
         said = policy.risk(info.name) if policy is not None else None
-        told = classify(info.name, info.description, info.schema, hints).risk
-        risk = said or known(info.name) or info.risk or told
+        told = classify(info.name, info.description, info.schema, hints)
+        risk = said or known(info.name) or info.risk or told.risk
+        # A policy that calls what deletes a read is what is drilled here; where no word tells, it may know better.
+        if known(info.name) is None and is_grave(told.risk) and not is_grave(risk) and verb_told(info.name):
+            risk = told.risk
         schema = info.schema or {}
         args = fit(policy, info.name, schema, risk)
         offered = policy is None or policy.compiled.rules(info.name).refusal is None

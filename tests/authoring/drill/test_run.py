@@ -165,3 +165,21 @@ def test_labels_are_those_of_the_policy_where_it_has_some():
     assert not target.labels & {"untrusted", "private"}
     course = Course(GuardedPolicy(policy), [target], policy)
     assert course.attackable == [target]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"risk": "read"}, {"risk": "write", "approval": {"remember": "tool", "for": "24h"}}],
+    ids=["read", "write"],
+)
+def test_what_destroys_is_attacked_as_that_whatever_the_policy_calls_it(entry):
+    limits = [{"counter": "calls", "window": "hour", "max": 200, "scope": "grant", "counts": "attempts"}]
+    rules = {"default": "deny", "all_tools": {"limits": limits}, "tools": {"list_products": {}, "delete_order": entry}}
+    found = drilled(rules)
+    assert found.grade.letter in {"D", "E", "F"}
+    assert any(breach.tool == "delete_order" for each in found.findings for breach in each.seen.breaches)
+    (target,) = targets_of(
+        [(ToolInfo("frobnicate"), {})],
+        Policy.model_validate({"version": "1", "default": "allow", "tools": {"frobnicate": {"risk": "read"}}}),
+    )
+    assert target.risk == "read"  # no word tells, so the policy does
