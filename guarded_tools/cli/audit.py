@@ -67,8 +67,8 @@ def audit(
     if context.invoked_subcommand is not None:
         return
     outcome = _outcome(outcome)
-    path = _written(_path(file, state))
-    wanted = Filter(session=session, tool=tool, since=_since(since), shadow=shadow)
+    path = audit_at(_path(file, state))
+    wanted = Filter(session=session, tool=tool, since=moment_of(since), shadow=shadow)
     try:
         if as_json:
             _print_json(path, replace(wanted, outcome=outcome), follow_on=follow_on)
@@ -98,7 +98,7 @@ def verify_command(
     path = _path(file, state)
     second = _store(store, path)
     if second is None or not is_kept(second, path):  # else the store misses what is not there
-        _written(path)
+        audit_at(path)
     findings = verify(path, second, first=first)
     tampered = [finding for finding in findings if not finding.tolerated]
     if as_json:
@@ -126,7 +126,7 @@ def export_command(
 ) -> None:
     """Write the records as CSV, one row each."""
     outcome = _outcome(outcome)
-    records = read(_written(_path(file, state)), session=session, tool=tool, outcome=outcome, since=_since(since))
+    records = read(audit_at(_path(file, state)), session=session, tool=tool, outcome=outcome, since=moment_of(since))
     if str(target) == "-":
         export(records, sys.stdout)
         return
@@ -144,7 +144,12 @@ def _path(file: Path | None, state: Path | None) -> Path:
     return file or audit_path(state_dir(state))
 
 
-def _written(path: Path) -> Path:
+def audit_at(path: Path) -> Path:
+    """Return the path of an audit in which there is something.
+
+    Raises:
+        AuditError: there is none.
+    """
     try:
         path.open("rb").close()
     except FileNotFoundError:
@@ -169,7 +174,12 @@ def _outcome(name: str | None) -> str | None:
     return name
 
 
-def _since(text: str | None) -> float | None:
+def moment_of(text: str | None) -> float | None:
+    """Read ``--since``, in seconds since the epoch.
+
+    Raises:
+        typer.BadParameter: it is neither an age nor a date.
+    """
     if text is None:
         return None
     number, unit = text[:-1], text[-1:]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,3 +18,32 @@ def out() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _UNBROKEN)
+
+
+@contextmanager
+def progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on standard error how far something is, of ``total`` bytes, where a terminal is there to show it.
+
+    What is given takes how many bytes more are done. The bar goes when all is done.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(doing), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(doing, total=total or None)
+        waiting = 0
+
+        def advance(more: int) -> None:
+            nonlocal waiting
+            waiting += more
+            if waiting * 200 >= total:
+                bar.advance(task, waiting)
+                waiting = 0
+
+        yield advance

@@ -12,7 +12,7 @@ import typer
 
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
 from guarded_tools.cli.options import State, Url
-from guarded_tools.cli.server_tools import ToolsToCheck, parse_source, read_tools
+from guarded_tools.cli.server_tools import ToolsToCheck, known_tools, tools_of
 from guarded_tools.errors import GuardError, PolicyError, Problem
 from guarded_tools.policy.presets import PRESETS, cases_of, preset_text
 from guarded_tools.text.strict_json import no_key_twice
@@ -35,7 +35,7 @@ def validate(
 
     Tools are looked up where --tools says which there are, and for Pictify's, which are known, without.
     """
-    given = None if server is None else _tools_of(server)
+    given = None if server is None else tools_of(server)
     told: list[dict[str, Any]] = []
     code = FINE
     for file in files:
@@ -43,7 +43,7 @@ def validate(
         remarks = policy.warnings if policy else ()
         if policy is None:
             problems += () if unreadable else _unknown_names(file, given)
-        elif (tools := _known(policy.server, given)) is not None:
+        elif (tools := known_tools(policy.server, given)) is not None:
             problems += policy.check_tools(tools)
             remarks += policy.check_schemas(tools)
         told += [{"level": "error", **problem._asdict()} for problem in problems]
@@ -78,7 +78,7 @@ def explain(
         warnings.simplefilter("ignore")
         policy = load_policy(file)
     call = ToolCall(tool, _arguments(args), session, grant)
-    tools = _tools_of(server or "pictify") if server or policy.server == "pictify" else []
+    tools = tools_of(server or "pictify") if server or policy.server == "pictify" else []
     info = next((info for info in tools if info.name == tool), ToolInfo(tool))
     explanation = look(policy, call, info.schema, risk_of(policy, info))
     met = standing(explanation, call, store, state)
@@ -106,13 +106,6 @@ def _read(file: str) -> tuple[Policy | None, tuple[Problem, ...], bool]:
         return None, error.problems, error.unreadable
 
 
-def _known(server: object, given: list[ToolInfo] | None) -> list[ToolInfo] | None:
-    """The tools to check a policy against: those of ``--tools``, else those that are known of the policy's own."""
-    from guarded_tools.pictify.catalogue import SERVER
-
-    return _tools_of(SERVER) if given is None and server == SERVER else given
-
-
 def _unknown_names(file: str, given: list[ToolInfo] | None) -> tuple[Problem, ...]:
     """What a policy with problems of its own names in vain: told with the rest, not after the rest is mended."""
     from guarded_tools.policy.reading.source import read_source
@@ -123,7 +116,7 @@ def _unknown_names(file: str, given: list[ToolInfo] | None) -> tuple[Problem, ..
     except PolicyError:
         return ()
     data = source.data if type(source.data) is dict else {}
-    tools = _known(data.get("server"), given)
+    tools = known_tools(data.get("server"), given)
     if tools is None:
         return ()
     hide, keys = data.get("hide"), data.get("tools")
@@ -151,10 +144,6 @@ def _arguments(text: str) -> dict[str, Any]:
     if type(args) is not dict:
         raise GuardError("--args is a JSON object, like '{\"amount\": 5}'")
     return args
-
-
-def _tools_of(source: str) -> list[ToolInfo]:
-    return read_tools(parse_source(source)).infos
 
 
 def preset(

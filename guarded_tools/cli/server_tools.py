@@ -141,6 +141,16 @@ def read_tools(
     return _ask(source, server, env or (), token_env)
 
 
+def tools_of(said: str) -> list[ToolInfo]:
+    """List the tools of a source as ``--tools`` names it; raises as :func:`read_tools`."""
+    return read_tools(parse_source(said)).infos
+
+
+def known_tools(server: object, given: list[ToolInfo] | None) -> list[ToolInfo] | None:
+    """The tools that a policy is about: those of ``--tools``, else those that are known of the policy's own server."""
+    return tools_of(SERVER) if given is None and server == SERVER else given
+
+
 def _ask(source: ToolSource, server: str | None, env: Sequence[str], token_env: str | None) -> ServerTools:
     from guarded_tools.mcp_session import HeldSession, HttpServer, StdioServer
 

@@ -17,6 +17,8 @@ _ADVICE: dict[str, str] = {
     "failed_closed": "The guard refuses whatever it cannot check. Tell the user; do not repeat this call.",
 }
 
+TOOL_CHANGED = "the server changed the tool while a human was asked about it; call it once more"
+
 _CORRECT = "The arguments do not fit the tool's schema: correct them and call the tool again."
 
 

@@ -170,8 +170,7 @@ class Pipeline:
         if answer.outcome is not None:
             raise self._recorder.refuse(context, answer.outcome, answer.text, answer.retry_after)
         if self._registry.current(context.info) != context.info:
-            why = "the server changed the tool while a human was asked about it; call it once more"
-            raise self._recorder.refuse(context, "denied", why)
+            raise self._recorder.refuse(context, "denied", messages.TOOL_CHANGED)
         if edited is not None:
             context = self._with(context, edited, read)
         context = self._decide(context)

@@ -121,6 +121,10 @@ class MemoryStore(BlockingStore):
                 del self._kept[key]
             return len(idle) + len(expired)
 
+    def scopes(self) -> int:
+        """Say how many scopes are held."""
+        return len(self._rows)
+
     def halt(self, scope: str, reason: str) -> None:
         """Admit no call of ``scope`` any more."""
         with self._lock:
