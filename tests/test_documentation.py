@@ -231,6 +231,8 @@ def question(prepared):
 def test_commands_run(page, cli, prepared, question):
     for policy in blocks(page, "json")[:1]:
         (prepared / "policy.json").write_text(policy)
+    for calls in blocks(page, "jsonl")[:1]:
+        (prepared / "calls.jsonl").write_text(calls)
     for block in blocks(page, "console"):
         for line, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
             program, *words = shlex.split(line.replace(REDIS, f"disk://{prepared / 'state'}"), comments=True)

@@ -87,7 +87,10 @@ def _print_category(console: Console, category: Category, told: Told) -> None:
         counters = [counter for (limit, counter) in told.limits if limit == rule] if category == "newly_denied" else []
         said = reason or (f"over the limit {', '.join(counters)}" if counters else "")
         rows.append([str(calls), Cell(rule, limit=200), Cell(said, limit=300)])
-    console.print(to_rich(Table(["calls", "rule", ""], rows, numbers=["calls"]), framed=False, headed=False))
+    told_why = any(row[2].text for row in rows if isinstance(row[2], Cell))
+    columns = ["calls", "rule", "why"] if told_why else ["calls", "rule"]
+    table = Table(columns, [row[: len(columns)] for row in rows], numbers=["calls"])
+    console.print(to_rich(table, framed=False, headed=False))
     for row in examples:
         console.print(_example(row), soft_wrap=True)
 
