@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from guarded_tools.authoring.recorded.events import RecordedEvent
 from guarded_tools.authoring.replay.values import Compared, Fate, compare
-from guarded_tools.authoring.replay.world import MOST_OPEN, Met, World
+from guarded_tools.authoring.replay.world import MOST_OPEN, Met, OtherWorld
 from guarded_tools.pipeline.messages import TOOL_CHANGED
 from guarded_tools.policy.policy import Policy
 from guarded_tools.values import ToolInfo
@@ -40,8 +40,8 @@ class Replay:
         self, policy: Policy, *, infos: Mapping[str, ToolInfo] | None = None, base: Policy | None = None
     ) -> None:
         known = infos or {}
-        self._worlds = [World(policy, known, () if base is None else (base,))]
-        self._worlds += [] if base is None else [World(base, known)]
+        self._worlds = [OtherWorld(policy, known, () if base is None else (base,))]
+        self._worlds += [] if base is None else [OtherWorld(base, known)]
         self._waiting: dict[str, _Unanswered] = {}
         self._places: dict[_Place, str] = {}
         self.forgotten = 0

@@ -82,7 +82,7 @@ class _Bounded(dict[str, Any]):
         super().__setitem__(tool, value)
 
 
-class World:
+class OtherWorld:
     """One policy and everything that it has counted. ``infos`` are the tools as far as they are known.
 
     ``others`` are further policies, by which amounts in the record are understood.
