@@ -21,7 +21,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from guarded_tools.audit.record import GENESIS, parse_line
 from guarded_tools.audit.rotation import rotated
@@ -175,11 +175,7 @@ def still_holds(path: Path, kept: Head) -> bool:
         return True
     own, following = b'{"seq":%d,' % kept.seq, b'{"seq":%d,' % (kept.seq + 1)
     behind = False
-    for file in (path, *(full for _, full in reversed(rotated(path)))):
-        try:
-            lines = file.open("rb")
-        except FileNotFoundError:
-            continue
+    for lines in _newest_first(path):
         with lines:
             for line in lines:
                 if line.startswith(own):
@@ -191,6 +187,16 @@ def still_holds(path: Path, kept: Head) -> bool:
                     behind = True
                     break
     return behind
+
+
+def _newest_first(path: Path) -> Iterator[BinaryIO]:
+    """Open the files of the log at ``path``, one after the other; none is missed whose turn comes meanwhile."""
+    # Opened before the list is read: what is full in between would be neither the current file nor in the list.
+    with contextlib.suppress(FileNotFoundError):
+        yield path.open("rb")
+    for _, full in reversed(rotated(path)):
+        with contextlib.suppress(FileNotFoundError):
+            yield full.open("rb")
 
 
 def _ends_with(path: Path, head: Head, turn: int) -> bool:

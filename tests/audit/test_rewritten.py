@@ -7,9 +7,10 @@ import time
 import pytest
 
 from guarded_tools import Guard, Policy, ToolCall, open_store
-from guarded_tools.audit import AuditLog, verify
+from guarded_tools.audit import AuditLog, head, verify
 from guarded_tools.audit.head import Head, still_holds
 from guarded_tools.audit.kept_head import EVERY, kept_head
+from guarded_tools.audit.rotation import rotated
 from guarded_tools.errors import AuditError, ToolDenied
 from guarded_tools.values import AuditEvent
 
@@ -220,6 +221,21 @@ def test_the_head_goes_on_over_honest_lines_rotations_and_starts(tmp_path, caplo
     assert "rewritten" not in caplog.text
 
 
+def test_a_file_whose_turn_comes_while_the_log_is_looked_through_is_not_missed(tmp_path, monkeypatch):
+    path = tmp_path / "a.jsonl"
+    with AuditLog(path) as log:
+        write(log, "read", "read")
+    last = head.peek(head.head_path(path))
+
+    def listed_just_before(path):
+        found = rotated(path)
+        path.rename(path.with_name(f"{path.name}.1"))
+        return found
+
+    monkeypatch.setattr(head, "rotated", listed_just_before)
+    assert still_holds(path, last)
+
+
 def test_what_the_log_holds_of_a_head(tmp_path):
     path = tmp_path / "a.jsonl"
     with AuditLog(path, max_bytes=700) as log:
@@ -231,8 +247,8 @@ def test_what_the_log_holds_of_a_head(tmp_path):
     ]
     lines += path.read_bytes().splitlines(keepends=True)
     heads = [Head(seq, line[-67:-3].decode()) for seq, line in enumerate(lines, 1)]
-    assert all(still_holds(path, head) for head in heads)
-    assert not any(still_holds(path, head._replace(hash="f" * 64)) for head in heads)
+    assert all(still_holds(path, one) for one in heads)
+    assert not any(still_holds(path, one._replace(hash="f" * 64)) for one in heads)
     assert not still_holds(path, Head(99, "f" * 64))
     (tmp_path / "a.jsonl.1").unlink()
     assert still_holds(path, heads[0]), "archived: it cannot be told"
