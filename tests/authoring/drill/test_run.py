@@ -141,15 +141,15 @@ def test_odd_tools_are_drilled_all_the_same(default):
 
 
 def test_many_tools_are_drilled_too():
-    many = [info._replace(name=f"{name}_{n}") for n in range(6) for name, info in shop.TOOLS.items()]
+    many = [info._replace(name=f"{name}_{n}") for n in range(3) for name, info in shop.TOOLS.items()]
     patterns = [pattern for pattern in PATTERNS if pattern.family in {"addresses", "flows", "malformed"}]
-    found = drilled({"default": "deny", "tools": {f"list_products_{n}": {} for n in range(6)}}, many, patterns=patterns)
+    found = drilled({"default": "deny", "tools": {f"list_products_{n}": {} for n in range(3)}}, many, patterns=patterns)
     assert found.tools == len(many)
     assert found.grade.letter == "A"
 
 
 def test_the_same_input_gives_the_same_report():
-    patterns = PATTERNS[6:]
+    patterns = [pattern for pattern in PATTERNS if pattern.family not in {"loops", "approvals"}]
     rules = {"default": "allow", "tools": {"send_mail": {"approval": True}}}
     assert drilled(rules, patterns=patterns) == drilled(rules, patterns=patterns)
 
