@@ -89,6 +89,20 @@ class Store(Protocol):
         """
         ...
 
+    def settle(self, reservation: Reservation, amounts: Sequence[int], now: float | None = None) -> None:
+        """Put what a call has really taken in the place of what was reserved, in one transaction.
+
+        ``amounts`` are the true ones, one a charge. What is more than was reserved is kept, also beyond the limit, so
+        that it blocks the calls that come next; where the slot has freed meanwhile, it counts from now on. What is less
+        is given back, unless the slot has freed. A reservation is settled or refunded, and once: whatever comes second
+        does nothing.
+
+        Raises:
+            StoreError: an amount is negative or no whole number, or the state cannot be relied on. What was reserved
+                stays.
+        """
+        ...
+
     def peek(
         self,
         charges: Sequence[Charge],
@@ -188,6 +202,10 @@ class Store(Protocol):
         """Do as :meth:`refund`, off the event loop."""
         ...
 
+    async def asettle(self, reservation: Reservation, amounts: Sequence[int], now: float | None = None) -> None:
+        """Do as :meth:`settle`, off the event loop."""
+        ...
+
     async def apeek(
         self,
         charges: Sequence[Charge],
@@ -234,6 +252,7 @@ class BlockingStore:
     # What the twins call; see Store.
     reserve: Callable[..., Reservation | Full | Halted | Bound]
     refund: Callable[..., int]
+    settle: Callable[..., None]
     peek: Callable[..., Full | Halted | Bound | None]
     note: Callable[..., None]
     put: Callable[..., None]
@@ -283,6 +302,11 @@ class BlockingStore:
     async def arefund(self, reservation: Reservation, now: float | None = None) -> int:
         """:meth:`Store.refund`, for asyncio."""
         return await self.worker.call(self.refund, reservation, now)
+
+    @blocks
+    async def asettle(self, reservation: Reservation, amounts: Sequence[int], now: float | None = None) -> None:
+        """:meth:`Store.settle`, for asyncio."""
+        return await self.worker.call(self.settle, reservation, amounts, now)
 
     @blocks
     async def apeek(

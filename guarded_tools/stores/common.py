@@ -50,6 +50,13 @@ def reserved(charges: Sequence[Charge], slots: Sequence[int]) -> Reservation:
     return Reservation(tuple(charges), tuple(slots), itertools.count())
 
 
+def settled(
+    reservation: Reservation, amounts: Sequence[int], positions: Sequence[int]
+) -> tuple[list[Charge], list[int], list[int]]:
+    """Say of some charges, by position, what they are, in which slots, and what was really taken."""
+    return pick(reservation.charges, positions), pick(reservation.slots, positions), pick(amounts, positions)
+
+
 def busiest_first(usage: Iterable[Usage]) -> list[Usage]:
     """Order counters by how close the fullest one of their scope is to its limit."""
     listed = list(usage)

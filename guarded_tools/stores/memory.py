@@ -20,6 +20,7 @@ from guarded_tools.stores.common import (
     if_alive,
     pick,
     reserved,
+    settled,
     with_expiry,
 )
 from guarded_tools.stores.row import Row
@@ -74,6 +75,18 @@ class MemoryStore(BlockingStore):
                 for scope, positions in by_scope(reservation.charges).items()
                 if scope in self._rows
             )
+
+    def settle(self, reservation: Reservation, amounts: Sequence[int], now: float | None = None) -> None:
+        """Put what a call has really taken in the place of what was reserved, once."""
+        if next(reservation.refunds, 1):
+            return
+        with self._lock:
+            clock = self._read(now)
+            changed = {}
+            for scope, positions in by_scope(reservation.charges).items():
+                row = changed[scope] = self._row(scope)
+                row.settle(*settled(reservation, amounts, positions), clock)
+            self._rows |= changed
 
     def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
         """List the counters of one scope, or of all scopes that hold something, busiest first."""

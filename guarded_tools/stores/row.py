@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from guarded_tools.errors import StoreError
 from guarded_tools.marks import BoundRule, Carried, Mark, SessionCondition
+from guarded_tools.stores.blocks import HEAD, LAST, LENGTH, MOVED, VERSION
 from guarded_tools.stores.carried import WORDS, CarriedMarks
 from guarded_tools.stores.clock import SECOND, Clock
 from guarded_tools.stores.row_bytes import FORMAT, FORMAT_WITH_MARKS, pack, unpack
-from guarded_tools.stores.window import HEAD, LAST, LENGTH, MOVED, VERSION, Counters
+from guarded_tools.stores.window import Counters
 
 IDLE = 30 * 86_400 * SECOND
 """How long after its last call a scope may be forgotten that knows only what succeeded: what needs that is denied."""

@@ -18,8 +18,8 @@ STEADY = 2 * SECOND
 
 # Of a window, in seconds: thirty years.
 _LONGEST = 10**9
-# Sums of amounts stay below this, and so in a word.
-_MOST = 2**62
+MOST = 2**62
+"""Sums of amounts stay below this, and so in a word."""
 
 
 class Refusal(NamedTuple):
@@ -35,7 +35,7 @@ class Refusal(NamedTuple):
         return float("inf") if self.wait is None else self.wait
 
 
-def check_charge(charge: Charge, most: int = _MOST) -> None:
+def check_charge(charge: Charge, most: int = MOST) -> None:
     """See that a charge is one: NaN, say, would be below every limit. ``most`` is the highest limit there may be.
 
     Raises:
@@ -51,6 +51,17 @@ def check_charge(charge: Charge, most: int = _MOST) -> None:
         or not 0 < window <= _LONGEST
     ):
         raise StoreError(f"not an amount, a limit and a window that can be counted: {charge!r}")
+
+
+def check_amount(amount: int) -> int:
+    """See that what a call has taken is an amount.
+
+    Raises:
+        StoreError: it is not.
+    """
+    if type(amount) is not int or amount < 0:
+        raise StoreError(f"not an amount that can be counted: {amount!r}")
+    return amount
 
 
 @lru_cache(maxsize=8192)

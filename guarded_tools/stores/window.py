@@ -18,96 +18,47 @@ its window. Where that cannot be told exactly, it holds longer:
 - *A name nobody has* leaves a counter behind that holds nothing, for as long as it has to remember what was given back.
   Past 128 counters the ones that hold nothing go when another comes.
 
-Words rather than objects, because a row is read and written with every call: ``array("q")`` costs a copy, not a parse.
+Where the words are in which all this is kept is told by :mod:`~guarded_tools.stores.blocks`.
 """
 
 from __future__ import annotations
 
 import json
-import random
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from guarded_tools.errors import StoreError
+from guarded_tools.stores.blocks import (
+    BLOCK,
+    HEAD,
+    ID,
+    LIVE_UNTIL,
+    MANY,
+    MAX,
+    MOVED,
+    SIZE,
+    SLOT,
+    USED,
+    WINDOW,
+    CounterBlocks,
+)
 from guarded_tools.stores.clock import SECOND, Clock
-from guarded_tools.stores.row_bytes import FORMAT
 from guarded_tools.stores.slots import (
-    STEADY,
+    MOST,
     Refusal,
+    check_amount,
     check_charge,
     counter_id,
-    next_boundary,
     same_limit,
     when_it_frees,
 )
 from guarded_tools.values import Charge, Usage
 
-# Two clocks read one after the other agree this closely; less is not a step.
-_CLOCK_NOISE = 1_000
-# A reading that is older than the last one by no more than this came late: callers wait for locks.
-_LATE = 10 * SECOND
-# Counters of a row past which those that hold nothing go: an agent can make up names for ever.
-_MANY = 128
 
-# The words of a row: these, then one block a counter.
-VERSION, LENGTH, LAST, _OFFSET, _BOOT, MOVED, _LIVE_UNTIL, HEAD = range(8)
-# The words of a block: these, then three a slot: when it frees, how much, how much of it was given back.
-_ID, _SIZE, _MAX, _WINDOW, _USED, _BLOCK = range(6)
-_SLOT = 3
+class Counters(CounterBlocks):
+    """Every counter of one scope, and what may be done with them."""
 
-
-class Counters:
-    """Every counter of one scope, as words; :class:`~guarded_tools.stores.row.Row` keeps them as bytes."""
-
-    __slots__ = ("_names", "_words", "stepped")
-
-    def __init__(self, words: array[int] | None = None, names: bytes = b"") -> None:
-        self.stepped = False
-        if words is None:
-            # Slots are told by when they free less this. It differs from row to row: what was charged before a reset
-            # must not be given back after it.
-            moved = random.getrandbits(60)
-            words = array("q", (FORMAT, HEAD, 0, 0, 0, moved, 0))
-        self._words = words
-        self._names = names
-
-    def advance(self, clock: Clock) -> int:
-        """Bring the row to ``clock`` and return the time there, which never runs backwards.
-
-        What is held ages by the time since boot, or by the wall clock where the row was last seen in another boot. A
-        step of the wall clock moves all slots along with it: one forward frees nothing, and one back holds nothing for
-        longer than its window.
-        """
-        words = self._words
-        now, offset, boot = clock
-        step = 0
-        if boot and words[_BOOT] == boot:
-            step = offset - words[_OFFSET]
-            if -_CLOCK_NOISE <= step <= _CLOCK_NOISE:
-                step, offset = 0, words[_OFFSET]
-        last = words[LAST] + step
-        unsure = now < last - _LATE
-        if unsure:
-            step += now - last
-        elif now < last:
-            now = last
-        if step:
-            self.stepped = True
-            self._move(step, unsure=unsure)
-        words[LAST] = now
-        words[_OFFSET] = offset
-        words[_BOOT] = boot
-        return now
-
-    def _move(self, step: int, *, unsure: bool) -> None:  # noqa: ARG002 - for what has to know it
-        """Move all along with a step of the clock. It is ``unsure`` where nobody knows how much time passed as well."""
-        words = self._words
-        words[MOVED] += step
-        words[_LIVE_UNTIL] += step
-        for block in self._blocks():
-            for slot in range(block + _BLOCK, block + words[block + _SIZE], _SLOT):
-                words[slot] += step
-                words[_LIVE_UNTIL] = max(words[_LIVE_UNTIL], self._frees(block, slot))
+    __slots__ = ()
 
     def take(self, charges: Sequence[Charge], now: int, wall: int) -> tuple[Refusal | None, list[int]]:
         """Take what fits, and say which charge that does not fit waits longest.
@@ -125,15 +76,15 @@ class Counters:
             if block < 0:
                 block = self._add(charge, charges, now)
                 words = self._words
-            if words[block + _SIZE] > _BLOCK:
+            if words[block + SIZE] > BLOCK:
                 self._expire(block, now)
-            used = words[block + _USED]
+            used = words[block + USED]
             if used + amount > limit:
                 refusal = Refusal(charge, used, self._wait(block, amount, limit, wall))
                 if worst is None or refusal.worth > worst.worth:
                     worst = refusal
                 continue
-            words[block + _MAX] = limit
+            words[block + MAX] = limit
             slots.append(self._put(block, amount, now) if amount else 0)
         return worst, slots
 
@@ -151,19 +102,43 @@ class Counters:
             if not charge.refundable or block < 0 or not charge.amount:
                 continue
             self._expire(block, now)
-            end = block + words[block + _SIZE]
-            given_before = sum(words[block + _BLOCK + 2 : end : _SLOT])
-            if given_before + charge.amount > charge.max:
+            end = block + words[block + SIZE]
+            given_before = sum(words[block + BLOCK + 2 : end : SLOT])
+            slot = self._slot(block, frees_at)
+            if given_before + charge.amount > charge.max or slot < 0:
                 continue
-            for slot in range(end - _SLOT, block + _BLOCK - 1, -_SLOT):
-                if words[slot] == frees_at:
-                    if words[slot + 1] >= charge.amount:
-                        words[slot + 1] -= charge.amount
-                        words[slot + 2] += charge.amount
-                        words[block + _USED] -= charge.amount
-                        given += 1
-                    break
+            if words[slot + 1] >= charge.amount:
+                words[slot + 1] -= charge.amount
+                words[slot + 2] += charge.amount
+                words[block + USED] -= charge.amount
+                given += 1
         return given
+
+    def settle(self, charges: Sequence[Charge], slots: Sequence[int], amounts: Sequence[int], clock: Clock) -> None:
+        """Put the true amounts in the place of those that were taken, in the very slots.
+
+        What is more than was taken is kept, also beyond the limit, and counts from now on where its slot has freed.
+        What is less is given back where the slot still holds it.
+        """
+        now = self.advance(clock)
+        for charge, birth, amount in zip(charges, slots, amounts, strict=True):
+            surplus = check_amount(amount) - charge.amount
+            block = self._find(counter_id(charge.counter, charge.window, charge.align))
+            if block < 0 and surplus > 0:
+                block = self._add(charge, charges, now)
+            if block < 0 or not surplus:
+                continue
+            self._expire(block, now)
+            words = self._words
+            words[block + MAX] = charge.max
+            slot = self._slot(block, birth + words[MOVED])
+            surplus = min(surplus, MOST - words[block + USED])
+            if slot >= 0:
+                surplus = max(surplus, -words[slot + 1])
+                words[slot + 1] += surplus
+                words[block + USED] += surplus
+            elif surplus > 0:
+                self._put(block, surplus, now)
 
     def usage(self, scope: str, clock: Clock) -> list[Usage]:
         """List the counters as they stand."""
@@ -175,45 +150,20 @@ class Counters:
             self._expire(block, now)
             held = [
                 self._frees(block, slot)
-                for slot in range(block + _BLOCK, block + words[block + _SIZE], _SLOT)
+                for slot in range(block + BLOCK, block + words[block + SIZE], SLOT)
                 if words[slot + 1]
             ]
             listed.append(
                 Usage(
                     scope,
-                    names.get(words[block + _ID], "?"),
-                    words[block + _USED],
-                    words[block + _MAX],
-                    abs(words[block + _WINDOW]) // SECOND,
+                    names.get(words[block + ID], "?"),
+                    words[block + USED],
+                    words[block + MAX],
+                    abs(words[block + WINDOW]) // SECOND,
                     (held[0] - clock.wall) / SECOND if held else 0.0,
                 )
             )
         return listed
-
-    def idle(self, clock: Clock) -> bool:
-        """Whether nothing is held any more, so that forgetting the row changes no answer."""
-        now = self.advance(clock)  # first: a step moves what it is compared with
-        return self._words[_LIVE_UNTIL] <= now
-
-    def _blocks(self) -> Iterator[int]:
-        words = self._words
-        block = HEAD
-        while block < len(words):
-            yield block
-            block += words[block + _SIZE]
-
-    def _find(self, wanted: int) -> int:
-        words = self._words
-        block = HEAD
-        end = len(words)
-        while block < end:
-            if words[block] == wanted:
-                return block
-            size = words[block + _SIZE]
-            if size < _BLOCK:
-                raise StoreError("a counter row is damaged (a block has no size)")
-            block += size
-        return -1
 
     def _add(self, charge: Charge, charges: Sequence[Charge], now: int) -> int:
         """Begin a counter, and return its block. ``charges`` are all of the call, this one among them."""
@@ -221,17 +171,17 @@ class Counters:
         inherited: dict[int, int] = {}
         if len(self._words) > HEAD:
             inherited = self._inherited(charge, charged, now)
-            if sum(1 for _ in self._blocks()) >= _MANY:
+            if sum(1 for _ in self._blocks()) >= MANY:
                 self._drop_empty(charged, now)
         words = self._words
         block = len(words)
         wanted = counter_id(charge.counter, charge.window, charge.align)
         window = charge.window * SECOND
-        size = _BLOCK + _SLOT * len(inherited)
+        size = BLOCK + SLOT * len(inherited)
         words.extend((wanted, size, charge.max, -window if charge.align == "utc" else window, sum(inherited.values())))
         for frees_at, amount in inherited.items():
             words.extend((frees_at, amount, 0))
-            words[_LIVE_UNTIL] = max(words[_LIVE_UNTIL], frees_at)
+            words[LIVE_UNTIL] = max(words[LIVE_UNTIL], frees_at)
         self._names += b"," + json.dumps([str(wanted), charge.counter]).encode()
         return block
 
@@ -242,13 +192,13 @@ class Counters:
         most: dict[int, int] = {}
         best = (0, 0, False, "")
         for block in self._blocks():
-            name = names.get(words[block + _ID], "")
-            if words[block + _ID] in charged or not same_limit(name, charge.counter):
+            name = names.get(words[block + ID], "")
+            if words[block + ID] in charged or not same_limit(name, charge.counter):
                 continue
             self._expire(block, now)
-            before = words[block + _WINDOW]
+            before = words[block + WINDOW]
             held: dict[int, int] = {}
-            for slot in range(block + _BLOCK, block + words[block + _SIZE], _SLOT):
+            for slot in range(block + BLOCK, block + words[block + SIZE], SLOT):
                 # As late as it can have been: an aligned counter does not know.
                 taken = words[slot] - before if before > 0 else now
                 frees_at = when_it_frees(min(taken, now), -window if charge.align == "utc" else window)
@@ -260,51 +210,12 @@ class Counters:
                 best, most = rank, held
         return most
 
-    def _drop_empty(self, charged: set[int], now: int) -> None:
-        """Forget counters that hold nothing, and what was given back of them."""
-        words, names = self._words, self._counters()
-        kept, left = words[:HEAD], []
-        block = HEAD
-        while block < len(words):
-            self._expire(block, now)
-            end = block + words[block + _SIZE]
-            if words[block + _USED] or words[block + _ID] in charged:
-                kept.extend(words[block:end])
-                left.append(words[block + _ID])
-            block = end
-        self._words = kept
-        self._names = b"".join(b"," + json.dumps([str(one), names[one]]).encode() for one in left if one in names)
-
-    def _counters(self) -> dict[int, str]:
-        """Tell the counters' names by their ids."""
-        return {int(one): name for one, name in json.loads(b"[" + self._names[1:] + b"]")}
-
-    def _frees(self, block: int, slot: int) -> int:
-        """Say when a slot frees: when it says, or at the boundary after that if it was moved off one."""
-        window, frees_at = self._words[block + _WINDOW], self._words[slot]
-        return frees_at if window > 0 else next_boundary(frees_at, -window)
-
-    def _expire(self, block: int, now: int) -> None:
-        words = self._words
-        window = words[block + _WINDOW]
-        if window < 0:
-            # As _frees says it, for all slots at once.
-            now += STEADY - now % -window
-        first = slot = block + _BLOCK
-        end = block + words[block + _SIZE]
-        while slot < end and words[slot] <= now:
-            words[block + _USED] -= words[slot + 1]
-            slot += _SLOT
-        if slot != first:
-            words[block + _SIZE] -= slot - first
-            del words[first:slot]
-
     def _wait(self, block: int, amount: int, limit: int, wall: int) -> int | None:
         if amount > limit:
             return None
         words = self._words
-        missing = words[block + _USED] + amount - limit
-        for slot in range(block + _BLOCK, block + words[block + _SIZE], _SLOT):
+        missing = words[block + USED] + amount - limit
+        for slot in range(block + BLOCK, block + words[block + SIZE], SLOT):
             missing -= words[slot + 1]
             if missing <= 0:
                 return self._frees(block, slot) - wall
@@ -312,18 +223,18 @@ class Counters:
 
     def _put(self, block: int, amount: int, now: int) -> int:
         words = self._words
-        window = words[block + _WINDOW]
+        window = words[block + WINDOW]
         frees_at = when_it_frees(now, window)
-        words[block + _USED] += amount
-        first = block + _BLOCK
-        slot = block + words[block + _SIZE] - _SLOT
+        words[block + USED] += amount
+        first = block + BLOCK
+        slot = block + words[block + SIZE] - SLOT
         # Only a step of the clock leaves slots that free later than a new one.
         while slot >= first and words[slot] > frees_at:
-            slot -= _SLOT
+            slot -= SLOT
         if slot >= first and words[slot] == frees_at:
             words[slot + 1] += amount
         else:
-            words[slot + _SLOT : slot + _SLOT] = array("q", (frees_at, amount, 0))
-            words[block + _SIZE] += _SLOT
-            words[_LIVE_UNTIL] = max(words[_LIVE_UNTIL], frees_at)
+            words[slot + SLOT : slot + SLOT] = array("q", (frees_at, amount, 0))
+            words[block + SIZE] += SLOT
+            words[LIVE_UNTIL] = max(words[LIVE_UNTIL], frees_at)
         return frees_at - words[MOVED]

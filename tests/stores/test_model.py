@@ -140,6 +140,22 @@ class Model:
             given += 1
         return given
 
+    def settle(self, taken, amounts, wall):
+        charges = [charge for charge, _ in taken]
+        times = {charge.scope: self._advance(charge.scope, wall) for charge in charges}
+        self.last.update(times)
+        for (charge, entry), amount in zip(taken, amounts, strict=True):
+            now, surplus = times[charge.scope], amount - charge.amount
+            if surplus > 0:
+                self._begin(charge, charges, now)
+            if not surplus or self._key(charge) not in self.counters:
+                continue
+            self._let_go(self._key(charge), now)
+            if any(e is entry for e in self.counters[self._key(charge)]):
+                entry[1] += surplus
+            elif surplus > 0:
+                self.counters[self._key(charge)].append([self._frees_at(charge, now), surplus, 0])
+
     def usage(self, scope, wall):
         """As reserve would find it, a step of the clock included; and nothing changes."""
         seen = copy.deepcopy(self)
@@ -240,6 +256,15 @@ def machine(open_store, reset):
             first = real.refunds.__reduce__()[1] == (0,)
             given = self.store.refund(real, self.now)
             assert given == (self.model.refund(taken, self.wall) if first else 0)
+
+        @rule(reservation=reservations, amounts=st.lists(st.integers(0, 9), min_size=4, max_size=4))
+        def settle(self, reservation, amounts):
+            real, taken = reservation
+            amounts = amounts[: len(taken)]
+            first = real.refunds.__reduce__()[1] == (0,)
+            self.store.settle(real, amounts, self.now)
+            if first:
+                self.model.settle(taken, amounts, self.wall)
 
         @rule(scope=st.sampled_from(SCOPES))
         def reset(self, scope):

@@ -692,9 +692,9 @@ def test_idle_counters_and_values_leave_the_server_by_themselves(redis_server, t
 
 
 def test_without_the_client_library_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "guarded_tools.stores.redis.store", None)
     monkeypatch.setitem(sys.modules, "redis", None)
-    monkeypatch.delitem(sys.modules, "guarded_tools.stores.redis.store")
+    for name in ("store", "connection"):
+        monkeypatch.delitem(sys.modules, f"guarded_tools.stores.redis.{name}", raising=False)
     with pytest.raises(StoreError, match=r"guarded-tools\[redis\]"):
         open_store("redis://localhost")
 

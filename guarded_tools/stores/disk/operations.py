@@ -29,7 +29,7 @@ from typing import TypeAlias
 from guarded_tools.marks import Bound, Carried, Mark, SessionRules
 from guarded_tools.stores.attempt import Attempt
 from guarded_tools.stores.clock import Clock, ReadClock, at
-from guarded_tools.stores.common import by_scope, halt_of, if_alive, pick, reserved, with_expiry
+from guarded_tools.stores.common import by_scope, halt_of, if_alive, pick, reserved, settled, with_expiry
 from guarded_tools.stores.disk.change import Change, key_of, scope_of, value_of
 from guarded_tools.stores.disk.database import Database
 from guarded_tools.stores.row import Row
@@ -167,6 +167,21 @@ class Operations:
                 if key_of(scope) in cache:
                     cache.incr(key_of(scope), Change(partial(change, positions)))
         return given
+
+    def settle(self, reservation: Reservation, amounts: Sequence[int], now: float | None) -> None:
+        """Put true amounts in the place of reserved ones, in the slots that these were taken from."""
+
+        def change(positions: Sequence[int], old: bytes) -> bytes:
+            row = Row.decode(old) if old else Row()
+            row.settle(*settled(reservation, amounts, positions), self._read(now))
+            return row.encode()
+
+        self._database.directory.check()
+        scopes = by_scope(reservation.charges)
+        cache = self._database.cache()
+        with contextlib.nullcontext() if len(scopes) == 1 else cache.transact():
+            for scope, positions in scopes.items():
+                cache.incr(key_of(scope), Change(partial(change, positions)))
 
     def usage(self, scope: str, now: float | None) -> list[Usage]:
         """List the counters of one scope."""

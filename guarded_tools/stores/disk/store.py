@@ -68,6 +68,11 @@ class DiskStore(BlockingStore):
         """Give back the refundable charges of a reservation, once, each in the slot it was taken from."""
         return 0 if next(reservation.refunds, 1) else self._access.run(self._operations.refund, reservation, now)
 
+    def settle(self, reservation: Reservation, amounts: Sequence[int], now: float | None = None) -> None:
+        """Put what a call has really taken in the place of what was reserved, once."""
+        if not next(reservation.refunds, 1):
+            self._access.run(self._operations.settle, reservation, amounts, now)
+
     def peek(
         self,
         charges: Sequence[Charge],

@@ -35,6 +35,7 @@ local floor, ceil, max_of, min_of = math.floor, math.ceil, math.max, math.min
 local LATE = 10 * 1000000         -- a reading that is older than the last by no more came late
 local STEADY = 2 * 1000000        -- a step forward of no more is time passing, and moves no boundary
 local DAY = 86400 * 1000000
+local MOST = 2^53                 -- whole numbers are exact up to here
 local MANY = 128                  -- counters of a scope past which those that hold nothing go
 local IDLE = 30 * DAY             -- after its last call, a scope that only knows what succeeded may be forgotten
 local FOREVER = 9e15              -- until when a scope is kept that would loosen a rule if it were forgotten
@@ -207,6 +208,11 @@ local function drop_empty(scope, charged)
       if held(scope, all[i]) == 0 then call('HDEL', scope.key, all[i]) end
     end
   end
+end
+
+local function drop_crowd(scope, charged)
+  local marks = scope.marks or 0
+  if call('HLEN', scope.key) - (marks > 0 and marks + 1 or 0) > MANY then drop_empty(scope, charged) end
 end
 
 local function same_limit(one, other)

@@ -48,9 +48,7 @@ local function reserve(keep)
   for i = 1, #scopes do
     local scope = scopes[i]
     if keep and not answer and (charged[i] or scope.marked) then
-      if scope.grows and call('HLEN', scope.key) - (scope.marks > 0 and scope.marks + 1 or 0) > MANY then
-        drop_empty(scope, charged[i])
-      end
+      if scope.grows then drop_crowd(scope, charged[i]) end
       save(scope)
       if scope.crowded then give_way(scope) end
     elseif scope.stepped then
@@ -103,6 +101,49 @@ function operations.refund()
     if scope.known then save(scope) end
   end
   return count
+end
+
+-- ARGV: a JSON of scopes as `open` wants them, and of charges: which of these, field, how much more than was reserved (or
+-- less), max, window, aligned, slot. Answers 1, or {3, lost scope}.
+function operations.settle()
+  local groups, charges = unpack(cjson.decode(ARGV[4]))
+  local scopes, charged = open_all(groups), {}
+  if missing then return {3, missing} end
+  for _, charge in ipairs(charges) do
+    local which, field = unpack(charge)
+    charged[which] = charged[which] or {}
+    charged[which][field] = true
+  end
+  for _, charge in ipairs(charges) do
+    local which, field, surplus, max, window, aligned, frees = unpack(charge)
+    local scope = scopes[which]
+    if surplus > 0 and scope.known and not scope.counters[field] then
+      inherit(scope, field, max, charged[which])
+      scope.grows = true
+    end
+    local used, raw, first = held(scope, field)
+    surplus = min_of(surplus, MOST - used)
+    local left, at = 0, nil
+    for slot = first, #raw, SLOT do
+      local when, taken = read('<dd', raw, slot)
+      if when == frees then at, left = slot, left + taken end
+    end
+    if surplus ~= 0 and at then
+      surplus = max_of(surplus, -left)
+      local _, taken = read('<dd', raw, at)
+      local slot = pack('<dd', frees, taken + surplus)
+      change(scope, field, used + surplus, max, sub(raw, first, at - 1), slot, sub(raw, at + SLOT))
+    elseif surplus > 0 then
+      put(scope, field, used, raw, first, surplus, max, window, aligned)
+    elseif surplus < 0 and raw ~= '' then
+      change(scope, field, used, max, sub(raw, first), '', '')
+    end
+  end
+  for i, scope in ipairs(scopes) do
+    if scope.grows then drop_crowd(scope, charged[i]) end
+    save(scope)
+  end
+  return 1
 end
 
 -- Answers for each counter of KEYS[2]: field, used, max, microseconds until something of it frees; nothing where ARGV[4]

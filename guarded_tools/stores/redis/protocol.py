@@ -16,7 +16,7 @@ from guarded_tools.stores.carried import lookup, too_many
 from guarded_tools.stores.clock import SECOND, ReadClock
 from guarded_tools.stores.common import check_scope, reserved
 from guarded_tools.stores.redis.opened import Opened, bound_of, carried_of, field_of, to_bytes, to_text
-from guarded_tools.stores.slots import check_charge
+from guarded_tools.stores.slots import check_amount, check_charge
 from guarded_tools.values import GLOBAL, Charge, Full, Halted, Reservation, Usage
 
 R = TypeVar("R")
@@ -149,6 +149,29 @@ class Script:
             if charge.refundable and charge.amount
         ]
         return Command(b"refund", self._now(now), [*opened.keys, self.listed], [_json([opened.groups, given])], int)
+
+    def settle(self, reservation: Reservation, amounts: Sequence[int], now: float | None) -> Command[None]:
+        """Put true amounts in the place of reserved ones."""
+        opened = self._open(reservation.charges)
+        taken = [
+            (
+                opened.places[charge.scope],
+                _field(charge),
+                min(check_amount(amount), _MOST) - charge.amount,
+                charge.max,
+                charge.window * SECOND,
+                charge.align == "utc",
+                slot,
+            )
+            for charge, slot, amount in zip(reservation.charges, reservation.slots, amounts, strict=True)
+        ]
+
+        def meaning(answer: Any) -> None:
+            if isinstance(answer, list):
+                raise self._refused(answer, ())
+
+        said = _json([opened.groups, taken])
+        return Command(b"settle", self._now(now), [*opened.keys, self.listed], [said], meaning)
 
     def usage(self, scope: str, now: float | None, *, idle_too: bool) -> Command[list[Usage]]:
         """List the counters of a scope."""

@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import logging
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from importlib.resources import files
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
 
-import redis
-import redis.asyncio
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
-from guarded_tools.errors import StateLost, StoreError
 from guarded_tools.marks import Bound, Carried, Mark, SessionRules
 from guarded_tools.stores.carried import in_order
-from guarded_tools.stores.clock import ReadClock
 from guarded_tools.stores.common import busiest_first, check_scope
-from guarded_tools.stores.redis.address import Address
 from guarded_tools.stores.redis.cancellation import cancellable
+from guarded_tools.stores.redis.connection import RedisConnection
 from guarded_tools.stores.redis.opened import to_bytes, to_text
 from guarded_tools.stores.redis.protocol import (
     HALT,
     RESET,
-    Command,
-    Script,
     halts_in,
-    is_elsewhere,
     literal,
     names_range,
 )
-from guarded_tools.stores.redis.server import Server
-from guarded_tools.stores.redis.server_time import ServerTime
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
-R = TypeVar("R")
-T = TypeVar("T")
-
-log = logging.getLogger("guarded_tools")
-
-_SCRIPT = "\n".join(
-    files(__package__).joinpath(part).read_text(encoding="utf-8")
-    for part in ("counters.lua", "marks.lua", "operations.lua")
-)
-_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _PAGE = 500
 
 
-class RedisStore:
+class RedisStore(RedisConnection):
     """A store on a Redis server, version 6.2 or newer, or on Valkey.
 
     Args:
@@ -60,18 +35,6 @@ class RedisStore:
     Raises:
         StoreError: the server cannot be reached, or might forget counters by itself.
     """
-
-    def __init__(self, url: str, *, clock: ReadClock | None = None) -> None:
-        self._address = Address.parse(url)
-        self._server = Server(self._address)
-        self._script = Script(self._address.namespace, clock)
-        self._time = ServerTime()
-        self._checked = False
-        self._durable = False
-        self._id = b""
-        self._client = self._server.connect(redis)
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
-        self._run(self._client.ping)
 
     def reserve(
         self,
@@ -96,6 +59,11 @@ class RedisStore:
     def refund(self, reservation: Reservation, now: float | None = None) -> int:
         """Give back the refundable charges of a reservation, once, each in the slot it was taken from."""
         return 0 if next(reservation.refunds, 1) else self._ask(self._script.refund(reservation, now))
+
+    def settle(self, reservation: Reservation, amounts: Sequence[int], now: float | None = None) -> None:
+        """Put what a call has really taken in the place of what was reserved, once."""
+        if not next(reservation.refunds, 1):
+            self._ask(self._script.settle(reservation, amounts, now))
 
     def note(self, marks: Sequence[Mark], now: float | None = None) -> None:
         """Keep marks, all or none."""
@@ -173,15 +141,6 @@ class RedisStore:
         """List the live entries whose key begins with ``prefix``, in the order of their keys."""
         return self._sift(self._run(self._client.zrangebylex, self._script.names, *names_range(prefix)))
 
-    def close(self) -> None:
-        """Let go of the connections of synchronous callers. The store may be used again afterwards."""
-        if self._address.cluster:
-            self._client.close()
-        else:
-            # Those that nobody is using: a connection that is taken from under a call of another thread fails in ways
-            # that are no errors of a server.
-            self._client.connection_pool.disconnect(inuse_connections=False)
-
     async def areserve(
         self,
         charges: Sequence[Charge],
@@ -205,6 +164,11 @@ class RedisStore:
     async def arefund(self, reservation: Reservation, now: float | None = None) -> int:
         """:meth:`refund`, for asyncio."""
         return 0 if next(reservation.refunds, 1) else await self._aask(self._script.refund(reservation, now))
+
+    async def asettle(self, reservation: Reservation, amounts: Sequence[int], now: float | None = None) -> None:
+        """:meth:`settle`, for asyncio."""
+        if not next(reservation.refunds, 1):
+            await self._aask(self._script.settle(reservation, amounts, now))
 
     async def anote(self, marks: Sequence[Mark], now: float | None = None) -> None:
         """:meth:`note`, for asyncio."""
@@ -234,12 +198,6 @@ class RedisStore:
             raise self._failed(error) from error
         return [entry for page in _pages(names) for entry in await self._aask(self._script.sift(page))]
 
-    async def aclose(self) -> None:
-        """Let go of the connections of the running event loop."""
-        client = self._loops.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
-
     def _sift(self, names: Sequence[bytes]) -> list[tuple[str, bytes]]:
         return [entry for page in _pages(names) for entry in self._ask(self._script.sift(page))]
 
@@ -247,97 +205,6 @@ class RedisStore:
         prefix = self._script.scopes
         found = self._run(lambda: set(self._client.scan_iter(literal(prefix) + b"*", count=_PAGE)))
         return [to_text(key[len(prefix) :]) for key in found]
-
-    # The two drivers. Each request is one round trip, but for the first after the server forgot the script.
-
-    def _ask(self, request: Command[R]) -> R:
-        send = self._client.execute_command
-        while True:
-            try:
-                if not self._checked:
-                    self._check()
-                asked, words = self._said(request)
-                try:
-                    answer = send("EVALSHA", _SHA, *words)
-                except NoScriptError:
-                    answer = send("EVAL", _SCRIPT, *words)
-            except (RedisError, OSError) as error:
-                raise self._failed(error) from error
-            if not is_elsewhere(answer):
-                shown, told = answer
-                self._time.answered(asked, shown)
-                return request.meaning(told)
-            self._follow(answer)
-
-    async def _aask(self, request: Command[R]) -> R:
-        send = self._aclient().execute_command
-        while True:
-            try:
-                if not self._checked:
-                    await asyncio.to_thread(self._check)
-                asked, words = self._said(request)
-                try:
-                    answer = await cancellable(send("EVALSHA", _SHA, *words))
-                except NoScriptError:
-                    answer = await cancellable(send("EVAL", _SCRIPT, *words))
-            except (RedisError, OSError) as error:
-                raise self._failed(error) from error
-            if not is_elsewhere(answer):
-                shown, told = answer
-                self._time.answered(asked, shown)
-                return request.meaning(told)
-            self._follow(answer)
-
-    def _said(self, request: Command[Any]) -> tuple[int, Sequence[Any]]:
-        operation, now, keys, words, _ = request
-        asked, at_most = self._time.ask()
-        return asked, (len(keys), *keys, operation, at_most if now == b"" else now, self._id, *words)
-
-    def _follow(self, answer: Sequence[Any]) -> None:
-        """Go on with the state that is there now, if that may be: nothing is done yet in it.
-
-        Raises:
-            StateLost: it was kept on a disk, so it should not be another one, and nobody reset it.
-        """
-        _, there, reset = answer
-        lost = f"counters on {self._address.name} were lost: the server does not know the state any more"
-        if self._durable and not reset:
-            raise StateLost(f"{lost}. Every call is refused until `guarded-tools reset --confirm`")
-        if not reset:
-            log.error("%s, and keeps none on disk: they start at zero", lost)
-        self._id = there
-        self._checked = bool(there)
-
-    def _run(self, command: Callable[..., Any], *words: Any) -> Any:
-        try:
-            if not self._checked:
-                self._check()
-            return command(*words)
-        except (RedisError, OSError) as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: Exception) -> StoreError:
-        # Whatever comes back may be another server, or the same with other settings.
-        self._checked = False
-        return self._server.failed(error)
-
-    def _check(self) -> None:
-        self._durable = self._server.inspect(self._client)
-        self._checked = True
-        if not self._id:
-            self._id = self._ask(self._script.hello())
-
-    def _aclient(self) -> Any:
-        loop = asyncio.get_running_loop()
-        client = self._loops.get(loop)
-        if client is None:
-            # A copy, made in one go: other threads' loops come and go meanwhile.
-            for other in self._loops.keyrefs():
-                ended = other()
-                if ended is not None and ended.is_closed():
-                    self._loops.pop(ended, None)
-            client = self._loops[loop] = self._server.connect(redis.asyncio)
-        return client
 
 
 def _refusal(answer: Reservation | Full | Halted | Bound) -> Full | Halted | Bound | None:
