@@ -18,6 +18,7 @@ from guarded_tools.audit import AuditLog, Record, read
 from guarded_tools.audit.summary import answer, carried_over, fullest, summarise
 from guarded_tools.audit.summary import calls as join_calls
 from guarded_tools.errors import GuardError
+from guarded_tools.text.quantities import of_most
 from guarded_tools.text.tones import OUTCOMES, PICTURE, fullness, look, share
 from guarded_tools.text.units import utc, whose, window
 from guarded_tools.text.visible import one_line
@@ -179,7 +180,8 @@ def _draw_limits(axes: Axes, records: list[Record]) -> None:
     colours = [PICTURE[fullness(part)] for part in shares]
     axes.barh(range(len(found)), [min(part, 1.0) for part in shares], color=colours, height=0.6)
     for position, one in enumerate(found):
-        axes.text(0.01, position, f"{one.used} of {one.max} in {window(one.window)}", va="center", fontsize=8)
+        used = f"{of_most(one.counter, one.used, one.max)} in {window(one.window)}"
+        axes.text(0.01, position, used, va="center", fontsize=8)
     axes.axvline(1.0, color=PICTURE["bad"], linewidth=1)
     axes.set_xlim(0, 1.05)
     axes.set_xticks([0, 0.5, 1], ["0", "half", "full"])

@@ -135,10 +135,11 @@ MOST_TOLD: Final = 2**62
 class Charge(NamedTuple):
     """What one call takes from one limit.
 
-    ``amount`` is the true one, also where it is more than ``max``; only from :data:`MOST_TOLD` on it is that.
-    ``scope`` names whose counter it is: ``session:<id>``, ``grant:<id>`` or ``global``. ``counter`` is
-    ``<server>/<tool>/<name>``, with ``*`` for a counter over all tools. ``window`` is in seconds. ``rule`` is the
-    limit's JSON pointer and ``message`` its ``on_deny``.
+    ``amount`` is the true one, also above ``max``; from :data:`MOST_TOLD` on it is that. ``scope`` names whose counter
+    it is: ``session:<id>``, ``grant:<id>`` or ``global``. ``counter`` is ``<server>/<tool>/<name>``, with ``*`` for all
+    tools; one with a unit, a fourth part of its name, counts millionths of it. ``window`` is in seconds. ``rule`` is
+    the limit's JSON pointer, ``message`` its ``on_deny``. ``result`` is the path into the result that will tell what
+    the call took; ``amount`` is an estimate then. ``scale`` is how many decimals amounts have, ``None`` for no unit.
     """
 
     scope: str
@@ -150,6 +151,8 @@ class Charge(NamedTuple):
     message: str = ""
     align: Literal["rolling", "utc"] = "rolling"
     refundable: bool = True
+    result: str = ""
+    scale: int | None = None
 
 
 class Ask(NamedTuple):
@@ -224,10 +227,7 @@ class Halted(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """Charges that were taken. Opaque to all but the store that made it.
-
-    ``refunds`` counts how often it was refunded: the first one finds 0.
-    """
+    """Charges that were taken, opaque to all but its store. ``refunds`` counts what ended it: the first finds 0."""
 
     charges: tuple[Charge, ...]
     slots: tuple[int, ...]

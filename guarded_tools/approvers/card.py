@@ -18,6 +18,7 @@ from rich.text import Text
 from guarded_tools.approvers.arguments import GOES_ON, CardRow, Style, arguments, is_folded, written
 from guarded_tools.text import strict_json
 from guarded_tools.text.lookalikes import remarks
+from guarded_tools.text.quantities import of_most
 from guarded_tools.text.redaction import mask, mask_json
 from guarded_tools.text.tables import AS_IT_IS
 from guarded_tools.text.units import duration
@@ -151,7 +152,8 @@ def _said(text: str, limit: int) -> str:
 
 def _usage(usage: Usage) -> str:
     whose = f"{plain(usage.counter, 120)}, {_said(usage.scope, 120)}"
-    return f"{usage.used:,} of {usage.max:,} used in {usage.window:,} s: {whose}"
+    used = of_most(usage.counter, usage.used, usage.max, grouped=True)
+    return f"{plain(used, 120)} used in {usage.window:,} s: {whose}"
 
 
 def durations(request: ApprovalRequest) -> dict[str, str]:

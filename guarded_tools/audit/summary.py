@@ -121,7 +121,8 @@ REFUSED = ("denied", "limited", "rejected", "unanswered", "responded", "failed_c
 
 
 # A full limit's message ends in what differs from call to call.
-_COUNTS = re.compile(r"(?<=is used up )\(\d+ used(, this call would take \d+)?\)$")
+_AMOUNT = r"(about )?[\d.]+( [\w-]+)?"
+_COUNTS = re.compile(rf"(?<=is used up )\({_AMOUNT} used(, this call would take {_AMOUNT})?\)$")
 _ANSWERED = ("", "approve", "edit", "reject", "respond", "remembered")
 
 

@@ -13,6 +13,7 @@ from guarded_tools.policy.explain import Explanation, ObservedPredicate, Quota
 from guarded_tools.policy.policy import Policy
 from guarded_tools.stores import Store
 from guarded_tools.stores.memory import MemoryStore
+from guarded_tools.text.quantities import MILLION, number, quantity, unit_of
 from guarded_tools.text.tones import EFFECTS, TERMINAL
 from guarded_tools.text.units import duration, wait
 from guarded_tools.text.visible import one_line
@@ -161,6 +162,8 @@ def _limit_as_json(quota: Quota, count: Counted | None) -> dict[str, Any]:
         "scope": charge.scope,
         "counter": charge.counter,
         "takes": charge.amount,
+        **({"unit": unit, "of": MILLION} if (unit := unit_of(charge.counter)) else {}),
+        **({"settled_by": charge.result} if charge.result else {}),
         "used": count.used,
         "max": charge.max,
         "window": charge.window,
@@ -309,7 +312,9 @@ def _limit(quota: Quota, count: Counted | None) -> str:
         after = count.full.retry_after
         state = "can never fit" if after is None else f"full, fits in {wait(after)} s"
     align = ", aligned to UTC" if charge.align == "utc" else ""
-    told = f"{count.used}/{charge.max} in {charge.window} s{align}, takes {taken(charge)}, {state}"
+    used, most = number(charge.counter, count.used), quantity(charge.counter, charge.max)
+    later = f", settled by {one_line(charge.result)}" if charge.result else ""
+    told = f"{used}/{most} in {charge.window} s{align}, takes {taken(charge)}{later}, {state}"
     return f"{one_line(charge.scope)}: {told}{trial}"
 
 

@@ -37,10 +37,11 @@ from guarded_tools.errors import StateLost
 from guarded_tools.state import state_dir
 from guarded_tools.stores import Store, open_stop_button
 from guarded_tools.stores.disk.address import DiskAddress
+from guarded_tools.text.quantities import of_most
 from guarded_tools.text.tables import Cell, Content, Table, to_rich
 from guarded_tools.text.tones import share
 from guarded_tools.text.units import date_and_time, window
-from guarded_tools.text.visible import plain
+from guarded_tools.text.visible import one_line, plain
 from guarded_tools.values import GLOBAL, Halted, Usage
 
 
@@ -194,7 +195,8 @@ def _print_limits(console: Console, limits: list[Usage]) -> None:
     for one in limits:
         frees = f"frees in {one.frees_in:.0f} s" if one.used else ""
         bar = Cell("", share=share(one.used, one.max))
-        rows.append([bar, f"{one.used} of {one.max}", f"{one.counter} in {window(one.window)}", frees])
+        used = one_line(of_most(one.counter, one.used, one.max))
+        rows.append([bar, used, f"{one.counter} in {window(one.window)}", frees])
     table = to_rich(Table(("", "used", "", "frees"), rows, numbers=("used", "frees")), framed=False, headed=False)
     console.print(Padding(table, (0, 0, 0, 1)))
 

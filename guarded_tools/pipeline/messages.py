@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from guarded_tools.errors import GuardError
 from guarded_tools.policy.engine import SCHEMA_RULE
+from guarded_tools.text.quantities import quantity
 from guarded_tools.text.units import wait, window
 from guarded_tools.text.visible import lines, one_line
 from guarded_tools.values import MOST_TOLD, Charge, Full, Halted, Outcome
@@ -25,17 +28,20 @@ _CORRECT = "The arguments do not fit the tool's schema: correct them and call th
 def used_up(full: Full) -> str:
     """Say which limit is full, and how full; or that it could never hold so much."""
     charge = full.charge
+    shown = partial(quantity, charge.counter)
+    most, span = shown(charge.max), window(charge.window)
     if charge.amount > charge.max:
-        over = f"a limit allows {charge.max} in {window(charge.window)}, and this call would take {taken(charge)}"
+        over = f"a limit allows {most} in {span}, and this call would take {taken(charge)}"
     else:
-        over = f"a limit of {charge.max} in {window(charge.window)} is used up ({full.used} used"
-        over += ")" if charge.amount == 1 else f", this call would take {charge.amount})"
+        over = f"a limit of {most} in {span} is used up ({shown(full.used)} used"
+        over += ")" if charge.amount == 1 else f", this call would take {taken(charge)})"
     return f"{charge.message.rstrip('. ')}: {over}" if charge.message else over
 
 
 def taken(charge: Charge) -> str:
     """Write how much a call would take."""
-    return str(charge.amount) if charge.amount < MOST_TOLD else f"{MOST_TOLD} or more"
+    shown = quantity(charge.counter, charge.amount) if charge.amount < MOST_TOLD else f"{MOST_TOLD} or more"
+    return f"about {shown}" if charge.result else shown
 
 
 def halted(halt: Halted) -> str:

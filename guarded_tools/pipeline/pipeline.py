@@ -16,7 +16,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from guarded_tools.approval import execution, workflow
@@ -30,6 +30,7 @@ from guarded_tools.marks import Bound
 from guarded_tools.pipeline import messages, session_rules
 from guarded_tools.pipeline.body import Ended, OutcomeClassifier, arun_body, outcome_of, run_body
 from guarded_tools.pipeline.context import CallContext, digest_of, freeze, request_from
+from guarded_tools.pipeline.counting import going_on, settle, usage_against
 from guarded_tools.pipeline.recorder import Recorder, approval_of, event_from, timed
 from guarded_tools.pipeline.registry import Registry
 from guarded_tools.pipeline.trial import tried
@@ -40,7 +41,6 @@ from guarded_tools.text.redaction import mask
 from guarded_tools.values import (
     ApprovalRequest,
     AuditEvent,
-    Charge,
     Decision,
     Full,
     Halted,
@@ -156,7 +156,7 @@ class Pipeline:
 
     def _ask(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
         """Put a call before the human, and judge it anew with the answer."""
-        usage = yield from self._usage_against(context.decision.charges)
+        usage = yield from usage_against(context.decision.charges, self._store, self._now())
         request = self._request(context, usage, self._check_edit(context, read))
         answer = yield from workflow.ask(request, **self._human(context))
         return self._answered(context, answer, read)
@@ -190,15 +190,6 @@ class Pipeline:
         if context.decision.effect == "deny":
             raise self._recorder.refuse(context, "denied", context.decision.message)
 
-    def _usage_against(self, charges: Sequence[Charge]) -> Flow[tuple[Usage, ...]]:
-        """Say how full the limits are that a call would count against."""
-        found: dict[tuple[str, str], Usage] = {}
-        for scope in dict.fromkeys(charge.scope for charge in charges):
-            for usage in (yield Await(self._store.usage, None, (scope, self._now()))):
-                found[usage.scope, usage.counter] = usage
-        nothing = ((c, Usage(c.scope, c.counter, 0, c.max, c.window, 0.0)) for c in charges)
-        return tuple(found.get((charge.scope, charge.counter), unused) for charge, unused in nothing)
-
     def _check_edit(self, context: CallContext, read: Read | None) -> Callable[[Mapping[str, Any]], str]:
         """Tell a human while they edit why the edit would be refused. It is judged all the same."""
 
@@ -228,12 +219,14 @@ class Pipeline:
 
     def _reserve(self, context: CallContext, read: Read | None) -> Flow[tuple[CallContext, Reservation]]:
         """Take what the call takes; one that a call beside it brought a question upon is asked about now."""
+        charges = context.decision.charges
         if context.paused is not None:  # charged when it was admitted; a halt ends it all the same
             context = context._replace(decision=context.decision._replace(charges=()))
         while True:
             taken = yield self._counting(self._store.reserve, self._store.areserve, context)
             if isinstance(taken, Reservation):
-                return context, taken
+                paused = context.paused
+                return context, (taken if paused is None else going_on(charges, paused.charges))
             if not (isinstance(taken, Bound) and taken.asks):
                 raise self._blocked(context, taken)
             if context.answer is not None and context.answer.cause == "human":
@@ -299,7 +292,7 @@ class Pipeline:
             else:
                 if never_began:
                     yield from execution.reopen(context.spent, store=self._store)
-                yield from self._settle(context, admitted, reservation, outcome, tool)
+                yield from self._settle(context, admitted, reservation, ended._replace(outcome=outcome), tool)
         except Exception:
             # The body is done and its answer is owed; "admitted" without "settled" keeps the gap visible.
             log.exception("A call of %r ran but could not be settled; its charge is kept", mask(context.call.tool))
@@ -314,18 +307,20 @@ class Pipeline:
         yield from self._recorder.telling(timed(admitted, context, tool)._replace(kind="paused", outcome="suspended"))
 
     def _settle(
-        self, context: CallContext, admitted: AuditEvent, reservation: Reservation, outcome: Outcome, tool: float
+        self, context: CallContext, admitted: AuditEvent, reservation: Reservation, ended: Ended, tool: float
     ) -> Flow[None]:
-        """Give back what certainly was not used, and write down what became of the execution."""
-        refunded = 0
+        """Give back what certainly was not used, count what a result tells, and write down what became of it all."""
+        outcome, refunded, charged, doubt = ended.outcome, 0, admitted.charges, ""
         if outcome == "never_ran" and reservation.charges:
             refunded = yield Await(self._store.refund, self._store.arefund, (reservation, self._now()))
+        elif outcome in {"ok", "error"} and ended.error is None:
+            charged, doubt = yield from settle(reservation, charged, ended.value, self._store, self._now())
         succeeded = session_rules.succeeded(context.decision) if outcome == "ok" else ()
         if succeeded:
             yield Await(self._store.note, self._store.anote, (succeeded, self._now()))
         yield from execution.end(context.spent, outcome, store=self._store)
         settled = timed(admitted, context, tool)._replace(kind="settled", outcome=outcome, refunded=refunded)
-        yield from self._recorder.recording(settled)
+        yield from self._recorder.recording(settled._replace(charges=charged, message=doubt))
 
     def _now(self) -> float | None:
         return None if self._clock is None else self._clock()

@@ -14,19 +14,17 @@ A predicate says one of four things of a value:
   denies the call, of whichever kind the predicate is, because either answer could be the wrong one.
 
 A path with ``[*]`` speaks of every element, to the end: one that cannot be judged denies even where ``when`` would ask.
-A limit answers with a charge, ``None`` (the call takes nothing) or a denial (the amount cannot be told). Amounts are
-exact, and a fraction is rounded up. No value is ever part of a message.
+No value is ever part of a message. What a call takes from a limit is told by :mod:`~guarded_tools.policy.charging`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from guarded_tools.policy.document import Approval, Limit, PolicyDocument, Rules
-from guarded_tools.policy.operators import compile_test, is_number
+from guarded_tools.policy.document import Approval, PolicyDocument, Rules
+from guarded_tools.policy.limit import Limit
+from guarded_tools.policy.operators import compile_test
 from guarded_tools.policy.paths import (
     EVERYWHERE,
     MISSING,
@@ -35,32 +33,22 @@ from guarded_tools.policy.paths import (
     compile_many,
     compile_one,
     escape,
-    kind_of,
     parse_path,
     pointer,
 )
 from guarded_tools.policy.predicate import Predicate
 from guarded_tools.policy.readings import Reader
 from guarded_tools.values import (
-    GLOBAL,
-    MOST_TOLD,
     Ask,
-    Charge,
     Decision,
     Remember,
-    ToolCall,
-    grant_scope,
-    session_scope,
 )
 
 Args: TypeAlias = Mapping[str, Any]
 CheckResult: TypeAlias = Callable[[Args], Decision | None]
-Charger: TypeAlias = Callable[[Args, ToolCall], Charge | Decision | None]
 Asker: TypeAlias = Callable[[Args, Decision], Decision]
 Kind: TypeAlias = Literal["require", "deny_if", "when"]
 
-new: Final = tuple.__new__
-"""Makes a named tuple of all its fields in half the time that its own constructor takes; for what every call makes."""
 _NARROWEST: Final[tuple[Remember, ...]] = ("never", "same", "tool")
 
 
@@ -126,7 +114,7 @@ def compile_rules(policy: PolicyDocument, rules: Rules, base: str, tool: str) ->
             *checks_of(policy, rules.deny_if, f"{base}/deny_if", "deny_if"),
             *checks_of(policy, (approval and approval.when) or (), f"{base}/approval/when", "when"),
         ),
-        tuple((rule, limit, prefix + escape(limit.counter)) for rule, limit in limits),
+        tuple((rule, limit, limit.named(prefix)) for rule, limit in limits),
         Ask(float(approval.timeout), approval.remember, float(approval.remember_for)) if approval else None,
         f"{base}/approval" if rules.approval else f"{base}/action",
         (approval and approval.message) or rules.reason or "",
@@ -181,59 +169,16 @@ def compile_check(check: Check) -> CheckResult:  # noqa: C901 - most of it is th
     return verdict
 
 
-def compile_limit(rule: str, limit: Limit, counter: str) -> Charger:
-    """Make the charge of a limit: nothing where the call takes nothing, a refusal where the amount cannot be told."""
-    most, window, message, align = limit.max, limit.window, limit.on_deny or "", limit.align
-    refundable = limit.counts == "successes"
-    scope_of = SCOPES[limit.scope]
-
-    if type(limit.count) is int:
-        constant = limit.count
-        return lambda args, call: new(  # noqa: ARG005 - one shape for all
-            Charge, (scope_of(call), counter, constant, most, window, rule, message, align, refundable)
-        )
-
-    path = parse_path(str(limit.count))
-    read = compile_many(path) if path.many else compile_one(path)
-
-    def counted(args: Args, call: ToolCall) -> Charge | Decision | None:
-        try:
-            amount: Any = read(args)
-            if type(amount) is not int or amount < 0:
-                amount = _amount(amount if path.many else [amount])
-        except Indeterminate as reason:
-            return Decision("deny", rule, message or f"{path.text} {reason}")
-        if amount == 0:
-            return None
-        if amount > most:  # it never fits, and a number of a thousand digits nobody could read
-            amount = min(amount, MOST_TOLD)
-        return new(Charge, (scope_of(call), counter, amount, most, window, rule, message, align, refundable))
-
-    return counted
-
-
-def largest(charger: Charger, views: tuple[Args, ...], call: ToolCall) -> Charge | Decision | None:
-    """Charge for a call that may be read in several ways: the most that any takes, or the first refusal."""
-    found = charger(views[0], call)
-    for view in views[1:]:
-        other = charger(view, call)
-        if isinstance(found, Decision) or other is None:
-            continue
-        if found is None or isinstance(other, Decision) or other.amount > found.amount:
-            found = other
-    return found
-
-
 def readers(rule_sets: tuple[RuleSet, ...]) -> list[Reader]:
     """List every rule that reads an argument."""
     found = [
         Reader(check.rule, check.path, check.predicate.on_deny or "") for rules in rule_sets for check in rules.checks
     ]
     return found + [
-        Reader(rule, parse_path(limit.count), limit.on_deny or "")
+        Reader(rule, parse_path(limit.argument), limit.on_deny or "")
         for rules in rule_sets
         for rule, limit, _ in rules.limits
-        if isinstance(limit.count, str)
+        if limit.argument is not None
     ]
 
 
@@ -312,27 +257,3 @@ def _test(predicate: Predicate, *, required: bool) -> Callable[[Any], bool]:
     # Where "different" lets the call through, a value that only looks different must not.
     guards = op in ({"neq", "not_in"} if required else {"eq", "in", "contains"})
     return compile_test(op, value, folding=predicate.fold, guards=guards)
-
-
-SCOPES: Final[Mapping[str, Callable[[ToolCall], str]]] = {
-    "session": lambda call: session_scope(call.session),
-    "grant": lambda call: session_scope(call.session) if call.grant is None else grant_scope(call.grant),
-    "global": lambda call: GLOBAL,  # noqa: ARG005
-}
-
-
-def _amount(values: list[Any]) -> int:
-    """Add up amounts exactly and round a fraction up, so that no part of anything is free."""
-    total: int | Fraction = 0
-    for value in values:
-        if value is MISSING or value is None:
-            raise Indeterminate("is missing, so it cannot be counted")
-        if not is_number(value):
-            hint = "; count its .length" if type(value) in (list, str) else ""
-            raise Indeterminate(
-                f"cannot be counted: it is {'not finite' if type(value) is float else kind_of(value)}{hint}"
-            )
-        if value < 0:
-            raise Indeterminate("cannot be counted: it is negative")
-        total += value if type(value) is int else Fraction(value)
-    return math.ceil(total)

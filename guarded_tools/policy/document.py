@@ -26,7 +26,6 @@ from guarded_tools.policy.fields import (
     HOUR,
     RATE_PATTERN,
     ArgumentPath,
-    Count,
     Max,
     Maybe,
     Name,
@@ -39,6 +38,7 @@ from guarded_tools.policy.fields import (
     wrong,
 )
 from guarded_tools.policy.globs import is_glob
+from guarded_tools.policy.limit import Limit
 from guarded_tools.policy.predicate import Predicates, SomePredicates
 from guarded_tools.policy.session_parts import After, FlowPreset, Label, Need
 from guarded_tools.values import Refunds, Remember, Risk, digest
@@ -50,19 +50,6 @@ def _approve(value: object) -> object:
     if value is False:
         raise wrong("false exempts nothing: approvals are never taken back", "leave approval out")
     return value
-
-
-class Limit(Part):
-    """How much may happen in a window of time."""
-
-    counter: Name
-    max: Max
-    window: Window
-    scope: Literal["session", "grant", "global"] = "session"
-    count: Count = 1
-    counts: Literal["successes", "attempts"] = "successes"
-    align: Literal["rolling", "utc"] = "rolling"
-    on_deny: Maybe[Text] = None
 
 
 class Rate(Part):
@@ -213,6 +200,10 @@ class PolicyDocument(Part):
             for key, unsaid in _LATER.items():
                 if key in rules and rules[key] == unsaid:
                     del rules[key]
+            for limit in rules["limits"]:
+                for key in ("estimate", "unit", "scale"):
+                    if limit[key] is None:
+                        del limit[key]
         # Of globs, the first one that fits counts.
         return digest(content, [key for key in self.tools if is_glob(key)])
 

@@ -31,15 +31,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from guarded_tools.marks import Mark
+from guarded_tools.policy.charging import compile_limit, largest, new
 from guarded_tools.policy.compile import (
     CheckResult,
     RuleSet,
     compile_ask,
     compile_check,
-    compile_limit,
     compile_rules,
-    largest,
-    new,
     readers,
 )
 from guarded_tools.policy.document import PolicyDocument, Rules

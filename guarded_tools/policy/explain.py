@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from guarded_tools.policy.compile import Check, Kind, compile_check, compile_limit, largest
+from guarded_tools.policy.charging import compile_limit, largest
+from guarded_tools.policy.compile import Check, Kind, compile_check
 from guarded_tools.policy.engine import Schema, ToolRules
 from guarded_tools.policy.paths import MISSING, Indeterminate, compile_many
 from guarded_tools.policy.policy import Policy, decide

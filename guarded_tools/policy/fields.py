@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -57,9 +57,14 @@ def parse_window(value: object) -> int:
     return seconds
 
 
-def _count(value: object) -> object:
+def parse_count(value: object) -> object:
+    """Read what a limit counts: a number, a decimal as text, or a path into the arguments or the result."""
     if type(value) is str:
-        return _path(value)
+        if re.fullmatch(r"[0-9.]+", value):
+            if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", value) or not value.strip("0."):
+                raise wrong("not an amount", 'write a positive decimal like "0.02"')
+            return value
+        return _rooted(value, "result" if re.match(r"result(?![^.\[])", value) else "args")
     if not is_number(value):
         raise wrong("count is a number or an argument path", 'write 1, or a path like "args.events.length"')
     if value <= 0:  # type: ignore[operator]
@@ -76,8 +81,12 @@ def _text(text: str) -> str:
 
 
 def _path(text: str) -> str:
+    return _rooted(text, "args")
+
+
+def _rooted(text: str, root: Literal["args", "result"]) -> str:
     try:
-        parse_path(text)
+        parse_path(text, root)
     except ValueError as error:
         message, _, hint = str(error).partition("; ")
         raise wrong(message, hint) from None
@@ -156,11 +165,6 @@ Window: TypeAlias = Annotated[
     ),
 ]
 Max: TypeAlias = Annotated[int, Field(ge=1, le=MOST)]
-Count: TypeAlias = Annotated[
-    int | str,
-    BeforeValidator(_count),
-    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": PATTERN}]}),
-]
 
 
 class Part(BaseModel):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from guarded_tools.policy.document import Approval, Limit, PolicyDocument, Rules, Tool
+from guarded_tools.policy.document import Approval, PolicyDocument, Rules, Tool
+from guarded_tools.policy.limit import Limit
 from guarded_tools.policy.predicate import Predicate
 from guarded_tools.policy.session_parts import After, LabelRule, Need
 from guarded_tools.text.tables import Cell, Content, Table
@@ -59,6 +60,9 @@ def _row(name: str, rules: Rules | Tool, risk: str) -> list[Content]:
 
 def _limit(limit: Limit) -> str:
     what = "calls" if limit.count == 1 else str(limit.count).removeprefix("args.")
+    what = f"{limit.unit or ''} {'' if limit.unit and what == 'calls' else what}".strip()
+    if limit.result:
+        what += f" (taken to be {limit.estimate} until then)"
     extra = "".join(
         f", {word}"
         for word, shown in (("attempts", limit.counts == "attempts"), ("UTC", limit.align == "utc"))

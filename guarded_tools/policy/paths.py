@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 EACH: Final = object()
 """The step ``[*]``."""
@@ -37,8 +37,11 @@ _STEP = re.compile(
     r"""|\["(?P<double>(?:[^"\\]|\\["\\])+)"\]"""
     r"""|\['(?P<single>(?:[^'\\]|\\['\\])+)'\]"""
 )
-PATTERN: Final = f"^args(?:{re.sub('[(][?]P<[a-z]+>', '(?:', _STEP.pattern)})*$"
+_STEPS = f"(?:{re.sub('[(][?]P<[a-z]+>', '(?:', _STEP.pattern)})*$"
+PATTERN: Final = f"^args{_STEPS}"
 """The form of a path as a regular expression that editors understand too."""
+COUNT_PATTERN: Final = f"^(?:args|result){_STEPS}"
+"""The form of what a limit may count: an argument, or a part of the result."""
 _FORM: Final = 'write a path like args.amount, args.events[*].event, args.items[0], args.events.length or args["a.b"]'
 
 
@@ -69,19 +72,19 @@ class Path(NamedTuple):
         return EACH in self.steps
 
 
-def parse_path(text: str) -> Path:
-    """Read a path.
+def parse_path(text: str, root: Literal["args", "result"] = "args") -> Path:
+    """Read a path into the arguments, or into a result.
 
     Raises:
         ValueError: what is wrong with it and what to write instead.
     """
-    if not re.match(r"args(?![^.\[])", text):
+    if not re.match(rf"{root}(?![^.\[])", text):
         if text.startswith("state."):
             raise ValueError("counters are limits here; write an entry of limits instead of a state path")
         meant = f"args.{text.removeprefix('$').removeprefix('.')}"
         raise ValueError(f"a path begins with args; {f'did you mean {meant}?' if re.search(PATTERN, meant) else _FORM}")
     steps: list[Any] = []
-    position = len("args")
+    position = len(root)
     while position < len(text):
         step = _STEP.match(text, position)
         if step is None:

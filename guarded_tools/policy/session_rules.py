@@ -27,7 +27,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from guarded_tools.marks import Mark, MarkKind, SessionCondition, SessionRules
-from guarded_tools.policy.compile import SCOPES, Check, CheckResult, checks_of, compile_check
+from guarded_tools.policy.charging import SCOPES
+from guarded_tools.policy.compile import Check, CheckResult, checks_of, compile_check
 from guarded_tools.policy.correlation import Views, compare_values
 from guarded_tools.policy.document import PolicyDocument, Rules
 from guarded_tools.policy.globs import is_glob, matches

@@ -117,9 +117,9 @@ def _paths(rules: Rules, base: str, schemas: list[Mapping[str, Any] | None], pro
         for place, predicate in enumerate(predicates)
     ]
     written += [
-        (f"{base}/limits/{place}/count", limit.count)
+        (f"{base}/limits/{place}/count", limit.argument)
         for place, limit in enumerate(rules.limits)
-        if isinstance(limit.count, str)
+        if limit.argument is not None
     ]
     written += [
         (f"{base}/needs/{place}/same", own) for place, need in enumerate(rules.needs) for _, own in need.same or ()

@@ -41,7 +41,7 @@ def check_charge(charge: Charge, most: int = MOST) -> None:
     Raises:
         StoreError: it is not.
     """
-    _, _, amount, limit, window, _, _, _, _ = charge
+    _, _, amount, limit, window, *_ = charge
     if (
         type(amount) is not int
         or type(limit) is not int

@@ -71,7 +71,7 @@ class Counters(CounterBlocks):
         slots = []
         for charge in charges:
             check_charge(charge)
-            _, counter, amount, limit, window, _, _, align, _ = charge
+            _, counter, amount, limit, window, _, _, align, *_ = charge
             block = self._find(counter_id(counter, window, align))
             if block < 0:
                 block = self._add(charge, charges, now)

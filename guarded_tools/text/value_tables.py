@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
+from guarded_tools.text.quantities import of_most
 from guarded_tools.text.tables import Cell, Content, Table, to_html
 from guarded_tools.text.tones import EFFECTS, share
 
 _Usage: TypeAlias = tuple[str, str, int, int, int, float]
-_Charge: TypeAlias = tuple[str, str, int, int, int, str, str, str, bool]
+_Charge: TypeAlias = tuple[str, str, int, int, int, str, str, str, bool, str, int | None]
 _Ask: TypeAlias = tuple[float, str, float]
 _Mark: TypeAlias = tuple[str, str, str, str, str]
 _Across: TypeAlias = tuple[tuple[tuple[Any, ...], ...], tuple[_Mark, ...], float]
@@ -28,7 +29,7 @@ def decision(fields: _Decision) -> str:
     rows: list[list[Content]] = [["effect", Cell(effect, EFFECTS[effect])], ["rule", rule]]
     rows += [["because", message]] if message else []
     for scope, counter, amount, most, window, *_ in charges:
-        rows.append(["counts", f"{amount} of {most} in {window} s, {counter} for {scope}"])
+        rows.append(["counts", f"{of_most(counter, amount, most)} in {window} s, {counter} for {scope}"])
     if ask is not None:
         timeout, remember, _ = ask
         rows.append(["asked", f"waits {timeout:g} s, may be remembered: {remember}"])
@@ -46,7 +47,7 @@ def decision(fields: _Decision) -> str:
 def usages(counters: Iterable[_Usage]) -> str:
     """Lay out counters as they stand, each a :class:`~guarded_tools.values.Usage`."""
     rows: list[list[Content]] = [
-        [scope, counter, Cell(f"{used} of {most}", share=share(used, most)), f"{window} s", f"{frees_in:.1f} s"]
-        for scope, counter, used, most, window, frees_in in counters
+        [scope, counter, Cell(of_most(counter, used, most), share=share(used, most)), f"{window} s", f"{free:.1f} s"]
+        for scope, counter, used, most, window, free in counters
     ]
     return to_html(Table(("whose", "counter", "used", "window", "frees in"), rows, "Usage"))

@@ -6,6 +6,7 @@ import pytest
 
 from guarded_tools import Guard, Policy
 from guarded_tools.audit import AuditLog
+from guarded_tools.policy.paths import escape
 from guarded_tools.policy.presets import PRESETS
 from guarded_tools.text.tables import Cell, Table, to_html
 from guarded_tools.values import Ask, AuditEvent, Charge, Decision, ToolCall, Usage, Usages
@@ -65,8 +66,8 @@ def test_a_decision():
 
 
 def test_usage_is_a_list_and_a_table():
-    usage = Usages([Usage("session:s", f"srv/{HOSTILE}/n", 3, 30, 60, 4.25)])
-    assert usage == [Usage("session:s", f"srv/{HOSTILE}/n", 3, 30, 60, 4.25)]
+    usage = Usages([Usage("session:s", f"srv/{escape(HOSTILE)}/n", 3, 30, 60, 4.25)])
+    assert usage == [Usage("session:s", f"srv/{escape(HOSTILE)}/n", 3, 30, 60, 4.25)]
     assert "3 of 30" in Reader(usage._repr_html_()).text
     Reader(Usages()._repr_html_())
 

@@ -29,7 +29,7 @@ def test_the_page_speaks_of_every_key():
     from guarded_tools.policy.document import Approval, ApprovalLimits, Limit, Tool
     from guarded_tools.policy.predicate import Predicate
 
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     for model in (Policy, Tool, Limit, Predicate, Approval, ApprovalLimits):
         for name, field in model.model_fields.items():
             assert f"`{field.alias or name}`" in PAGE or f'"{field.alias or name}"' in PAGE, name

@@ -47,6 +47,7 @@ class _Limit(NamedTuple):
     max: float
     window: int
     count: Any
+    measure: Any
     scope: Any
     align: Any
     counts: Any
@@ -54,7 +55,7 @@ class _Limit(NamedTuple):
     def holds_under(self, other: _Limit) -> bool:
         """Whether ``other`` refuses every call that this one could refuse."""
         return (
-            other.count == self.count
+            (other.count, other.measure) == (self.count, self.measure)
             and other.max <= self.max
             and other.window >= self.window
             and other.scope in (self.scope, "global")
@@ -193,6 +194,7 @@ def _limits(entry: dict[str, Any], at: str) -> Iterator[_Limit]:
             limit["max"],
             window,
             limit.get("count", 1),
+            [limit.get(key) for key in ("unit", "scale", "estimate")],
             limit.get("scope", "session"),
             limit.get("align", "rolling"),
             limit.get("counts", "successes"),

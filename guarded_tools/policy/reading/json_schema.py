@@ -13,6 +13,7 @@ from typing import Any, Final
 from guarded_tools.policy.document import PolicyDocument
 from guarded_tools.policy.fields import NAME_PATTERN
 from guarded_tools.policy.operators import LISTS, NUMERIC, SWITCHES, TEXTUAL
+from guarded_tools.policy.paths import COUNT_PATTERN
 from guarded_tools.policy.reading.intercept import InterceptTool
 
 FILE: Final = "schema.json"
@@ -31,6 +32,10 @@ def generate() -> dict[str, Any]:
     definitions = {**second.pop("$defs"), "InterceptTool": second, **first.pop("$defs")}
     for name in ("Predicate", "Condition"):
         definitions[name]["allOf"] = _values_by_operator(definitions[name])
+    whole = {"type": "integer"}
+    no_unit = {"properties": {"max": whole, "estimate": whole, "scale": False, "count": {"pattern": COUNT_PATTERN}}}
+    definitions["Limit"]["if"] = {"not": {"required": ["unit"]}}
+    definitions["Limit"]["then"] = no_unit
     definitions["After"]["oneOf"] = [{"required": ["labels"]}, {"required": ["tools"]}]
     none_of = {"conditions": {"maxItems": 0}, "state": False}
     deny = {"properties": {"action": {"const": "deny"}}, "required": ["action"]}
