@@ -119,7 +119,7 @@ def put(args: Args, path: Path, value: Any) -> Args:
 def _amounts(rules: ToolRules | None) -> Iterator[tuple[str, int]]:
     if rules is not None:
         for each in rules.rule_sets:
-            yield from ((limit.count, limit.max) for _, limit, _ in each.limits if isinstance(limit.count, str))
+            yield from ((limit.argument, limit.whole) for _, limit, _ in each.limits if limit.argument)
         yield from _amounts(rules.trial)
 
 

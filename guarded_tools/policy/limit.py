@@ -159,6 +159,11 @@ class Limit(Part):
         return self.exactly(self.max)
 
     @property
+    def whole(self) -> int:
+        """``max`` in whole units, or calls, or whatever is counted; a part of one is left off."""
+        return self.most if self.unit is None else self.most // MILLION
+
+    @property
     def reserved(self) -> int | None:
         """``estimate`` as counters count."""
         return None if self.estimate is None else self.exactly(self.estimate)
