@@ -50,11 +50,14 @@ RULES = [
 ALL = [{}, {"limits": [{"counter": "all", "max": 5, "window": 300}]}, {"approval": {"when": [large]}}]
 
 
+TOLD = {"limits": [{"counter": "told", "max": 9, "window": 300, "count": "result.told", "estimate": 2}]}
+
+
 @st.composite
-def policies(draw):
+def policies(draw, rules=RULES):
     tools = {}
     for tool in ("a", "b", "c"):
-        parts = draw(st.lists(st.sampled_from(RULES), max_size=2, unique_by=tuple))
+        parts = draw(st.lists(st.sampled_from(rules), max_size=2, unique_by=tuple))
         if draw(st.integers(0, 9)):
             tools[tool] = {key: value for part in parts for key, value in part.items()}
     data = {"version": "1", "default": draw(st.sampled_from(["deny", "allow"])), "tools": tools}
@@ -113,7 +116,7 @@ class Play:
                     outcome = "ok"  # noqa: PLW2901 - what a replay takes for granted of a call that did not run
                 call = ToolCall(tool, args | {"i": number}, session, grant, f"call-{number}")
                 try:
-                    gate.call(call, lambda _: None, judge=lambda _, outcome=outcome: outcome)
+                    gate.call(call, lambda given: {"told": given["n"]}, judge=lambda _, outcome=outcome: outcome)
                 except ToolDenied:
                     continue
                 self.ran.add(number)
@@ -135,7 +138,7 @@ example = settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow]
 
 
 @example
-@given(policies(), st.lists(steps, min_size=6, max_size=25))
+@given(policies([*RULES, TOLD, TOLD]), st.lists(steps, min_size=6, max_size=25))
 def test_under_the_same_policy_nothing_changes(folder, policy, steps):
     play = Play(policy, steps, folder)
     rows = play.rows(policy)
@@ -288,6 +291,16 @@ def test_amounts_of_the_record_are_used_where_they_were_counted_from_arguments()
     play = Replay(policy, base=old)
     rows = list(play.rows([paid(1, 8, old.fingerprint), paid(2, 1, old.fingerprint)]))
     assert [row.category for row in rows] == ["same", "newly_denied"]
+
+
+def test_what_only_a_result_tells_is_taken_from_the_record_or_not_known():
+    limit = {"counter": "told", "max": 9, "window": 300, "count": "result.told", "estimate": 2}
+    told = (("session:s", "/pay/told", 8),)
+    first = [event("admitted", 0), event("settled", 0, outcome="ok", charges=told)]
+    later = [event("admitted", 1), event("admitted", 400)]
+    assert categories({"pay": {"limits": [limit]}}, *first, *later) == ["same", "newly_denied", "same"]
+    unknown = [first[0], first[1]._replace(charges=())]
+    assert categories({"pay": {"limits": [limit]}}, *unknown, *later) == ["same", "unjudged", "same"]
 
 
 def test_what_a_call_left_behind_that_nobody_knows_makes_later_ones_doubtful():

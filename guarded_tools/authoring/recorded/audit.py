@@ -80,9 +80,11 @@ def event_of(record: Record) -> RecordedEvent | None:
         )  # fmt: skip
     if not tool or not key:
         return None
+    found = record.get("charges")
+    charges = () if type(found) is not list else _charges(found)
     if kind == "settled":  # half of all lines, and all else is known from the other half
-        return RecordedEvent(kind, moment, tool, session, key, outcome=outcome)
-    names, charges = _names(record.get("args", [])), record.get("charges")
+        return RecordedEvent(kind, moment, tool, session, key, outcome=outcome, charges=charges)
+    names = _names(record.get("args", []))
     call_id, approval = record.get("call_id"), record.get("approval")
     verdict, edited = ("", ()) if type(approval) is not dict else _answer(approval)
     values = record.get("values")
@@ -100,7 +102,7 @@ def event_of(record: Record) -> RecordedEvent | None:
         names,
         NO_ARGS if type(values) is not dict else _known(values, names),
         str(record.get("policy", "")),
-        () if type(charges) is not list else _charges(charges),
+        charges,
         _texts(record.get("labels")) if "labels" in record else (),
         verdict,
         edited,

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from guarded_tools.marks import Mark
-from guarded_tools.policy.compile import SCOPES, Check, RuleSet
-from guarded_tools.policy.document import Limit
+from guarded_tools.policy.charging import SCOPES
+from guarded_tools.policy.compile import Check, RuleSet
 from guarded_tools.policy.engine import Evaluator, ToolRules, compile_tool
+from guarded_tools.policy.limit import Limit
 from guarded_tools.policy.paths import Path, parse_path
 from guarded_tools.policy.policy import Policy
 from guarded_tools.policy.session_rules import AcrossRules
@@ -121,7 +122,7 @@ def _made(policy: Policy, tool: str, names: tuple[str, ...] | None, known: froze
 def _rule_set(rules: RuleSet, unknown: _Unknown) -> RuleSet:
     limits = []
     for rule, limit, counter in rules.limits:
-        path = None if type(limit.count) is int else parse_path(str(limit.count))
+        path = None if limit.argument is None else parse_path(limit.argument)
         if path is not None and unknown.reads(path):
             unknown.amounts.append(CountedLimit(rule, limit, counter, path.text))
         else:

@@ -27,7 +27,7 @@ from guarded_tools.authoring.replay.values import Fate
 from guarded_tools.marks import Bound, Mark, SessionRules
 from guarded_tools.pipeline import messages
 from guarded_tools.pipeline.session_rules import CHANGED, because, may_ask
-from guarded_tools.policy.compile import SCOPES
+from guarded_tools.policy.charging import SCOPES
 from guarded_tools.policy.engine import SCHEMA_RULE
 from guarded_tools.policy.policy import Policy, decide
 from guarded_tools.stores.memory import MemoryStore
@@ -151,8 +151,22 @@ class OtherWorld:
         taken, marks = kept
         if event.outcome == "never_ran":
             self._store.refund(taken, event.time)
-        elif event.outcome == "ok" and marks:
+            return
+        if event.outcome in {"ok", "error"} and any(charge.result for charge in taken.charges):
+            self._store.settle(taken, self._truth(taken.charges, event), event.time)
+        if event.outcome == "ok" and marks:
             self._store.note(marks, event.time)
+
+    def _truth(self, charges: tuple[Charge, ...], event: RecordedEvent) -> list[int]:
+        """Say what a call took as its result told; where no result was counted then, nobody knows."""
+        told = {(scope, counter): amount for scope, counter, amount in event.charges}
+        for charge in charges:
+            if charge.result and (charge.scope, charge.counter) not in told:
+                self._in_doubt(charge.scope, charge.counter, charge.window, event.time)
+        return [told.get((c.scope, c.counter), c.amount) if c.result else c.amount for c in charges]
+
+    def _in_doubt(self, scope: str, counter: str, window: int, now: float) -> None:
+        self._doubts["counter", scope, counter] = now + window * 65 / 64  # as long as a slot may be held
 
     def control(self, event: RecordedEvent) -> None:
         """Do what a human did to the state."""
@@ -285,7 +299,7 @@ class OtherWorld:
         """Take what a call took that ran, as far as that is known, whether or not it fits."""
         decision, call = judged.decision, judged.call
         for scope, counter, window in judged.counters:
-            self._doubts["counter", scope, counter] = now + window * 65 / 64  # as long as a slot may be held
+            self._in_doubt(scope, counter, window, now)
         charges = tuple(charge._replace(max=MOST_TOLD) for charge in decision.charges)
         marks = SessionRules(marks=decision.across.marks) if decision.across is not None else None
         taken = self._reserve(_Judged(call, decision._replace(charges=charges, across=marks)), (), now)
@@ -318,8 +332,8 @@ def _charge(scope: str, counted: CountedLimit, amount: int) -> Charge:
     return Charge(
         scope,
         counted.counter,
-        min(amount, MOST_TOLD) if amount > limit.max else amount,
-        limit.max,
+        min(amount, MOST_TOLD) if amount > limit.most else amount,
+        limit.most,
         limit.window,
         counted.rule,
         limit.on_deny or "",
