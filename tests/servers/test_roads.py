@@ -42,7 +42,7 @@ def listening(tmp_path):
     @contextmanager
     def listening(road, token=""):
         words = [sys.executable, SERVER, str(tmp_path / "ran"), road, token]
-        process = forked.Popen(words, stdout=forked.PIPE)
+        process = listening.process = forked.Popen(words, stdout=forked.PIPE)
         try:
             url = process.stdout.readline().strip()
             assert url, "it did not say where it listens"
@@ -108,6 +108,7 @@ def test_a_question_outlasts_the_time_of_a_silent_connection(listening, options,
 def test_a_server_that_is_gone_costs_the_call_that_was_sent_and_no_other(listening, options, ran, road):
     with listening(road) as server, opened(server, options, approver=lambda _: Verdict.respond("1")) as tools:
         assert "UNKNOWN OUTCOME" in run(tools, "dies")
+        listening.process.wait()  # while it dies, its sockets close one by one: what is sent by then may have arrived
         assert "UNKNOWN OUTCOME" not in run(tools, "echo", text="late")
         assert [usage.used for usage in tools.guard.usage() if usage.counter.endswith("rate_limit")] in ([], [0])
     assert ran() == ["gone"]
