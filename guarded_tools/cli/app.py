@@ -24,6 +24,7 @@ COMMANDS = {
     "preset": "guarded_tools.cli.policy:preset",
     "scan": "guarded_tools.cli.author:scan",
     "test": "guarded_tools.cli.author:run_tests",
+    "diff": "guarded_tools.cli.diff:diff",
     "replay": "guarded_tools.cli.replay:replay",
     "lock": "guarded_tools.cli.author:lock",
     "drill": "guarded_tools.cli.drill:drill",
