@@ -6,6 +6,7 @@
     └── GuardError              everything below; catch this one
         ├── PolicyError         a policy cannot be used; ``.problems`` lists all that is wrong with it
         ├── ToolDenied          a call was refused; ``.decision``, ``.outcome``, ``.retry_after``
+        ├── ResultWithheld      a call was executed, and its result is not handed on; ``.rule``, ``.reason``
         ├── StoreError          counters could not be read or written; the call was refused
         │   └── StateLost       counters that were there are gone; refuses until an explicit reset
         ├── AuditError          a decision could not be recorded; the call was refused
@@ -72,6 +73,24 @@ class ToolDenied(GuardError):  # noqa: N818 - the name is public, and says what 
         self.decision = decision
         self.outcome = outcome
         self.retry_after = retry_after
+
+
+class ResultWithheld(GuardError):  # noqa: N818 - the name is public, and says what happened
+    """A call was executed, and its result is not handed on: it broke a rule on results, or could not be checked.
+
+    ``str()`` of it is the text a model is given, and nothing in it is the result's. ``rule`` is the JSON pointer of the
+    rule, or ``(guard)``. ``outcome`` is what became of the call, as the audit has it.
+    """
+
+    def __init__(self, text: str, rule: str, reason: str, outcome: str) -> None:
+        super().__init__(text)
+        self.rule = rule
+        self.reason = reason
+        self.outcome = outcome
+
+
+class UnfitResult(RuntimeError):  # noqa: N818 - says what happened
+    """A tool has run, and its structured result does not fit the output schema that its server lists."""
 
 
 class StoreError(GuardError):

@@ -53,7 +53,8 @@ class ToolInfo(NamedTuple):
     """What is known of a tool before it is called. ``schema`` is a JSON Schema; ``None`` where LangChain validates.
 
     ``origin`` is what its server calls it, where ``name`` is ``server/tool``. ``place`` is where its server is reached,
-    as the user wrote it, and is set where ``server`` is only what that server calls itself.
+    as the user wrote it, set where ``server`` is only what that server calls itself. ``output`` is its schema of
+    structured results, ``False`` where it has none, ``None`` where nobody knows.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ToolInfo(NamedTuple):
     risk: Risk | None = None
     origin: str = ""
     place: str = ""
+    output: Mapping[str, Any] | Literal[False] | None = None
 
     @property
     def source(self) -> str:
@@ -304,8 +306,8 @@ class AuditEvent(NamedTuple):
     alone hear of them, when its run is suspended and when it comes back. ``key`` joins the lines of one call. ``args``
     are the names of the top-level arguments, sorted; ``values`` holds only what the user asked to be logged.
     ``charges`` are (scope, counter, amount, max, window in seconds); ``refunded`` is how many of them were given back.
-    ``approval`` says who answered what, and how long it took. ``labels`` are what an admitted call brings. Latencies
-    are in milliseconds. ``trace`` carries ids that join with other traces.
+    ``approval`` says who answered what, and how long it took. ``labels`` are what an admitted call brings.
+    ``result`` says what of its result was kept back. Latencies are in milliseconds. ``trace`` joins with other traces.
     """
 
     kind: Literal["refused", "asked", "answered", "admitted", "paused", "resumed", "settled", "shadow", "control"]
@@ -326,6 +328,7 @@ class AuditEvent(NamedTuple):
     retry_after: float | None = None
     approval: Mapping[str, Any] | None = None
     labels: tuple[str, ...] = ()
+    result: Mapping[str, Any] | None = None
     guard_ms: float | None = None
     human_ms: float | None = None
     tool_ms: float | None = None
@@ -345,5 +348,5 @@ def canonical(value: object) -> str:
 
 
 def digest(*parts: object) -> str:
-    """A SHA-256 over JSON values, in hex. Two different tuples of values have different digests."""
+    """A SHA-256 over JSON values, in hex. Different tuples of values have different digests."""
     return hashlib.sha256(canonical(parts).encode("utf-8", "surrogatepass")).hexdigest()

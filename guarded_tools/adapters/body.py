@@ -51,7 +51,7 @@ from guarded_tools.adapters.signatures import (
     resolved_signature,
 )
 from guarded_tools.adapters.ticket import admitted
-from guarded_tools.errors import GuardError, ToolDenied
+from guarded_tools.errors import GuardError
 from guarded_tools.libraries import langchain_core
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import ToolCall, ToolInfo, canonical
@@ -279,7 +279,7 @@ class _Received:
     def _handed_on(self) -> dict[str, Any]:
         return {**self._injected, CALL_ID: self._call_id} if self._body.nested else self._injected
 
-    def _refusal(self, denied: ToolDenied) -> Any:
+    def _refusal(self, denied: answers.Refusal) -> Any:
         """Turn a refusal into what LangChain takes for a result."""
         tool = self._body.tool
         content = str(denied) if self._call_id is None else answers.message(denied, tool.name, self._call_id)

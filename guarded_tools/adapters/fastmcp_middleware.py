@@ -43,8 +43,9 @@ from guarded_tools.adapters.outcome import judge_plain
 from guarded_tools.adapters.provenance import given_name
 from guarded_tools.adapters.wrap import raised
 from guarded_tools.approvers.protocol import suspends
-from guarded_tools.errors import CannotAsk, ToolDenied
+from guarded_tools.errors import CannotAsk
 from guarded_tools.libraries import fastmcp
+from guarded_tools.policy.schema_check import misfit_of_result
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import ApprovalRequest, BodyOutcome, ToolCall, ToolInfo, Verdict
 
@@ -96,7 +97,7 @@ class GuardServerMiddleware(Middleware):
             return given
 
         result: ToolResult = await self._invocation(context, info, tool, body).arun()
-        return result if result is given else fastmcp.as_changed(result)
+        return result if result is given else fastmcp.as_changed(_as_error_where_unfit(result, given, tool))
 
     async def _find(self, context: MiddlewareContext[CallToolRequestParams]) -> tuple[ToolInfo, Tool | None]:
         """Look a tool up as the server does, and make it known to the guard.
@@ -112,7 +113,7 @@ class GuardServerMiddleware(Middleware):
         server = "" if here is None else given_name(here.fastmcp.name)
         if tool is None:
             return ToolInfo(name, server), None
-        info = ToolInfo(name, server, tool.description or "", tool.parameters)
+        info = ToolInfo(name, server, tool.description or "", tool.parameters, output=tool.output_schema or False)
         hints = () if tool.annotations is None else (tool.annotations.model_dump(exclude_none=True),)
         info = info._replace(risk=raised(info, hints))
         if self._guard.info(name) != info:
@@ -188,7 +189,19 @@ def _judge(result: object) -> BodyOutcome:
     return judge_plain(cause) if told == "error" and cause is not None else told
 
 
-def _refusal(denied: ToolDenied, name: str, tool: Tool | None) -> ToolResult:
+def _as_error_where_unfit(result: ToolResult, given: ToolResult | None, tool: Tool | None) -> ToolResult:
+    """Say that a result is an error where it was cut or redacted so that it fits the tool's output schema no more.
+
+    Clients hold what is no error against that schema, and would tell their model of a server that is broken.
+    """
+    schema = None if tool is None else tool.output_schema
+    changed = given is not None and result.structured_content is not given.structured_content
+    if schema is None or not changed or misfit_of_result(schema, result.structured_content) is None:
+        return result
+    return result.model_copy(update={"is_error": True})
+
+
+def _refusal(denied: answers.Refusal, name: str, tool: Tool | None) -> ToolResult:
     text = answers.text(denied, name)
     if denied.outcome == "responded" and (tool is None or tool.output_schema is None):
         return ToolResult(content=text, meta={"guarded_tools": answers.artifact(denied)})

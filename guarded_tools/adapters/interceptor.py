@@ -14,7 +14,7 @@ from guarded_tools.adapters.invocation import Invocation
 from guarded_tools.adapters.outcome import judge_mcp
 from guarded_tools.adapters.ticket import take
 from guarded_tools.adapters.wrap import identity, is_mcp, policy_server
-from guarded_tools.errors import GuardError, ToolDenied
+from guarded_tools.errors import GuardError
 from guarded_tools.libraries import mcp_adapters
 from guarded_tools.values import ToolCall, ToolInfo
 
@@ -101,7 +101,7 @@ class GuardInterceptor:
         )
 
 
-def _refusal(denied: ToolDenied, tool: str, call_id: object) -> ToolMessage | CallToolResult:
+def _refusal(denied: answers.Refusal, tool: str, call_id: object) -> ToolMessage | CallToolResult:
     # The adapter drops the structured part of an error, so where a message can be made, it carries the details.
     if isinstance(call_id, str):
         return answers.message(denied, tool, call_id)

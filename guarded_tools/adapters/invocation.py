@@ -8,6 +8,7 @@ text, a message, a result of MCP's. All that lies between is here, once with an 
   it tells of another call, which another guard refused inside this one.
 - The guard judges the outcome once, when it settles the call. Where that is ``unknown`` and the tool does more than
   read, the answer says so, because whoever hears of a timeout asks for the call again.
+- A result that is withheld becomes an answer as a refusal does, or is raised where the guard was told to.
 - Where a human changed the call, the answer says what ran: the model's own message still has what it asked for.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guarded_tools.adapters import notes
+from guarded_tools.adapters.answers import Refusal
 from guarded_tools.approval.suspension import is_suspension
 from guarded_tools.errors import ToolDenied
 from guarded_tools.values import ToolCall, ToolInfo, canonical
@@ -40,7 +42,7 @@ class Invocation(NamedTuple):
     info: ToolInfo
     judge: OutcomeClassifier
     body: Callable[[dict[str, Any]], Any]
-    refusal: Callable[[ToolDenied], Any]
+    refusal: Callable[[Refusal], Any]
     read: Read | None = None
     fault: str = ""
     pairs: bool = False
@@ -76,6 +78,8 @@ class Invocation(NamedTuple):
         return self.refusal(denied)
 
     def _answer(self, ended: Ended) -> Any:
+        if ended.withheld is not None and self.guard.on_denied != "raise":
+            ended = ended._replace(value=self.refusal(ended.withheld), error=None)
         if ended.outcome == "unknown" and self.guard.risk_of(self.info, self.call.grant) != "read":
             ended = self._noted(ended, notes.UNCERTAIN, "last")
         # Compared as text: 1 and true, or 1 and 1.0, are not the same arguments.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast, get_type_hints
 from langchain_core.tools import StructuredTool, ToolException
 
 from guarded_tools.adapters.signatures import resolved_signature
-from guarded_tools.errors import ConnectionFailed
+from guarded_tools.errors import ConnectionFailed, UnfitResult
 from guarded_tools.flow import Flow, arun, run
 from guarded_tools.mcp_session.generation import converter, sdk
 from guarded_tools.mcp_session.protocol import Answer, ListedTool
@@ -50,7 +50,7 @@ def _convert(
     assert blocking.coroutine is not None
     converted.func = _run_through(blocking.coroutine)
     converted.handle_tool_error = _tell(converted.handle_tool_error)
-    converted.coroutine.__mcp__ = (known_as, session.name, risk, tool.name)  # type: ignore[attr-defined]
+    converted.coroutine.__mcp__ = (known_as, session.name, risk, tool.name, tool.output_schema or False)  # type: ignore[attr-defined]
     return converted
 
 
@@ -100,7 +100,7 @@ class _Calls:
         the server answered.
 
         Raises:
-            RuntimeError: it does not fit.
+            UnfitResult: it does not fit.
         """
         schema = next((tool.output_schema for tool in self._session.tools if tool.name == name), None)
         if schema is None:
@@ -108,11 +108,11 @@ class _Calls:
         texts = answer.texts
         answered = "\n".join(["\nThe tool has run. It answered:", *texts]) if texts else "\nThe tool has run."
         if answer.structured is None:
-            raise RuntimeError(f"Tool {name} has an output schema but did not return structured content{answered}")
+            raise UnfitResult(f"Tool {name} has an output schema but did not return structured content{answered}")
         why = misfit_of_result(schema, answer.structured)
         if why is not None:
             said = json.dumps(answer.structured, ensure_ascii=False)
-            raise RuntimeError(f"Invalid structured content returned by tool {name}: {why}{answered}\n{said}")
+            raise UnfitResult(f"Invalid structured content returned by tool {name}: {why}{answered}\n{said}")
 
     async def _call(self, name: str, arguments: Mapping[str, Any], unchanged: Callable[[ListedTool], bool]) -> Answer:
         held = self._held(name, arguments, unchanged)

@@ -15,7 +15,7 @@ from guarded_tools.adapters import answers
 from guarded_tools.adapters.invocation import Invocation
 from guarded_tools.adapters.outcome import OutcomeClassifier, judge_plain
 from guarded_tools.adapters.wrap import clone, identity, is_mcp, taken
-from guarded_tools.errors import GuardError, ToolDenied
+from guarded_tools.errors import GuardError
 from guarded_tools.libraries.langgraph import INNERMOST
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import BodyOutcome, ToolCall
@@ -172,7 +172,7 @@ def _listed(names: Sequence[str]) -> str:
     return told if len(names) <= _MOST_NAMED else f"{told} and {len(names) - _MOST_NAMED} more"
 
 
-def _refusal(request: ToolCallRequest) -> Callable[[ToolDenied], ToolMessage]:
+def _refusal(request: ToolCallRequest) -> Callable[[answers.Refusal], ToolMessage]:
     asked = request.tool_call
     return lambda denied: answers.message(denied, asked["name"], asked["id"] or "")
 

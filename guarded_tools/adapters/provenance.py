@@ -19,7 +19,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from langchain_core.tools import BaseTool
@@ -41,13 +41,15 @@ class Provenance(NamedTuple):
 
     ``tool`` is what policies call it and ``origin`` what its server does. ``server`` is the user's name for its server;
     where ``place`` is set, it is only what the server at that place calls itself. ``schema`` is what the server lists,
-    where LangChain's differs, and ``hints`` are the server's own words on what the tool does.
+    where LangChain's differs; ``output`` is as :class:`ToolInfo` has it, and ``hints`` are the server's own words on
+    what the tool does.
     """
 
     tool: str
     server: str = ""
     risk: Risk | None = None
     origin: str = ""
+    output: Mapping[str, Any] | Literal[False] | None = None
     place: str = ""
     schema: Mapping[str, Any] | None = None
     hints: Sequence[Mapping[str, Any]] = ()
@@ -74,7 +76,7 @@ def provenance_of(tool: BaseTool) -> Provenance | None:
         return Provenance(*own)._replace(hints=hints)
     known = mcp_adapters.known_as(coroutine, tool.name)
     if known is not None:
-        return Provenance(*known, hints=hints)
+        return Provenance(known.name, known.server, output=known.output, hints=hints)
     made_of = langchain_mcp.converted(coroutine)
     if made_of is None:
         return None
@@ -87,8 +89,9 @@ def provenance_of(tool: BaseTool) -> Provenance | None:
     annotations = getattr(listed, "annotations", None)
     if annotations is not None:  # metadata may be the user's own by now
         hints = (*hints, annotations.model_dump(exclude_none=True))
+    output: Mapping[str, Any] | Literal[False] = getattr(listed, "output_schema", None) or False
     # LangChain's schema differs from the listed one in what models are told of open objects.
-    return found._replace(schema=getattr(listed, "input_schema", None), hints=hints)
+    return found._replace(schema=getattr(listed, "input_schema", None), hints=hints, output=output)
 
 
 def _hints(metadata: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], ...]:

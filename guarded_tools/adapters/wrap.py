@@ -104,7 +104,8 @@ def identity(tool: BaseTool) -> ToolInfo:
     mcp = provenance_of(tool) or Provenance(tool.name)
     schema = tool.args_schema if isinstance(tool.args_schema, dict) else None
     info = ToolInfo(mcp.tool, mcp.server, tool.description, mcp.schema or schema, mcp.risk, mcp.origin, mcp.place)
-    return info._replace(origin=info.origin if info.origin != info.name else "", risk=raised(info, mcp.hints))
+    origin = info.origin if info.origin != info.name else ""
+    return info._replace(origin=origin, risk=raised(info, mcp.hints), output=mcp.output)
 
 
 def raised(info: ToolInfo, hints: Sequence[Mapping[str, Any]]) -> Risk | None:

@@ -122,6 +122,7 @@ _OWN: dict[str, _Write] = {
     "refunded": str,
     "retry_after": _number,
     "approval": _json,
+    "result": _json,
     "guard_ms": _number,
     "human_ms": _number,
     "tool_ms": _number,

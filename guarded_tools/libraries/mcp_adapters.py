@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 INNERMOST = "execute_tool"
 """The name of the function by which a call is sent, when no other interceptor is in between."""
@@ -18,9 +19,19 @@ UNNAMED = "unknown"
 """What the server of a session is called that was loaded without a name."""
 
 
-def known_as(coroutine: Any, name: str) -> tuple[str, str] | None:
-    """Return what a converted tool, here called ``name``, is called on its server, and that server's name."""
+class Listed(NamedTuple):
+    """What a server lists of a tool: its name there, the server's, and the schema of its results, if any."""
+
+    name: str
+    server: str
+    output: Mapping[str, Any] | Literal[False]
+
+
+def known_as(coroutine: Any, name: str) -> Listed | None:
+    """Return what a converted tool, here called ``name``, is called on its server, and more of what that lists."""
     if coroutine is None or coroutine.__module__ != "langchain_mcp_adapters.tools":
         return None
     closure = inspect.getclosurevars(coroutine).nonlocals
-    return getattr(closure.get("tool"), "name", name), closure.get("server_name") or ""
+    tool = closure.get("tool")
+    output: Mapping[str, Any] | Literal[False] = getattr(tool, "outputSchema", None) or False
+    return Listed(getattr(tool, "name", name), closure.get("server_name") or "", output)

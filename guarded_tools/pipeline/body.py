@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
 from guarded_tools.approval.suspension import will_run_again
+from guarded_tools.errors import ResultWithheld
 from guarded_tools.policy.policy import Policy
 from guarded_tools.text.redaction import mask
 from guarded_tools.values import BodyOutcome, Judged, Outcome, ToolCall, ToolInfo, judged_as
@@ -21,7 +22,8 @@ class Ended(NamedTuple):
     """What the body gave for ``call``, the one that ran, and what was made of that: the outcome it was settled with.
 
     ``edited``: a human wrote the arguments. An exception travels as a value, so that even ``StopIteration`` comes out
-    as itself, and a denial that the body met elsewhere is not taken for one of this guard.
+    as itself, and a denial that the body met elsewhere is not taken for one of this guard. ``withheld`` is the error
+    that stands for a result which this guard does not hand on; ``told`` is what the audit says of a checked result.
     """
 
     call: ToolCall
@@ -29,6 +31,8 @@ class Ended(NamedTuple):
     error: BaseException | None = None
     outcome: Outcome = "ok"
     edited: bool = False
+    withheld: ResultWithheld | None = None
+    told: Mapping[str, Any] | None = None
 
     def unwrap(self) -> Any:
         """Return the result, or raise what the body raised."""

@@ -49,6 +49,25 @@ def halted(halt: Halted) -> str:
     return f"calls are halted for {halt.scope}: {halt.reason or 'no reason given'}"
 
 
+def effect(outcome: Outcome) -> str:
+    """Say of a call whose result is cut or withheld that it is about the answer, and not about the effect."""
+    if outcome == "never_ran":
+        return "The call took no effect."
+    if outcome == "unknown":
+        return "The call may have taken effect. Check before you call it again."
+    return "The call was executed: do not repeat it for the rest."
+
+
+def withheld(tool: str, rule: str, reason: str, outcome: Outcome) -> str:
+    """Say that a call was executed and its result is not handed on, and why. Nothing in it is the result's."""
+    became = {"never_ran": "did not run", "unknown": "may have taken effect", "error": "was executed and failed"}
+    ran = became.get(outcome, "was executed")
+    return (
+        f"RESULT WITHHELD: {one_line(tool)} {ran}, and its result is not handed on. Rule: {one_line(rule)}. Reason: "
+        f"{one_line(reason)}. {effect(outcome)}"
+    )
+
+
 def broken(error: Exception) -> str:
     """Say what kept the guard from doing its work; of an error that is not one of ours, also what kind it is."""
     known = isinstance(error, (GuardError, ValueError, RecursionError))

@@ -33,6 +33,7 @@ from guarded_tools.pipeline.context import CallContext, digest_of, freeze, reque
 from guarded_tools.pipeline.counting import going_on, settle, usage_against
 from guarded_tools.pipeline.recorder import Recorder, approval_of, event_from, timed
 from guarded_tools.pipeline.registry import Registry
+from guarded_tools.pipeline.results.check import check_result
 from guarded_tools.pipeline.trial import tried
 from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.policy.engine import SCHEMA_RULE
@@ -286,17 +287,22 @@ class Pipeline:
         outcome: Outcome = "never_ran" if never_began else outcome_of(ended, judge, context.call.tool, context.policy)
         if context.paused is not None and outcome == "never_ran":
             outcome = "unknown"  # it did not get far this time; what it did before it paused, it did
+        ended = ended._replace(outcome=outcome)
+        delivered = ended
+        if context.policy is not None and outcome != "suspended":
+            # The settled one is as it came: what a result tells is counted before anything of it is kept back.
+            delivered = check_result(context.policy.results(context.call.tool), ended, context.info)
         try:
             if context.execution and (outcome == "suspended" or (never_began and context.paused is not None)):
                 yield from self._pause(context, admitted, tool)
             else:
                 if never_began:
                     yield from execution.reopen(context.spent, store=self._store)
-                yield from self._settle(context, admitted, reservation, ended._replace(outcome=outcome), tool)
+                yield from self._settle(context, admitted, reservation, ended._replace(told=delivered.told), tool)
         except Exception:
             # The body is done and its answer is owed; "admitted" without "settled" keeps the gap visible.
             log.exception("A call of %r ran but could not be settled; its charge is kept", mask(context.call.tool))
-        return ended._replace(outcome=outcome)
+        return delivered
 
     def _pause(self, context: CallContext, admitted: AuditEvent, tool: float) -> Flow[None]:
         """Keep an execution that is suspended: nothing is given back, and its resume is the same one."""
@@ -320,7 +326,7 @@ class Pipeline:
             yield Await(self._store.note, self._store.anote, (succeeded, self._now()))
         yield from execution.end(context.spent, outcome, store=self._store)
         settled = timed(admitted, context, tool)._replace(kind="settled", outcome=outcome, refunded=refunded)
-        yield from self._recorder.recording(settled._replace(charges=charged, message=doubt))
+        yield from self._recorder.recording(settled._replace(charges=charged, message=doubt, result=ended.told))
 
     def _now(self) -> float | None:
         return None if self._clock is None else self._clock()

@@ -40,6 +40,7 @@ from guarded_tools.policy.fields import (
 from guarded_tools.policy.globs import is_glob
 from guarded_tools.policy.limit import Limit
 from guarded_tools.policy.predicate import Predicates, SomePredicates
+from guarded_tools.policy.result_parts import ResultRules
 from guarded_tools.policy.session_parts import After, FlowPreset, Label, Need
 from guarded_tools.values import Refunds, Remember, Risk, digest
 
@@ -86,6 +87,7 @@ class Rules(Part):
     )
     after: Annotated[tuple[After, ...], Field(strict=False)] = ()
     needs: Annotated[tuple[Need, ...], Field(strict=False)] = ()
+    result: Maybe[ResultRules] = Field(default=None, description="What must hold for what a call brings back.")
 
 
 class Tool(Rules):
@@ -103,7 +105,9 @@ class Tool(Rules):
 
 
 # Keys that came later, with what they mean where they are left out: older policies stay what they were.
-_LATER: Final[Mapping[str, Any]] = {"refunds": "certain", "schema": None, "labels": None, "after": [], "needs": []}
+_LATER: Final[Mapping[str, Any]] = {
+    "refunds": "certain", "schema": None, "labels": None, "after": [], "needs": [], "result": None,
+}  # fmt: skip
 
 
 class ApprovalLimits(Part):

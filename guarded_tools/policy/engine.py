@@ -44,6 +44,7 @@ from guarded_tools.policy.document import PolicyDocument, Rules
 from guarded_tools.policy.names import Entry, Names
 from guarded_tools.policy.paths import EVERYWHERE, kind_of, pointer
 from guarded_tools.policy.readings import Ambiguous, Reader, Readings
+from guarded_tools.policy.result_checks import ResultPlans
 from guarded_tools.policy.session_rules import (
     NOTHING,
     AcrossRules,
@@ -72,6 +73,7 @@ class CompiledPolicy(dict[str, Evaluator]):
         self._policy = policy
         self.names = Names(policy)
         self.wanted = wanted_by(policy)
+        self.results = ResultPlans(policy, self.names)
 
     def __missing__(self, tool: str) -> Evaluator:
         if len(self) >= _MOST_COMPILED:

@@ -17,6 +17,7 @@ from guarded_tools.policy.html import to_html
 from guarded_tools.policy.paths import MISSING, read_all
 from guarded_tools.policy.presets import PRESETS, preset_path
 from guarded_tools.policy.reading.load import policy_from, read_policy
+from guarded_tools.policy.result_checks import ResultPlan
 from guarded_tools.policy.tool_check import unchecked, unknown
 from guarded_tools.values import Decision, Refunds, Risk, ToolCall, ToolInfo
 
@@ -83,6 +84,10 @@ class Policy(PolicyDocument):
         """Whose word gives a tool's charges back; an entry that is only on trial consents to nothing."""
         entry = self.compiled.names.entry(tool)
         return "certain" if entry is None or entry.lookalike or entry.tool.shadow else entry.tool.refunds
+
+    def results(self, tool: str) -> ResultPlan:
+        """What must hold for the result of a tool's call, and what on trial would have to."""
+        return self.compiled.results[tool]
 
     def logged(self, args: Mapping[str, Any]) -> dict[str, Any] | None:
         """Pick the values that the audit may hold, by argument path; ``None`` where the policy lets it hold none."""

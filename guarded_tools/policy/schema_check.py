@@ -20,6 +20,7 @@ from urllib.parse import quote
 import jsonschema_rs
 
 from guarded_tools.policy.paths import pointer
+from guarded_tools.policy.schema_closed import closed
 from guarded_tools.policy.schema_cost import NAMED, REFERENCES, Cost, cost_of
 from guarded_tools.text.visible import one_line
 
@@ -82,6 +83,32 @@ def misfit_of_result(schema: Mapping[str, Any], content: Any) -> str | None:
     return found.said if found is not None and found.certain else None
 
 
+def misfit_of_strict_result(schema: Mapping[str, Any], content: Any) -> str | None:
+    """As :func:`misfit`, for a structured result, which may hold nothing that its output schema does not declare.
+
+    Never raises. What is told names places in the result, whose keys are the server's.
+    """
+    try:
+        found = _compare(schema, content, "the values", "output")
+        if found is None:
+            found = _compare(_closed(schema), content, "the values", "output")
+    except Exception as error:  # noqa: BLE001 - what cannot be checked does not fit
+        return f"the values cannot be checked against the tool's output schema: {type(error).__name__}"
+    return None if found is None else found.said
+
+
+_closed_ones: dict[int, tuple[Mapping[str, Any], dict[str, Any]]] = {}
+
+
+def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    known = _closed_ones.get(id(schema))
+    if known is None:
+        if len(_closed_ones) >= _MOST_VALIDATORS:
+            _closed_ones.clear()
+        known = _closed_ones[id(schema)] = (schema, closed(schema))
+    return known[1]
+
+
 def flaw_of(schema: object) -> str:
     """Say why nothing can be checked against a schema, in a few words with the place; ``""`` where it can.
 
@@ -102,8 +129,9 @@ def _compare(schema: Mapping[str, Any], value: Any, what: str, kind: str) -> _Do
         return _Doubt(f"{what} are not JSON: {odd}", certain=False)
     validator = _validator(schema)
     if validator.flaw:
-        way_out = 'for calls that nobody checks, a policy may say "schema": "off" for this tool'
-        return _Doubt(f"the tool's own {kind} schema cannot be used: {validator.flaw}; {way_out}", certain=False)
+        way_out = '; for calls that nobody checks, a policy may say "schema": "off" for this tool'
+        way_out = way_out if kind == "input" else ""
+        return _Doubt(f"the tool's own {kind} schema cannot be used: {validator.flaw}{way_out}", certain=False)
     if validator.cost.is_too_much(value, size, backtracks=validator.backtracks):
         return _Doubt(f"{what} are too many to be checked against the tool's {kind} schema", certain=False)
     try:

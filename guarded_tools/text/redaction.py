@@ -183,13 +183,49 @@ def mask(text: str) -> str:
     return text
 
 
+_QUOTE = re.compile(r"""\\{0,3}["']""")
+
+
+def secrets(text: str) -> list[tuple[int, int]]:
+    """Return where secrets of a known shape stand, as what :func:`mask` replaces: without public prefixes and names.
+
+    Places may overlap, and come in no order.
+    """
+    low = text.lower()
+    if len(low) <= _SHORT and not _MARKERS.search(low):
+        return []
+    found = []
+    for marker, pattern, _ in _SHAPES:
+        if marker in low:
+            kept = "keep" if "keep" in pattern.groupindex else None
+            found += [
+                _unquoted(text, match.end(kept) if kept else match.start(), match.end())
+                for match in pattern.finditer(text)
+            ]
+    return found
+
+
+def _unquoted(text: str, start: int, end: int) -> tuple[int, int]:
+    """Leave the quotes around a secret where they are: a text of JSON stays one."""
+    quote = _QUOTE.match(text, start, end)
+    if quote is None:
+        return start, end
+    closed = text.endswith(quote[0], quote.end(), end)
+    return quote.end(), end - len(quote[0]) if closed else end
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what stands under this name, or at this path, is a secret whatever it looks like."""
+    return _SECRET_NAME.search(name) is not None
+
+
 def mask_json(value: Any) -> Any:
     """Return a copy of a JSON value with secrets masked, also those that only the name of their key gives away."""
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, Mapping):
         return {
-            mask(str(key)): MASK if item is not None and _SECRET_NAME.search(str(key)) else mask_json(item)
+            mask(str(key)): MASK if item is not None and is_secret_name(str(key)) else mask_json(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):

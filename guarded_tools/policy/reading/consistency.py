@@ -20,6 +20,7 @@ leads into the data as it is in the first dialect; whoever read the file knows w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -36,7 +37,7 @@ from guarded_tools.policy.paths import EVERYWHERE, pointer
 from guarded_tools.policy.reading.anchors import ends_of
 from guarded_tools.values import widest_memory
 
-_RULES: Final = ("require", "deny_if", "rate_limit", "limits", "approval", "labels", "after", "needs")
+_RULES: Final = ("require", "deny_if", "rate_limit", "limits", "approval", "labels", "after", "needs", "result")
 
 
 class _Limit(NamedTuple):
@@ -85,6 +86,9 @@ def problems(data: dict[str, Any], problem: Reporter) -> Iterator[Problem]:
         allows = entry.get("action") in ("allow", "approve")
         if not (_ruled(entry) or allows):
             continue
+        if not entry.get("shadow") and _max_chars(everywhere) <= _max_chars(entry) < math.inf:
+            message = f"this can never bind: {EVERYWHERE}/result/max_chars is at least as strict"
+            yield problem(f"{at}/result/max_chars", message, "write a smaller one, or take it out")
         if any(covers(hidden, key) for hidden in hide):
             yield problem(at, "this can never apply: the tool is hidden", "take it out of hide, or out of tools")
         elif everywhere.get("action") == "deny":
@@ -199,6 +203,11 @@ def _limits(entry: dict[str, Any], at: str) -> Iterator[_Limit]:
             limit.get("align", "rolling"),
             limit.get("counts", "successes"),
         )
+
+
+def _max_chars(entry: dict[str, Any]) -> float:
+    most = _dict(entry.get("result")).get("max_chars")
+    return float(most) if isinstance(most, int | float) and is_number(most) else math.inf
 
 
 def _repeated(hide: list[str], data: dict[str, Any], problem: Reporter) -> Iterator[Problem]:
