@@ -53,8 +53,7 @@ class ToolInfo(NamedTuple):
     """What is known of a tool before it is called. ``schema`` is a JSON Schema; ``None`` where LangChain validates.
 
     ``origin`` is what its server calls it, where ``name`` is ``server/tool``. ``place`` is where its server is reached,
-    as the user wrote it, set where ``server`` is only what that server calls itself. ``output`` is its schema of
-    structured results, ``False`` where it has none, ``None`` where nobody knows.
+    as the user wrote it; ``server`` is only its own word then. ``output`` is its results' schema, ``False`` for none.
     """
 
     name: str
@@ -300,14 +299,13 @@ class Verdict:
 
 
 class AuditEvent(NamedTuple):
-    """One line of the audit, before the log adds its time, number and hashes.
+    """One line of the audit, before the log adds time, number, hashes. ``trace`` has ids that join with other traces.
 
     ``paused`` and ``resumed`` are no lines: an execution that pauses is one, admitted once and settled once. Observers
-    alone hear of them, when its run is suspended and when it comes back. ``key`` joins the lines of one call. ``args``
-    are the names of the top-level arguments, sorted; ``values`` holds only what the user asked to be logged.
-    ``charges`` are (scope, counter, amount, max, window in seconds); ``refunded`` is how many of them were given back.
-    ``approval`` says who answered what, and how long it took. ``labels`` are what an admitted call brings.
-    ``result`` says what of its result was kept back. Latencies are in milliseconds. ``trace`` joins with other traces.
+    alone hear of them. ``key`` joins the lines of one call. ``args`` are the names of the top-level arguments, sorted;
+    ``values`` holds only what the user asked to be logged. ``charges`` are (scope, counter, amount, max, window in
+    seconds); ``refunded`` is how many of them were given back. ``approval`` says who answered what, and how long it
+    took. ``labels`` are what an admitted call brings, ``result`` is what was kept back. Latencies are in milliseconds.
     """
 
     kind: Literal["refused", "asked", "answered", "admitted", "paused", "resumed", "settled", "shadow", "control"]

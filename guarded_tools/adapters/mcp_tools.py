@@ -50,7 +50,8 @@ def _convert(
     assert blocking.coroutine is not None
     converted.func = _run_through(blocking.coroutine)
     converted.handle_tool_error = _tell(converted.handle_tool_error)
-    converted.coroutine.__mcp__ = (known_as, session.name, risk, tool.name, tool.output_schema or False)  # type: ignore[attr-defined]
+    listed = (known_as, session.name, risk, tool.name, "", None, (), tool.output_schema or False)
+    converted.coroutine.__mcp__ = listed  # type: ignore[attr-defined]
     return converted
 
 

@@ -49,10 +49,10 @@ class Provenance(NamedTuple):
     server: str = ""
     risk: Risk | None = None
     origin: str = ""
-    output: Mapping[str, Any] | Literal[False] | None = None
     place: str = ""
     schema: Mapping[str, Any] | None = None
     hints: Sequence[Mapping[str, Any]] = ()
+    output: Mapping[str, Any] | Literal[False] | None = None
 
 
 def site(info: ToolInfo) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from guarded_tools.policy.document import Approval, PolicyDocument, Rules, Tool
 from guarded_tools.policy.limit import Limit
 from guarded_tools.policy.predicate import Predicate
+from guarded_tools.policy.result_parts import ResultRules
 from guarded_tools.policy.session_parts import After, LabelRule, Need
 from guarded_tools.text.tables import Cell, Content, Table
 from guarded_tools.text.tables import to_html as laid_out
@@ -54,6 +55,8 @@ def _row(name: str, rules: Rules | Tool, risk: str) -> list[Content]:
     conditions += [_after(one) for one in rules.after] + [_need(one) for one in rules.needs]
     if rules.labels is not None:
         conditions.append(f"brings: {', '.join(map(_label, rules.labels)) or 'nothing'}")
+    if rules.result is not None:
+        conditions.append(f"result: {_result(rules.result)}")
     asked = _asked(rules.approval) if rules.approval else "every time" if rules.action == "approve" else ""
     return [name, effect, risk, "\n".join(limits), "\n".join(conditions), asked]
 
@@ -69,6 +72,15 @@ def _limit(limit: Limit) -> str:
         if shown
     )
     return f"{limit.counter}: {limit.max} {what} {_per(limit.window)}, per {limit.scope}{extra}"
+
+
+def _result(rules: ResultRules) -> str:
+    found = [] if rules.max_chars is None else [f"at most {rules.max_chars} characters"]
+    if rules.redact:
+        kinds = (kind if isinstance(kind, str) else f"{kind.name} {kind.regex!r}" for kind in rules.redact)
+        found.append(f"without {', '.join(kinds)}")
+    found += ["fits its schema strictly"] if rules.schema_check else []
+    return f"{'; '.join(found)}; else {'withheld' if rules.on_breach == 'deny' else 'cut'}"
 
 
 def _predicate(one: Predicate) -> str:

@@ -18,7 +18,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from guarded_tools.policy.diagnostics import suggest
 from guarded_tools.policy.fields import Max, Maybe, Part, Text, wrong
-from guarded_tools.policy.operators import compile_regex
+from guarded_tools.policy.operators import compile_regex, value_problem
 
 SECRETS: Final = "secrets"
 """Secrets whose shape is known, or that the name before them gives away: what is masked in the audit, too."""
@@ -32,10 +32,10 @@ _PROBES: Final = ("", "a", "a-1 _b", "\n")
 
 
 def _pattern(pattern: str) -> str:
-    try:
-        compiled = compile_regex(pattern, fold_case=False)
-    except ValueError as error:
-        raise wrong(f"not an RE2 pattern: {error}", "RE2 has neither lookarounds nor backreferences") from None
+    problem = value_problem("regex", pattern)
+    if problem:
+        raise wrong(*problem)
+    compiled = compile_regex(pattern, fold_case=False)
     if any(match.end() == match.start() for probe in _PROBES for match in compiled.finditer(probe)):
         raise wrong("the pattern is found where nothing stands", "have it match one character or more, as [0-9]+ does")
     return pattern

@@ -28,6 +28,7 @@ from guarded_tools.policy.globs import is_glob, matches
 from guarded_tools.policy.names import Names
 from guarded_tools.policy.paths import EACH, EVERYWHERE, LENGTH, parse_path, pointer
 from guarded_tools.policy.reading.consistency import never_remembered
+from guarded_tools.policy.result_checks import ResultPlans
 from guarded_tools.policy.schema_parts import parts_of
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import Risk, ToolInfo, widest_memory
@@ -52,6 +53,7 @@ def unknown(policy: PolicyDocument, tools: Iterable[str | ToolInfo], problem: Re
         yield from _paths(rules, base, [known[name] for name in spoken_for[key]], problem)
         # Where the entry itself names the risk, that was told when it was read.
         yield from _memory(rules, base, [] if rules.risk else [risks[name] for name in spoken_for[key]], problem)
+    yield from _without_output(policy, names, infos, problem)
     yield from _paths(policy.all_tools, EVERYWHERE, list(known.values()), problem)
     yield from _memory(policy.all_tools, EVERYWHERE, list(risks.values()), problem)
 
@@ -64,6 +66,24 @@ def _named_by_rules(policy: PolicyDocument, known: list[str], problem: Reporter)
         looked_for += [(f"needs/{place}/tool", name) for place, need in enumerate(rules.needs) for name in need.tool]
         for at, name in looked_for:
             yield from _unless_known(f"{base}/{at}", name, known, problem)
+
+
+def _without_output(
+    policy: PolicyDocument, names: Names, infos: list[ToolInfo], problem: Reporter
+) -> Iterator[Problem]:
+    """List where results have to fit an output schema that a tool does not have: all of them would be kept back."""
+    plans = ResultPlans(policy, names)
+    found: dict[str, list[str]] = {}
+    for info in infos:
+        entry = names.entry(info.name)
+        denied = names.hides(info.name) or (policy.default == "deny" and entry is None)
+        checks = None if denied else plans[info.name].checks
+        if info.output is False and checks is not None and checks.schema_rule:
+            found.setdefault(checks.schema_rule, []).append(one_line(info.name))
+    for rule, tools in found.items():
+        also = f" (and {len(tools) - 1} more)" if len(tools) > 1 else ""
+        message = f"{tools[0]}{also} has no output schema: every result of it would be kept back"
+        yield problem(rule, message, "take it out, or say it only for tools that have one")
 
 
 def unchecked(policy: PolicyDocument, tools: Iterable[ToolInfo], problem: Reporter) -> Iterator[Problem]:

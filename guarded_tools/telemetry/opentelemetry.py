@@ -157,6 +157,8 @@ def _describe(event: AuditEvent) -> dict[str, Any]:
         "guarded_tools.retry_after": event.retry_after,
         "guarded_tools.refunded": event.refunded or None,
         "guarded_tools.verdict": (event.approval or {}).get("verdict"),
+        "guarded_tools.result": (event.result or {}).get("did"),
+        "guarded_tools.breach": (event.result or {}).get("breach"),
         "guarded_tools.guard_ms": event.guard_ms,
         "guarded_tools.human_ms": event.human_ms,
     }

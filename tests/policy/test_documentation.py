@@ -28,9 +28,10 @@ def test_a_policy_of_the_page(tmp_path, suffix, text):
 def test_the_page_speaks_of_every_key():
     from guarded_tools.policy.document import Approval, ApprovalLimits, Limit, Tool
     from guarded_tools.policy.predicate import Predicate
+    from guarded_tools.policy.result_parts import RedactedPattern, ResultRules
 
-    assert len(BLOCKS) == 5
-    for model in (Policy, Tool, Limit, Predicate, Approval, ApprovalLimits):
+    assert len(BLOCKS) == 6
+    for model in (Policy, Tool, Limit, Predicate, Approval, ApprovalLimits, ResultRules, RedactedPattern):
         for name, field in model.model_fields.items():
             assert f"`{field.alias or name}`" in PAGE or f'"{field.alias or name}"' in PAGE, name
 

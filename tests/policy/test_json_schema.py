@@ -19,7 +19,7 @@ BEYOND_A_SCHEMA = (
     "all_tools denies", "no tool is let", "list a tool", "narrower glob", "is never remembered", "never remembered", "nothing is remembered",
     "divides a day evenly", "366 days", "at most 86400", "does not compile", "no look-around", "no backreferences",
     "is not a host", "host names only", "write one like example.com", "surrogate", "not valid Unicode", "not finite",
-    "compares with strings", "take lists and objects out", "contains needs",
+    "compares with strings", "take lists and objects out", "contains needs", "found where nothing stands",
     # The second dialect's counters, which are read by name.
     "give this rule a state", "write state.t.n", "limits its counter", "by lt or lte", "no call could ever pass",
     "at once", "beside all_tools",

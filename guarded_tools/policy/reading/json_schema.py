@@ -36,6 +36,7 @@ def generate() -> dict[str, Any]:
     no_unit = {"properties": {"max": whole, "estimate": whole, "scale": False, "count": {"pattern": COUNT_PATTERN}}}
     definitions["Limit"]["if"] = {"not": {"required": ["unit"]}}
     definitions["Limit"]["then"] = no_unit
+    definitions["ResultRules"]["anyOf"] = [{"required": [key]} for key in ("max_chars", "redact", "schema")]
     definitions["After"]["oneOf"] = [{"required": ["labels"]}, {"required": ["tools"]}]
     none_of = {"conditions": {"maxItems": 0}, "state": False}
     deny = {"properties": {"action": {"const": "deny"}}, "required": ["action"]}
