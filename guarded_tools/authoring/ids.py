@@ -68,7 +68,7 @@ def _below(shape: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, An
     """The parts one step down: the step, its name (in a list, none), its schema, whether it has to be there."""
     properties, needed = shape.get("properties"), shape.get("required")
     for name, inner in properties.items() if isinstance(properties, Mapping) else ():
-        step = _step(str(name))
+        step = step_to(str(name))
         if step and isinstance(inner, Mapping):
             yield step, str(name), inner, isinstance(needed, list) and name in needed
     items = shape.get("items")
@@ -77,7 +77,7 @@ def _below(shape: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, An
         yield "[*]", "", items, isinstance(shape.get("minItems"), int) and shape["minItems"] > 0
 
 
-def _step(name: str) -> str:
+def step_to(name: str) -> str:
     """The step of a path that leads to a key; nothing where no path can say it."""
     quoted = re.sub(r'(["\\])', r"\\\1", name)
     for step in (f".{name}", f'["{quoted}"]'):
@@ -97,18 +97,19 @@ def _looks_like_id(name: str, shape: Mapping[str, Any], said: Mapping[str, Any])
     if "enum" in shape or "const" in shape or _MORE.search(" ".join(_words(name))) or _MORE.search(described):
         return False
     if isinstance(pattern, str):
-        return _matches_ids_only(pattern) or (_named_so(name) and not re.search("[/:@]", pattern))
+        return _matches_ids_only(pattern) or (named_like_id(name) and not re.search("[/:@]", pattern))
     form = shape.get("format")
     if isinstance(form, str):
         return form in _ID_FORMATS
-    return _named_so(name) or _FIRST_WORDS.match(described) is not None
+    return named_like_id(name) or _FIRST_WORDS.match(described) is not None
 
 
 def _words(name: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(name)]
 
 
-def _named_so(name: str) -> bool:
+def named_like_id(name: str) -> bool:
+    """Whether the last word of a name says that it is an id, and no word that it is something else."""
     words = _words(name)
     return bool(words) and _LAST.fullmatch(words[-1]) is not None and not any(map(_SECRET.fullmatch, words))
 

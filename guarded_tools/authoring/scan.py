@@ -11,10 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import yaml
-
 from guarded_tools.authoring.ids import Id, ids_of
-from guarded_tools.text.visible import one_line
+from guarded_tools.authoring.yaml_text import LONGEST, can_be_named, flow, scalar, shown
 from guarded_tools.tools.labels import Labelled, propose
 from guarded_tools.tools.risk import RANK, Classified, classify, warned
 from guarded_tools.values import Risk, ToolInfo, is_grave
@@ -36,8 +34,6 @@ _TERMS: Mapping[Risk, str] = {
     "financial": "hidden; to use one, take it out of `hide` and the # away: every single call is asked",
     "destructive": "hidden; to use one, take it out of `hide` and the # away: every single call is asked",
 }
-_LONGEST = 160
-_LONGEST_KEY = 1024  # in YAML, on one line
 _MANY_PARAMETERS = 12
 
 
@@ -80,22 +76,22 @@ def draft_yaml(server: str, tools: Iterable[Rated]) -> str:
     total = sum(map(len, grouped.values()))
     off = "" if policy["tools"] else "#"
     lines = [
-        f"# A draft for {total} tools of {_shown(server) or 'a server'}, made from what the server says of them.",
+        f"# A draft for {total} tools of {shown(server) or 'a server'}, made from what the server says of them.",
         "# Read it before you use it: classes and labels are told from words. Then test it, and pin the tools.",
         "# What looks like an id must be one segment of a path (op: segment): put into a request as it is, another one",
         "# could lead the server elsewhere. Where an id of yours is more than that, say what it is with a regex.",
-        *(f"{key}: {_scalar(policy[key])}" for key in ("version", "server", "default") if key in policy),
+        *(f"{key}: {scalar(policy[key])}" for key in ("version", "server", "default") if key in policy),
         "",
-        *_flow_offered(policy["tools"].values()),
+        *flow_offered(policy["tools"].values()),
         "# Gone from the tool list, and refused when called all the same.",
         "hide:" if policy["hide"] else "hide: []",
-        *(f"  - {_scalar(name)}" for name in policy["hide"]),
+        *(f"  - {scalar(name)}" for name in policy["hide"]),
         "",
         "# Ceilings over all calls: no tool needs them, a loop does.",
         *([] if policy["tools"] else ["# Take the # away with that of the first tool below."]),
         f"{off}all_tools:",
         f"{off}  limits:",
-        *(f"{off}    - {_flow(limit)}" for limit in _CEILINGS),
+        *(f"{off}    - {flow(limit)}" for limit in _CEILINGS),
         "",
         "tools:" if policy["tools"] else "tools: {}  # take the {} away with the first # below",
     ]
@@ -104,14 +100,14 @@ def draft_yaml(server: str, tools: Iterable[Rated]) -> str:
             lines += ["", f"  # {risk}: {len(members)} of {total}; {_TERMS[risk]}."]
             for member in members:
                 lines += _lines(member)
-    left_out = [tool.info.name for tool in rated if not _can_be_named(tool.info.name)]
+    left_out = [tool.info.name for tool in rated if not can_be_named(tool.info.name)]
     if left_out:
         lines += ["", "  # Refused by default, because their names are patterns, blank, or too long for a key:"]
-        lines += [f"  #   {_shown(name)}" for name in left_out]
+        lines += [f"  #   {shown(name)}" for name in left_out]
     return "\n".join(lines) + "\n"
 
 
-def _flow_offered(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+def flow_offered(entries: Iterable[Mapping[str, Any]]) -> list[str]:
     """Offer the preset that makes something of the labels, where they are such that it could ever bind."""
     if not {"untrusted", "private"} <= {label for entry in entries for label in entry["labels"]}:
         return []
@@ -126,14 +122,9 @@ def _flow_offered(entries: Iterable[Mapping[str, Any]]) -> list[str]:
 def _by_class(tools: Iterable[Rated]) -> dict[Risk, list[Rated]]:
     grouped: dict[Risk, list[Rated]] = {risk: [] for risk in RANK}
     for rated in tools:
-        if _can_be_named(rated.info.name):
+        if can_be_named(rated.info.name):
             grouped[rated.risk].append(rated)
     return grouped
-
-
-def _can_be_named(name: str) -> bool:
-    """Whether there is a policy's key that means this tool and no other: one called ``*`` would speak for all."""
-    return bool(name.strip()) and not re.search("[*?\\[\\]\ud800-\udfff]", name) and len(_scalar(name)) <= _LONGEST_KEY
 
 
 def _entry(rated: Rated) -> dict[str, Any]:
@@ -145,8 +136,12 @@ def _entry(rated: Rated) -> dict[str, Any]:
     limits = [{"counter": "calls_per_minute", "window": "minute", "max": _A_MINUTE[risk], "scope": "session"}]
     if risk in _AN_HOUR:
         limits.append({"counter": "calls_per_hour", "window": "hour", "max": _AN_HOUR[risk], "scope": "session"})
-    approval = {"remember": "tool", "for": "24h"} if risk in {"write", "execute"} else True
-    return {**entry, "limits": limits, "approval": approval}
+    return {**entry, "limits": limits, "approval": approval_of(risk)}
+
+
+def approval_of(risk: Risk) -> Any:
+    """Say on what terms a draft has a human asked about a tool of a class; ``None`` where nobody is."""
+    return None if risk == "read" else True if is_grave(risk) else {"remember": "tool", "for": "24h"}
 
 
 def _segments(ids: Sequence[Id]) -> dict[str, Any]:
@@ -161,24 +156,24 @@ def _lines(rated: Rated) -> Iterator[str]:
     off = "#" if is_grave(rated.risk) else ""
     yield ""
     if info.description:
-        yield f"  # {_shown(info.description)}"
-    yield f"  # Takes {_parameters(info.schema or {})}. Classed: {_shown(rated.why)}."
-    yield f"  # Labelled: {_shown(_labels(rated.labels), 2 * _LONGEST)}."
+        yield f"  # {shown(info.description)}"
+    yield f"  # Takes {_parameters(info.schema or {})}. Classed: {shown(rated.why)}."
+    yield f"  # Labelled: {shown(labels_told(rated.labels), 2 * LONGEST)}."
     yield from (f"  # {hint}" for hint in _hints(info.schema or {}) if rated.risk != "read")
     entry = _entry(rated)
     if list(entry) == ["risk", "labels"]:
-        yield f"  {_scalar(info.name)}: {_flow(entry)}"
+        yield f"  {scalar(info.name)}: {flow(entry)}"
         return
-    yield f"  {off}{_scalar(info.name)}:"
+    yield f"  {off}{scalar(info.name)}:"
     for key, value in entry.items():
         if isinstance(value, list) and key != "labels":
             yield f"  {off}  {key}:"
-            yield from (f"  {off}    - {_flow(each)}" for each in value)
+            yield from (f"  {off}    - {flow(each)}" for each in value)
         else:
-            yield f"  {off}  {key}: {_flow(value)}"
+            yield f"  {off}  {key}: {flow(value)}"
 
 
-def _labels(labels: Sequence[Labelled]) -> str:
+def labels_told(labels: Sequence[Labelled]) -> str:
     """Say each label with its reason, those of one reason together."""
     together: dict[str, list[str]] = {}
     for label, why in labels:
@@ -195,9 +190,9 @@ def _parameters(schema: Mapping[str, Any]) -> str:
         return "nothing"
     required = schema.get("required")
     needed = set(map(str, required)) if isinstance(required, list) else set()
-    shown = [f"{name}{'' if name in needed else '?'}: {_kind(value)}" for name, value in properties.items()]
-    rest = [f"and {len(shown) - _MANY_PARAMETERS} more"] if len(shown) > _MANY_PARAMETERS else []
-    return _shown(", ".join(shown[:_MANY_PARAMETERS] + rest), 2 * _LONGEST)
+    told = [f"{name}{'' if name in needed else '?'}: {_kind(value)}" for name, value in properties.items()]
+    rest = [f"and {len(told) - _MANY_PARAMETERS} more"] if len(told) > _MANY_PARAMETERS else []
+    return shown(", ".join(told[:_MANY_PARAMETERS] + rest), 2 * LONGEST)
 
 
 def _kind(schema: Any) -> str:
@@ -237,27 +232,3 @@ def _hints(schema: Mapping[str, Any]) -> Iterator[str]:
 def _properties(schema: Mapping[str, Any]) -> dict[str, Any]:
     properties = schema.get("properties")
     return {str(name): value for name, value in properties.items()} if isinstance(properties, Mapping) else {}
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    return _scalar(value)
-
-
-def _scalar(value: Any) -> str:
-    """A value as YAML that reads back as itself: plain where that is safe, quoted where it is not."""
-    if not isinstance(value, str):
-        return json.dumps(value)
-    if re.fullmatch(r"[A-Za-z][\w.-]*", value, re.ASCII) and yaml.safe_load(value) == value:
-        return value
-    return '"' + one_line(value.replace("\\", "\\\\").replace('"', '\\"')) + '"'
-
-
-def _shown(text: str, longest: int = _LONGEST) -> str:
-    """The text on one line, cut, with every character that a terminal would obey or hide written out."""
-    line = " ".join(text.split())
-    line = line if len(line) <= longest else line[: longest - 1] + "…"
-    return one_line(line)

@@ -26,6 +26,7 @@ COMMANDS = {
     "test": "guarded_tools.cli.author:run_tests",
     "diff": "guarded_tools.cli.diff:diff",
     "replay": "guarded_tools.cli.replay:replay",
+    "learn": "guarded_tools.cli.learn:learn",
     "lock": "guarded_tools.cli.author:lock",
     "drill": "guarded_tools.cli.drill:drill",
     "approvals": "guarded_tools.cli.approvals:app",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from guarded_tools.cli.console import write_draft
 from guarded_tools.cli.server_tools import Command, Env, Sandbox, ServerName, Token, Tools, Url, one_source, read_tools
 from guarded_tools.errors import GuardError, PolicyError
 
@@ -52,7 +53,7 @@ def scan(
     else:
         note = f"A draft for {len(rated)} tools, made from what the server says of them. Read it before you use it."
         text = json.dumps({"description": note, **draft(offer.server, rated)}, indent=2) + "\n"
-    _write(output, text)
+    write_draft(output, text)
     classes = Counter(tool.risk for tool in rated)
     told = ", ".join(f"{classes[risk]} {risk}" for risk in RANK if classes[risk]) or "none"
     typer.echo(f"{len(rated)} tools of {offer.server}: {told}", err=True)
@@ -162,20 +163,6 @@ def _schemas(server: str | None, lock_file: Path | None) -> dict[str, Mapping[st
             raise GuardError(f"{lock_file} pins no server {server!r}, but {', '.join(map(repr, servers)) or 'none'}")
         return {name: pinned.schema for name, pinned in servers[server].items()}
     return {name: info.schema for name, info in catalogue().items()} if server == SERVER else {}
-
-
-def _write(output: Path | None, text: str) -> None:
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        # A draft over an edited policy would be a day's work lost.
-        raise GuardError(f"{output} is there already; write the draft elsewhere and compare") from None
-    except OSError as error:
-        raise GuardError(f"{output} cannot be written: {error.strerror}") from None
 
 
 def _say_drift(drifts: Sequence[Drift], total: int, server: str, file: Path, *, checked: bool) -> None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
+
+from guarded_tools.errors import GuardError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +23,25 @@ def out() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _UNBROKEN)
+
+
+def write_draft(output: Path | None, text: str, *, force: bool = False) -> None:
+    """Write a draft to a file that must not be there yet, unless it is forced; without one, to standard output.
+
+    Raises:
+        GuardError: it is there, or cannot be written.
+    """
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        with output.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        # A draft over an edited policy would be a day's work lost.
+        raise GuardError(f"{output} is there already; write the draft elsewhere and compare") from None
+    except OSError as error:
+        raise GuardError(f"{output} cannot be written: {error.strerror}") from None
 
 
 @contextmanager

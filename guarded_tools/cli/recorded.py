@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,15 +33,19 @@ Calls = Annotated[
 
 
 class Recorded:
-    """A stream of what was recorded, which can be walked once, and what there is to say of it then."""
+    """A stream of what was recorded, which can be walked again, and what there is to say of it after a walk.
+
+    ``steps`` is whether it tells more than calls: what humans did in between, which only an audit does.
+    """
 
     def __init__(
         self,
-        events: Iterable[RecordedEvent],
+        events: Callable[[], Iterable[RecordedEvent]],
         reader: AuditReader | None = None,
         joined: Joined | None = None,
         shelf: Shelf | None = None,
     ) -> None:
+        self.steps = reader is not None
         self._events = events
         self._reader = reader
         self._joined = joined
@@ -49,7 +53,7 @@ class Recorded:
 
     def __iter__(self) -> Iterator[RecordedEvent]:
         """Yield the events in the order of time."""
-        yield from self._events
+        yield from self._events()
 
     def remarks(self) -> Iterator[str]:
         """Say what was wrong with it, and how far what was joined fits."""
@@ -67,8 +71,16 @@ class Recorded:
 
 
 @contextmanager
-def opened(audit: Path | None, checkpoints: str | None, calls: Path | None, state: Path | None) -> Iterator[Recorded]:
-    """Open what was named; the state directory's audit where nothing was.
+def opened(
+    audit: Path | None,
+    checkpoints: str | None,
+    calls: Path | None,
+    state: Path | None,
+    *,
+    doing: str = "Replaying",
+    walks: int = 1,
+) -> Iterator[Recorded]:
+    """Open what was named; the state directory's audit where nothing was. It will be walked ``walks`` times.
 
     Raises:
         GuardError: something cannot be read.
@@ -86,12 +98,12 @@ def opened(audit: Path | None, checkpoints: str | None, calls: Path | None, stat
     with closing(Shelf()) as shelf:
         _fill(shelf, checkpoints, calls)
         if path is None:
-            yield Recorded(shelf.events(), shelf=shelf)
+            yield Recorded(shelf.events, shelf=shelf)
             return
-        with progress("Replaying", sum(file.stat().st_size for file in files(path))) as advance:
+        with progress(doing, walks * sum(file.stat().st_size for file in files(path))) as advance:
             reader = AuditReader(path, advance)
             joined = None if alone else Joined(reader, shelf)
-            yield Recorded(joined or reader, reader, joined)
+            yield Recorded((joined or reader).__iter__, reader, joined)
 
 
 def _fill(shelf: Shelf, checkpoints: str | None, calls: Path | None) -> None:

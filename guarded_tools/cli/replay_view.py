@@ -36,7 +36,7 @@ _MOST = 20
 
 def as_document(told: Told, remarks: list[str]) -> dict[str, Any]:
     """What came of a replay as plain data."""
-    return to_json(told, _moment) | {"remarks": remarks}
+    return to_json(told, moment_shown) | {"remarks": remarks}
 
 
 def print_told(told: Told, remarks: list[str]) -> None:
@@ -46,7 +46,7 @@ def print_told(told: Told, remarks: list[str]) -> None:
         console.print("No call matches.")
     else:
         calls = "1 call" if told.calls == 1 else f"{told.calls} calls"
-        span = f"{_moment(told.first)} to {_moment(told.last)} UTC" if told.first else "without times"
+        span = f"{moment_shown(told.first)} to {moment_shown(told.last)} UTC" if told.first else "without times"
         parts = [f"{told.counts[each]} {_NAMES[each]}" for each in CATEGORIES if told.counts[each]]
         console.print(
             Text.assemble((calls, "bold"), f" from {span}: " if told.first else f" {span}: ", ", ".join(parts))
@@ -101,7 +101,7 @@ def _example(row: Compared) -> Text:
     said = f": {row.after.message}" if row.after.message and row.category != "apart" else ""
     who = f"{plain(row.session, 80)} {plain(row.tool, 80)}"
     return Text.assemble(
-        (f"  {_moment(row.time)}  ", "dim"),
+        (f"  {moment_shown(row.time)}  ", "dim"),
         who,
         ("  ", ""),
         (plain(f"{before} → {after}", 400), "bold"),
@@ -109,7 +109,8 @@ def _example(row: Compared) -> Text:
     )
 
 
-def _moment(moment: float) -> str:
+def moment_shown(moment: float) -> str:
+    """A time for people; seconds where no calendar has it."""
     try:
         return date_and_time(moment)
     except (ValueError, OverflowError, OSError):

@@ -29,7 +29,7 @@ _LATE: Final = 10.0
 
 
 class AuditReader:
-    """Reads the log at a path once; ``broken`` and ``backwards`` count what was wrong with its lines.
+    """Reads the log at a path, anew with each walk; ``broken`` and ``backwards`` count what was wrong with its lines.
 
     ``broken`` are lines that are no records, ``backwards`` those that are older than one before them by more than ten
     seconds, as where two logs were mixed.
@@ -45,6 +45,7 @@ class AuditReader:
     def __iter__(self) -> Iterator[RecordedEvent]:
         """Yield the events in the order in which they were written."""
         latest = 0.0
+        self.broken = self.backwards = self.events = 0
         for _, lines in opened(self._path):
             for line in lines:
                 self._progress(len(line))

@@ -132,6 +132,7 @@ class Joined:
 
     def __iter__(self) -> Iterator[RecordedEvent]:
         """Yield the events in their order."""
+        self.found = self.missed = 0
         for event in self._events:
             if event.kind in {"settled", "control"} or event.complete:
                 yield event

@@ -21,7 +21,7 @@ leads into the data as it is in the first dialect; whoever read the file knows w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -154,11 +154,33 @@ def _entry(entry: dict[str, Any], at: str, shared: tuple[_Limit, ...], problem: 
             yield problem(
                 f"{limit.at}/window", "a window aligned to UTC divides a day evenly", 'write "minute", "hour" or "day"'
             )
-        others = [other for other in (*own, *shared) if other is not limit and limit.holds_under(other)]
-        # Of two that say the same, the later one is too much.
-        stricter = next((other for other in others if not other.holds_under(limit) or other not in own[place:]), None)
+        stricter = _stricter(place, own, shared)
         if stricter is not None:
             yield problem(limit.at, f"this limit can never bind: {stricter.at} is at least as strict", "take it out")
+
+
+def _stricter(place: int, own: Sequence[_Limit], shared: Sequence[_Limit]) -> _Limit | None:
+    """Find the limit beside which one of an entry's own can never bind."""
+    limit = own[place]
+    others = [other for other in (*own, *shared) if other is not limit and limit.holds_under(other)]
+    # Of two that say the same, the later one is too much.
+    return next((other for other in others if not other.holds_under(limit) or other not in own[place:]), None)
+
+
+def without_idle_limits(entry: dict[str, Any], everywhere: dict[str, Any]) -> dict[str, Any]:
+    """Take out of an entry the limits that can never bind beside its others, or those for all tools."""
+    kept, shared = entry, () if entry.get("shadow") else tuple(_limits(everywhere, ""))
+    while True:
+        own = list(_limits(kept, ""))
+        idle = next((own[place].at for place in range(len(own)) if _stricter(place, own, shared)), None)
+        if idle is None:
+            return kept
+        if idle == "/rate_limit":
+            kept = {key: value for key, value in kept.items() if key != "rate_limit"}
+        else:
+            place = int(idle.rpartition("/")[2])
+            limits = [limit for nth, limit in enumerate(kept["limits"]) if nth != place]
+            kept = {key: limits if key == "limits" else value for key, value in kept.items()}
 
 
 def _says(approval: Any) -> bool:

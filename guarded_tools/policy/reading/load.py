@@ -31,6 +31,18 @@ def read_policy(kind: type[D], validate: Callable[[Any], D], path: Path) -> D:
     return policy
 
 
+def read_data(path: Path) -> dict[str, Any]:
+    """Read what a policy file says as plain data in the first dialect; whether it is right is for others to say.
+
+    Raises:
+        PolicyError: it cannot be read, or is no object.
+    """
+    source = read_source(path)
+    if type(source.data) is not dict:
+        raise PolicyError((*source.problems, source.problem("", "a policy is an object")))
+    return intercept.convert(source.data, source.problem).data
+
+
 def policy_from(kind: type[D], validate: Callable[[Any], D], data: Any) -> D:
     """Make a policy from plain data.
 
