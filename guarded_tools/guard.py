@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from guarded_tools.approval.withdrawal import withdraw
 from guarded_tools.marks import Carried
 from guarded_tools.pipeline.gate import Gate, check_session
-from guarded_tools.values import AuditEvent, grant_scope, session_scope, trial_scope
+from guarded_tools.values import AuditEvent, Usages, grant_scope, session_scope, trial_scope
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -41,6 +43,36 @@ class Guard(Gate):
         StoreError: the counters cannot be relied on.
         TypeError: the approver, the store, the session or the grant is none.
     """
+
+    def usage(self, session: str | None = None) -> Usages:
+        """List the limits that were touched, of one session or of all, busiest first."""
+        now = None if self._clock is None else self._clock()
+        return Usages(self.store.usage(None if session is None else session_scope(session), now))
+
+    async def ausage(self, session: str | None = None) -> Usages:
+        """As :meth:`usage`, beside the event loop."""
+        return await asyncio.to_thread(self.usage, session)
+
+    def withdraw(self, session: str) -> int:
+        """Take back all questions of a session that wait for a human, and free their places; how many there were.
+
+        An answer that comes to one of them runs nothing, and none of it counts as a rejection. A call that waits at an
+        inbox goes on at once, refused; another one once its approver comes back, or its run is resumed.
+
+        Raises:
+            TypeError: the session is no text.
+            StoreError: the store cannot be relied on.
+            AuditError: it cannot be written down; the questions are withdrawn all the same.
+        """
+        check_session(session)
+        gone = withdraw(session, store=self.store)
+        said = f"withdrew the open questions of {session_scope(session)} ({gone})"
+        self._recorder().write(AuditEvent("control", rule="(withdraw)", outcome="ok", message=said))
+        return gone
+
+    async def awithdraw(self, session: str) -> int:
+        """As :meth:`withdraw`, beside the event loop."""
+        return await asyncio.to_thread(self.withdraw, session)
 
     def labels(self, session: str | None = None) -> list[Carried]:
         """List what a session carries, or what all do: labels, and the calls that rules across calls look for.

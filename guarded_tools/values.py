@@ -32,6 +32,8 @@ Outcome: TypeAlias = Literal[
 ]
 BodyOutcome: TypeAlias = Outcome | Literal["reported"]
 """What can be told of a body from what it gave. ``reported``: the server says that nothing ran; that is its word."""
+MODEL_CALL: Final = "(model)"
+BUDGET_CALL: Final = "(budget)"  # names no tool runs under: a call of the agent's own model, and to give it more budget
 Refunds: TypeAlias = Literal["certain", "reported"]
 """Whose word gives charges back: only what the guard itself knows, or also what the server reports."""
 
@@ -64,6 +66,7 @@ class ToolInfo(NamedTuple):
     origin: str = ""
     place: str = ""
     output: Mapping[str, Any] | Literal[False] | None = None
+    kind: Literal["tool", "model", "budget"] = "tool"
 
     @property
     def source(self) -> str:
@@ -209,10 +212,7 @@ class Usages(list[Usage]):
 
 
 class Full(NamedTuple):
-    """A reservation that did not fit; nothing was written.
-
-    ``retry_after`` is the exact number of seconds after which ``charge`` alone would fit; ``None`` where it never will.
-    """
+    """A reservation that did not fit. ``charge`` alone would in exactly ``retry_after`` seconds; ``None``: never."""
 
     charge: Charge
     used: int

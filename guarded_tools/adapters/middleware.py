@@ -1,4 +1,4 @@
-"""The guard as a middleware of LangChain's agents: hides tools from the model, and guards those that run."""
+"""The guard as a middleware of LangChain's agents: hides and guards tools, and counts what the model takes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from langchain_core.tools import BaseTool
 
 from guarded_tools.adapters import answers
 from guarded_tools.adapters.invocation import Invocation
+from guarded_tools.adapters.model_calls import model_call
 from guarded_tools.adapters.outcome import OutcomeClassifier, judge_plain
 from guarded_tools.adapters.wrap import clone, identity, is_mcp, taken
 from guarded_tools.errors import GuardError
@@ -80,14 +81,25 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelAnswer]
     ) -> ModelAnswer:
-        """Show the model what it may see."""
-        return handler(self._filtered(request))
+        """Show the model what it may see, and count what it takes where the policy has a budget.
+
+        Raises:
+            ToolDenied: the budget is full, and the guard's ``on_denied`` is ``"raise"``.
+            PriceUnknown: the budget is in dollars, and nobody knows what the model costs.
+        """
+        request = self._filtered(request)
+        call = model_call(self._guard, request)
+        answer: ModelAnswer = handler(request) if call is None else call.run(lambda: handler(request))
+        return answer
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelAnswer]]
     ) -> ModelAnswer:
         """As :meth:`wrap_model_call`."""
-        return await handler(self._filtered(request))
+        request = self._filtered(request)
+        call = model_call(self._guard, request)
+        answer: ModelAnswer = await (handler(request) if call is None else call.arun(lambda: handler(request)))
+        return answer
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolAnswer]) -> ToolAnswer:
         """Guard the tool that runs.

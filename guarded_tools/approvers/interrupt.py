@@ -12,7 +12,7 @@ from guarded_tools.approvers.protocol import CallAddress
 from guarded_tools.errors import CannotAsk
 from guarded_tools.libraries import langgraph
 from guarded_tools.text.visible import plain
-from guarded_tools.values import ApprovalRequest, Verdict, canonical
+from guarded_tools.values import BUDGET_CALL, ApprovalRequest, Verdict, canonical
 
 _KINDS = {"approve": "approve", "accept": "approve", "edit": "edit", "reject": "reject", "ignore": "reject"}
 _KINDS |= {"respond": "respond", "response": "respond"}
@@ -113,7 +113,7 @@ def _configurable(request: ApprovalRequest) -> Mapping[str, Any]:
             pass  # a runnable's config
         elif not langgraph.is_kept(configurable):
             problem = "in a graph without a checkpointer, which could never be resumed: compile it with one"
-        elif not langgraph.runs_alone(config):
+        elif not langgraph.runs_alone(config) and request.tool != BUDGET_CALL:  # of that, a task asks once
             problem = _SHARED
         else:
             return configurable

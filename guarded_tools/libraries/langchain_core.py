@@ -4,13 +4,14 @@
   node asks the same two; whoever answered in another way would judge, or leave unjudged, something else than it strips.
 - ``_get_runnable_config_param`` tells which parameter gets the run's config. It goes by a callable's own annotations,
   which an instance with ``__call__`` has none of; a guarded tool has to miss there what the raw one misses.
+- ``_get_ls_params`` is where every model says, for traces, who provides it and what it is called.
 - ``_to_args_and_kwargs`` is where LangChain makes arguments of what a model wrote, once the call's id is known. It is
   overridden to carry that id to the body, and called for arguments that a human wrote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.tools import BaseTool, InjectedToolArg
@@ -46,6 +47,19 @@ def parsed(tool: BaseTool, written: dict[str, Any], call_id: str | None) -> tupl
         Exception: whatever its schema raises.
     """
     return tool._to_args_and_kwargs(written, call_id)  # noqa: SLF001
+
+
+def model_name(model: Any, settings: Mapping[str, Any]) -> str:
+    """Name a model as ``provider:name``, or by its name alone; one that says neither by its class."""
+    try:
+        said = model._get_ls_params(**settings)  # noqa: SLF001
+    except Exception:  # noqa: BLE001 - a model of somebody's own; its class is still known
+        said = {}
+    name = said.get("ls_model_name") or next(
+        (each for each in (getattr(model, "model_name", None), getattr(model, "model", None)) if isinstance(each, str)),
+        type(model).__name__,
+    )
+    return f"{said['ls_provider']}:{name}" if said.get("ls_provider") else str(name)
 
 
 def is_langchains(function: Any, module: str = "langchain_core.") -> bool:

@@ -46,6 +46,7 @@ class CallContext(NamedTuple):
     execution: str = ""
     paused: Paused | None = None
     across: tuple[str, ...] = ()
+    tells: Callable[[Any], Any] | None = None
 
     @property
     def spent(self) -> Spent | None:

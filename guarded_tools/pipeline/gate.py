@@ -13,16 +13,17 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
-from guarded_tools.approval.withdrawal import withdraw
 from guarded_tools.approvers.protocol import Approver, check_approver, deny_all
 from guarded_tools.audit import AuditLog, audit_path
 from guarded_tools.errors import PolicyError
 from guarded_tools.flow import run
 from guarded_tools.flow.worker import Worker
 from guarded_tools.pipeline.body import Ended, OutcomeClassifier
-from guarded_tools.pipeline.pipeline import Pipeline, Read
+from guarded_tools.pipeline.model_pipeline import ModelPipeline
+from guarded_tools.pipeline.pipeline import Read
 from guarded_tools.pipeline.recorder import Recorder
 from guarded_tools.pipeline.registry import Registry
+from guarded_tools.policy.model_budget import ModelRules
 from guarded_tools.policy.policy import Policy, PolicySource
 from guarded_tools.state import state_dir
 from guarded_tools.stores import Store, opened
@@ -37,8 +38,6 @@ from guarded_tools.values import (
     ToolCall,
     ToolInfo,
     UnknownIdentity,
-    Usages,
-    session_scope,
 )
 
 T = TypeVar("T")
@@ -139,36 +138,6 @@ class Gate:
         view = copy.copy(self)
         view._session = session  # noqa: SLF001 - a view of ourselves
         return view
-
-    def usage(self, session: str | None = None) -> Usages:
-        """List the limits that were touched, of one session or of all, busiest first."""
-        now = None if self._clock is None else self._clock()
-        return Usages(self.store.usage(None if session is None else session_scope(session), now))
-
-    async def ausage(self, session: str | None = None) -> Usages:
-        """As :meth:`usage`, beside the event loop."""
-        return await asyncio.to_thread(self.usage, session)
-
-    def withdraw(self, session: str) -> int:
-        """Take back all questions of a session that wait for a human, and free their places; how many there were.
-
-        An answer that comes to one of them runs nothing, and none of it counts as a rejection. A call that waits at an
-        inbox goes on at once, refused; another one once its approver comes back, or its run is resumed.
-
-        Raises:
-            TypeError: the session is no text.
-            StoreError: the store cannot be relied on.
-            AuditError: it cannot be written down; the questions are withdrawn all the same.
-        """
-        check_session(session)
-        gone = withdraw(session, store=self.store)
-        said = f"withdrew the open questions of {session_scope(session)} ({gone})"
-        self._recorder().write(AuditEvent("control", rule="(withdraw)", outcome="ok", message=said))
-        return gone
-
-    async def awithdraw(self, session: str) -> int:
-        """As :meth:`withdraw`, beside the event loop."""
-        return await asyncio.to_thread(self.withdraw, session)
 
     def explain(self, call: ToolCall) -> Decision:
         """Say what the policy would decide. Changes nothing, counts nothing, asks nobody."""
@@ -309,8 +278,47 @@ class Gate:
         """As :meth:`attempt`, with an ``invoke`` that is awaited."""
         return await self._worker.drive(self._pipeline().execute(call, invoke, info, judge, read, fault=fault))
 
-    def _pipeline(self) -> Pipeline:
-        return Pipeline(self._registry, self.store, self.approver, self._recorder(), self._clock)
+    def budgets(self, grant: str | None) -> bool:
+        """Whether calls of the agent's own model are counted."""
+        return self._registry.budgets(grant)
+
+    def model_rules(self, grant: str | None) -> ModelRules | None:
+        """Return what the model may spend under a grant, where a policy says so."""
+        policy = self._registry.policy(grant)
+        return None if policy is None else policy.model
+
+    def attempt_model(
+        self,
+        call: ToolCall,
+        invoke: Callable[[dict[str, Any]], Any],
+        *,
+        judge: OutcomeClassifier,
+        tells: Callable[[Any], Any],
+    ) -> Ended:
+        """Call the agent's own model, if its budget or a human permits it; ``tells`` says what its answer cost.
+
+        Raises:
+            ToolDenied: the model was not called.
+        """
+        return run(self._pipeline().execute_model(call, invoke, judge, tells, lambda args: args))
+
+    async def aattempt_model(
+        self,
+        call: ToolCall,
+        invoke: Callable[[dict[str, Any]], Awaitable[Any]],
+        *,
+        judge: OutcomeClassifier,
+        tells: Callable[[Any], Any],
+    ) -> Ended:
+        """As :meth:`attempt_model`, with an ``invoke`` that is awaited."""
+
+        async def permitted(args: dict[str, Any]) -> dict[str, Any]:
+            return args
+
+        return await self._worker.drive(self._pipeline().execute_model(call, invoke, judge, tells, permitted))
+
+    def _pipeline(self) -> ModelPipeline:
+        return ModelPipeline(self._registry, self.store, self.approver, self._recorder(), self._clock)
 
     def _recorder(self) -> Recorder:
         return Recorder(self.audit, self.observers)

@@ -7,7 +7,7 @@ from functools import partial
 from guarded_tools.errors import GuardError
 from guarded_tools.policy.engine import SCHEMA_RULE
 from guarded_tools.text.quantities import quantity
-from guarded_tools.text.units import wait, window
+from guarded_tools.text.units import soon, wait, window
 from guarded_tools.text.visible import lines, one_line
 from guarded_tools.values import MOST_TOLD, Charge, Full, Halted, Outcome
 
@@ -76,6 +76,13 @@ def broken(error: Exception) -> str:
     except Exception:  # noqa: BLE001 - an error that cannot even be read is refused like any other
         said = type(error).__name__
     return f"the guard could not do its work: {said}"
+
+
+def stopped(outcome: Outcome, reason: str, retry_after: float | None) -> str:
+    """Tell a person why an agent's run ends: its model was not called."""
+    shown = lines if outcome == "rejected" else one_line
+    said = f"The run ends here, for the model was not called: {shown(reason).rstrip('. ')}."
+    return said if retry_after is None else f"{said} It may be called again in {soon(retry_after)}."
 
 
 def text(

@@ -29,6 +29,7 @@ from guarded_tools.flow.job import Left
 from guarded_tools.marks import Bound
 from guarded_tools.pipeline import messages, session_rules
 from guarded_tools.pipeline.body import Ended, OutcomeClassifier, arun_body, outcome_of, run_body
+from guarded_tools.pipeline.budget import raised
 from guarded_tools.pipeline.context import CallContext, digest_of, freeze, request_from
 from guarded_tools.pipeline.counting import going_on, settle, usage_against
 from guarded_tools.pipeline.recorder import Recorder, approval_of, event_from, timed
@@ -37,6 +38,7 @@ from guarded_tools.pipeline.results.check import check_result
 from guarded_tools.pipeline.trial import tried
 from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.policy.engine import SCHEMA_RULE
+from guarded_tools.policy.model_rules import limits_in_question
 from guarded_tools.stores import Store
 from guarded_tools.text.redaction import mask
 from guarded_tools.values import (
@@ -44,7 +46,6 @@ from guarded_tools.values import (
     AuditEvent,
     Decision,
     Full,
-    Halted,
     Outcome,
     Reservation,
     ToolCall,
@@ -89,8 +90,11 @@ class Pipeline:
         read: Read | None,
         *,
         fault: str = "",
+        tells: Callable[[Any], Any] | None = None,
     ) -> Flow[Ended]:
         """Walk one call, and return what its body gave. ``fault`` says why its arguments cannot be judged, if so.
+
+        ``tells`` makes of a result that is no JSON what it says of the call's cost.
 
         Raises:
             ToolDenied: the body did not run.
@@ -99,7 +103,7 @@ class Pipeline:
         try:
             info = self._registry.current(info or self._registry.info(call.tool))
             policy = self._registry.policy(call.grant)
-            context = context._replace(info=info, policy=policy)
+            context = context._replace(info=info, policy=policy, tells=tells)
             if fault:
                 raise ValueError(fault)  # noqa: TRY301 - refused and recorded as whatever else cannot be judged
             call = freeze(call)
@@ -150,14 +154,17 @@ class Pipeline:
             return self._answered(question, answer, read)
         self._stop_if_denied(context)
         if blocked is not None and context.paused is None:
-            raise self._blocked(context, blocked)
+            raise self._recorder.blocked(context, blocked)
         if question.decision.effect == "allow":
             return question
         return (yield from self._ask(question, read))
 
     def _ask(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
         """Put a call before the human, and judge it anew with the answer."""
-        usage = yield from usage_against(context.decision.charges, self._store, self._now())
+        charges = context.decision.charges
+        if context.policy is not None and context.info.kind == "budget":
+            charges = limits_in_question(context.policy, context.call)
+        usage = yield from usage_against(charges, self._store, self._now())
         request = self._request(context, usage, self._check_edit(context, read))
         answer = yield from workflow.ask(request, **self._human(context))
         return self._answered(context, answer, read)
@@ -210,8 +217,8 @@ class Pipeline:
         usage: tuple[Usage, ...] = (),
         check_edit: Callable[[Mapping[str, Any]], str] | None = None,
     ) -> ApprovalRequest:
-        now = time.time() if self._clock is None else self._clock()
-        return request_from(context, self._registry.risk(context.info, context.call.grant), now, usage, check_edit)
+        risk = self._registry.risk(context.info, context.call.grant)
+        return request_from(context, risk, self._moment(), usage, check_edit)
 
     def _shadow(self, context: CallContext, shadow: Decision) -> Flow[None]:
         """Record what a rule on trial would have done, on counters of its own; nothing of it touches the call."""
@@ -228,8 +235,13 @@ class Pipeline:
             if isinstance(taken, Reservation):
                 paused = context.paused
                 return context, (taken if paused is None else going_on(charges, paused.charges))
+            if isinstance(taken, Full) and context.info.kind == "model":
+                more = yield from raised(charges, self._store, self._moment())
+                if more != context.decision.charges:
+                    context = context._replace(decision=context.decision._replace(charges=more))
+                    continue
             if not (isinstance(taken, Bound) and taken.asks):
-                raise self._blocked(context, taken)
+                raise self._recorder.blocked(context, taken)
             if context.answer is not None and context.answer.cause == "human":
                 raise self._recorder.refuse(context, "denied", session_rules.CHANGED, advice="Call it once more.")
             context = yield from self._ask(session_rules.asking(context, taken), read)
@@ -256,17 +268,6 @@ class Pipeline:
             yield from self._give_back(context, reservation)
             raise
         return admitted
-
-    def _blocked(self, context: CallContext, blocked: Full | Halted | Bound) -> ToolDenied:
-        if isinstance(blocked, Bound):
-            context = context._replace(decision=context.decision._replace(rule=blocked.rules[0].condition.rule))
-            why, advice = session_rules.because(blocked), session_rules.advice(blocked)
-            return self._recorder.refuse(context, "denied", why, advice=advice)
-        if isinstance(blocked, Halted):
-            context = context._replace(decision=context.decision._replace(rule="(halted)"))
-            return self._recorder.refuse(context, "denied", messages.halted(blocked))
-        context = context._replace(decision=context.decision._replace(rule=blocked.charge.rule))
-        return self._recorder.refuse(context, "limited", messages.used_up(blocked), blocked.retry_after)
 
     def _invoke(
         self,
@@ -320,13 +321,17 @@ class Pipeline:
         if outcome == "never_ran" and reservation.charges:
             refunded = yield Await(self._store.refund, self._store.arefund, (reservation, self._now()))
         elif outcome in {"ok", "error"} and ended.error is None:
-            charged, doubt = yield from settle(reservation, charged, ended.value, self._store, self._now())
+            told = ended.value if context.tells is None else context.tells(ended.value)
+            charged, doubt = yield from settle(reservation, charged, told, self._store, self._now())
         succeeded = session_rules.succeeded(context.decision) if outcome == "ok" else ()
         if succeeded:
             yield Await(self._store.note, self._store.anote, (succeeded, self._now()))
         yield from execution.end(context.spent, outcome, store=self._store)
         settled = timed(admitted, context, tool)._replace(kind="settled", outcome=outcome, refunded=refunded)
         yield from self._recorder.recording(settled._replace(charges=charged, message=doubt, result=ended.told))
+
+    def _moment(self) -> float:
+        return time.time() if self._clock is None else self._clock()
 
     def _now(self) -> float | None:
         return None if self._clock is None else self._clock()

@@ -12,12 +12,12 @@ from guarded_tools.audit import AuditLog
 from guarded_tools.audit.edits import edited_paths
 from guarded_tools.errors import ToolDenied
 from guarded_tools.flow import Await, Flow
-from guarded_tools.marks import brought
-from guarded_tools.pipeline import messages
+from guarded_tools.marks import Bound, brought
+from guarded_tools.pipeline import messages, session_rules
 from guarded_tools.pipeline.context import CallContext
 from guarded_tools.telemetry.events import AwaitedObserver, Observer, trace_ids
 from guarded_tools.text.redaction import mask
-from guarded_tools.values import AuditEvent, Outcome, ToolCall, ToolInfo
+from guarded_tools.values import AuditEvent, Full, Halted, Outcome, ToolCall, ToolInfo
 
 log = logging.getLogger("guarded_tools")
 
@@ -86,20 +86,28 @@ class Recorder:
             self.record(context, "refused", outcome, message=why, retry_after=retry_after)
         except Exception:
             log.exception("A refused call of %r could not be recorded", mask(context.call.tool))
-        said = (
-            why
-            if outcome == "responded"
-            else messages.text(
-                context.call.tool,
-                context.decision.rule,
-                outcome,
-                why,
-                retry_after,
-                paused=context.paused is not None,
-                advice=advice,
+        if outcome == "responded":
+            said = why
+        elif context.info.kind == "tool":
+            paused = context.paused is not None
+            said = messages.text(
+                context.call.tool, context.decision.rule, outcome, why, retry_after, paused=paused, advice=advice
             )
-        )
+        else:
+            said = messages.stopped(outcome, why, retry_after)
         return ToolDenied(mask(said), context.decision._replace(message=mask(why)), outcome, retry_after)
+
+    def blocked(self, context: CallContext, blocked: Full | Halted | Bound) -> ToolDenied:
+        """Refuse a call that the store did not let through."""
+        if isinstance(blocked, Bound):
+            context = context._replace(decision=context.decision._replace(rule=blocked.rules[0].condition.rule))
+            why, advice = session_rules.because(blocked), session_rules.advice(blocked)
+            return self.refuse(context, "denied", why, advice=advice)
+        if isinstance(blocked, Halted):
+            context = context._replace(decision=context.decision._replace(rule="(halted)"))
+            return self.refuse(context, "denied", messages.halted(blocked))
+        context = context._replace(decision=context.decision._replace(rule=blocked.charge.rule))
+        return self.refuse(context, "limited", messages.used_up(blocked), blocked.retry_after)
 
 
 def event_from(

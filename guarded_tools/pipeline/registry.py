@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 
 from guarded_tools.errors import GuardError, PolicyError, Problem
+from guarded_tools.policy.model_rules import decide_model, decide_more
 from guarded_tools.policy.policy import Policy, PolicySource, decide, is_preset, load_policy
 from guarded_tools.tools.lock import Lock
 from guarded_tools.tools.risk import classify
@@ -64,6 +65,13 @@ class Registry:
             return self.policies
         return None if grant is None else self.policies.get(grant)
 
+    def budgets(self, grant: str | None) -> bool:
+        """Whether calls of the agent's own model are counted. For nobody's policy they are, if any policy does."""
+        policy = self.policy(grant)
+        if policy is not None:
+            return policy.model is not None
+        return isinstance(self.policies, Mapping) and any(each.model is not None for each in self.policies.values())
+
     def only_policy(self) -> Policy:
         """The one policy.
 
@@ -112,7 +120,7 @@ class Registry:
 
     def current(self, info: ToolInfo) -> ToolInfo:
         """Return a tool as its server lists it now, where that is known; an agent may hold it as it was."""
-        return self._listed.get((info.source, info.name), info)
+        return self._listed.get((info.source, info.name), info) if info.kind == "tool" else info
 
     def risk(self, info: ToolInfo, grant: str | None) -> Risk:
         """Class a tool: as the policy says, else as it is known, else as its words tell; a stranger is destructive."""
@@ -169,6 +177,8 @@ class Registry:
         """Judge a call under one policy, the lock first."""
         if policy is None:
             return _NO_POLICY
+        if info.kind != "tool":
+            return (decide_model if info.kind == "model" else decide_more)(policy, call)
         change = self._changed(info)
         if change:
             return Decision("deny", "(lock)", f"this is not the tool that was pinned: {change}")

@@ -39,6 +39,7 @@ from guarded_tools.policy.fields import (
 )
 from guarded_tools.policy.globs import is_glob
 from guarded_tools.policy.limit import Limit
+from guarded_tools.policy.model_budget import ModelRules
 from guarded_tools.policy.predicate import Predicates, SomePredicates
 from guarded_tools.policy.result_parts import ResultRules
 from guarded_tools.policy.session_parts import After, FlowPreset, Label, Need
@@ -139,6 +140,7 @@ class PolicyDocument(Part):
     flow: Maybe[FlowPreset] = Field(
         default=None, description="Rules across calls made of labels and risk: what leaves or changes state asks."
     )
+    model: Maybe[ModelRules] = Field(default=None, description="What the agent's own model may spend.")
     all_tools: Rules = Rules()
     tools: Annotated[
         Mapping[ToolName, Tool],
@@ -198,8 +200,9 @@ class PolicyDocument(Part):
     def fingerprint(self) -> str:
         """A SHA-256 of what the policy says, whatever file and format it came from."""
         content = self.model_dump(mode="json", by_alias=True, exclude={"schema_ref", "description"})
-        if content["flow"] is None:
-            del content["flow"]
+        for key in ("flow", "model"):
+            if content[key] is None:
+                del content[key]
         for rules in (content["all_tools"], *content["tools"].values()):
             for key, unsaid in _LATER.items():
                 if key in rules and rules[key] == unsaid:
@@ -209,7 +212,8 @@ class PolicyDocument(Part):
                     if limit[key] is None:
                         del limit[key]
         # Of globs, the first one that fits counts.
-        return digest(content, [key for key in self.tools if is_glob(key)])
+        prices = list(self.model.prices) if self.model else []
+        return digest(content, [key for key in self.tools if is_glob(key)], *([prices] if prices else []))
 
     def origin(self, place: str, otherwise: str | None = None) -> str:
         """The pointer by which a rule is named: where it stands in the file, if that is not where it stands here."""

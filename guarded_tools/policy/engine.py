@@ -55,7 +55,7 @@ from guarded_tools.policy.session_rules import (
     wanted_by,
 )
 from guarded_tools.text.visible import one_line
-from guarded_tools.values import Charge, Decision, Risk, ToolCall
+from guarded_tools.values import BUDGET_CALL, MODEL_CALL, Charge, Decision, Risk, ToolCall
 
 Schema: TypeAlias = Mapping[str, Any] | None
 Evaluator: TypeAlias = Callable[[ToolCall, Schema, Risk | None], Decision]
@@ -107,6 +107,9 @@ class ToolRules(NamedTuple):
 
 def tool_rules(policy: PolicyDocument, names: Names, wanted: Wanted, tool: str) -> ToolRules:
     """Find the rules that speak for a tool; ``wanted`` is what those of all others want to know of it."""
+    if tool in {MODEL_CALL, BUDGET_CALL}:
+        reserved = Decision("deny", "(guard)", f"{tool} is a name of the guard's own, and no tool's")
+        return ToolRules((), "(guard)", reserved, strict=False)
     if names.hides(tool):
         return ToolRules(
             (), "(hidden)", Decision("deny", "(hidden)", f"{one_line(tool)} is not available"), strict=False

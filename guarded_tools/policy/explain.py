@@ -7,10 +7,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from guarded_tools.policy.charging import compile_limit, largest
 from guarded_tools.policy.compile import Check, Kind, compile_check
 from guarded_tools.policy.engine import Schema, ToolRules
+from guarded_tools.policy.model_rules import decide_model
 from guarded_tools.policy.paths import MISSING, Indeterminate, compile_many
 from guarded_tools.policy.policy import Policy, decide
 from guarded_tools.policy.readings import Ambiguous, Readings
-from guarded_tools.values import Charge, Decision, Refunds, Risk, ToolCall
+from guarded_tools.values import MODEL_CALL, Charge, Decision, Refunds, Risk, ToolCall
 
 Answer: TypeAlias = Literal["holds", "fails", "missing", "unjudgeable"]
 
@@ -58,15 +59,24 @@ class Explanation(NamedTuple):
 
 
 def explain(policy: Policy, call: ToolCall, schema: Schema = None, risk: Risk | None = None) -> Explanation:
-    """Decide, and show every predicate and limit that speaks for the tool. Changes nothing."""
+    """Decide, and show every predicate and limit that speaks for the tool. Changes nothing.
+
+    A call of :data:`~guarded_tools.values.MODEL_CALL` is one of the agent's own model.
+    """
+    if call.tool == MODEL_CALL:
+        decision = decide_model(policy, call)
+        trial = decision.shadow.charges if decision.shadow else ()
+        charged = [(charge, False) for charge in decision.charges] + [(charge, True) for charge in trial]
+        quotas = tuple(Quota(charge.rule, charge, trial=tried) for charge, tried in charged)
+        return Explanation(decision, (), quotas)
     rules = policy.compiled.rules(call.tool)
-    predicates, quotas = _look(rules, call, schema, trial=False)
+    predicates, limits = _look(rules, call, schema, trial=False)
     if rules.trial is not None:
         more_predicates, more_quotas = _look(rules.trial, call, schema, trial=True)
-        predicates, quotas = predicates + more_predicates, quotas + more_quotas
+        predicates, limits = predicates + more_predicates, limits + more_quotas
     checked: Literal["strict", "off"] = "strict" if rules.strict or rules.refusal else "off"
     decision = decide(policy, call, schema, risk)
-    return Explanation(decision, tuple(predicates), tuple(quotas), policy.refunds(call.tool), checked)
+    return Explanation(decision, tuple(predicates), tuple(limits), policy.refunds(call.tool), checked)
 
 
 def _look(

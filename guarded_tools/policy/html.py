@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from guarded_tools.policy.document import Approval, PolicyDocument, Rules, Tool
 from guarded_tools.policy.limit import Limit
+from guarded_tools.policy.model_budget import ModelRules
 from guarded_tools.policy.predicate import Predicate
 from guarded_tools.policy.result_parts import ResultRules
 from guarded_tools.policy.session_parts import After, LabelRule, Need
@@ -31,6 +32,8 @@ def to_html(policy: PolicyDocument) -> str:
         rows.insert(len(policy.hide), ["every tool", "", "", "", f"schema: {_CHECKED['off']}", ""])
     if policy.flow is not None:
         rows.insert(len(policy.hide), ["every tool", "", "", "", f"flow: {policy.flow}", "after what the session did"])
+    if policy.model is not None:
+        rows.append(_model_row(policy.model))
     title = f"Policy for {policy.server}" if policy.server else "Policy"
     note = f"fingerprint {policy.fingerprint[:12]}" + ("; on trial: only hide is in force" if policy.shadow else "")
     return laid_out(Table(("tool", "calls are", "risk", "limits", "conditions", "a human is asked"), rows, title, note))
@@ -59,6 +62,19 @@ def _row(name: str, rules: Rules | Tool, risk: str) -> list[Content]:
         conditions.append(f"result: {_result(rules.result)}")
     asked = _asked(rules.approval) if rules.approval else "every time" if rules.action == "approve" else ""
     return [name, effect, risk, "\n".join(limits), "\n".join(conditions), asked]
+
+
+def _model_row(rules: ModelRules) -> list[Content]:
+    limits = [
+        f"{limit.max} {limit.counter} {_per(limit.window)}, per {limit.scope}{', UTC' if limit.align == 'utc' else ''}"
+        for limit in rules.limits
+    ]
+    terms = rules.approval
+    asked = ""
+    if terms is not None:
+        more = ", ".join(f"{amount} {counter}" for counter, amount in terms.more.items())
+        asked = f"for {more} more, for {_span(terms.lasts)}"
+    return [Cell("the agent's own model", "quiet"), _CALLS_ARE["allow"], "", "\n".join(limits), "", asked]
 
 
 def _limit(limit: Limit) -> str:

@@ -13,6 +13,7 @@ anything is free. A counter's name ends in its unit, for whoever shows what was 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation
 from typing import Annotated, Any, Final, Literal
 
@@ -42,7 +43,7 @@ from guarded_tools.policy.fields import (
 from guarded_tools.policy.paths import COUNT_PATTERN, escape
 from guarded_tools.text.quantities import LARGEST, MILLION
 
-_DECIMAL: Final = r"^[0-9]{1,12}(\.[0-9]{1,12})?$"
+DECIMAL: Final = r"^[0-9]{1,12}(\.[0-9]{1,12})?$"
 _UNIT: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,15}$"
 _RESULT: Final = re.compile(r"result(?![^.\[])")
 # An amount with more digits is beyond every limit. The context is our own: a program may set its threads' to any.
@@ -52,32 +53,44 @@ FINEST: Final = 6
 """The highest ``scale``."""
 
 
-class _Amount:
-    """Makes a field that is a whole number, or where the limit has a unit a decimal as text."""
+def _says_a_unit(said: Mapping[str, Any]) -> bool:
+    return said.get("unit") is not None
 
-    def __init__(self, description: str = "") -> None:
+
+class Amount:
+    """Makes a field that is a whole number, or a decimal as text where the limit's ``unit``, said before, is a unit."""
+
+    def __init__(self, description: str = "", in_units: Callable[[Mapping[str, Any]], bool] = _says_a_unit) -> None:
         self._description = description
+        self._in_units = in_units
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         whole = core_schema.int_schema(strict=True, ge=1, le=MOST)
         as_written = core_schema.plain_serializer_function_ser_schema(lambda amount: amount)
-        return core_schema.with_info_wrap_validator_function(_amount, whole, serialization=as_written)
+        return core_schema.with_info_wrap_validator_function(self._read, whole, serialization=as_written)
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         whole = {"type": "integer", "minimum": 1, "maximum": MOST}
         said = {"description": self._description} if self._description else {}
-        return {"anyOf": [whole, {"type": "string", "pattern": _DECIMAL}], **said}
+        return {"anyOf": [whole, {"type": "string", "pattern": DECIMAL}], **said}
+
+    def _read(self, value: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
+        return positive(value) if type(value) in {str, float} and self._in_units(info.data) else handler(value)
 
 
-def _amount(value: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
-    if info.data.get("unit") is None or type(value) not in {str, float}:
-        return handler(value)
+def positive(value: object) -> object:
+    """Let a decimal through as it is written, whole or in quotes, that is more than nothing."""
+    if not Decimal(str(decimal(value))):
+        raise wrong("an amount that is not positive can never bind", "write a positive one")
+    return value
+
+
+def decimal(value: object) -> object:
+    """Let a decimal through as it is written: as a whole number, or in quotes."""
     if type(value) is float:
         raise wrong("an amount of money is no float", f'write it in quotes, as in "{value:g}"')
-    if not re.fullmatch(_DECIMAL, str(value)):
+    if not (type(value) is int and 0 <= value <= MOST) and not (type(value) is str and re.fullmatch(DECIMAL, value)):
         raise wrong("not an amount", 'write a whole number, or a decimal like "5.00"')
-    if not Decimal(str(value)):
-        raise wrong("an amount that is not positive can never bind", "write a positive one")
     return value
 
 
@@ -99,7 +112,7 @@ class Limit(Part):
         ),
     ] = None
     counter: Name
-    max: Annotated[int | str, _Amount()]
+    max: Annotated[int | str, Amount()]
     window: Window
     scope: Literal["session", "grant", "global"] = "session"
     count: Annotated[
@@ -109,7 +122,7 @@ class Limit(Part):
             {
                 "anyOf": [
                     {"type": "number", "exclusiveMinimum": 0},
-                    {"type": "string", "pattern": f"{COUNT_PATTERN}|{_DECIMAL}"},
+                    {"type": "string", "pattern": f"{COUNT_PATTERN}|{DECIMAL}"},
                 ]
             }
         ),
@@ -119,7 +132,7 @@ class Limit(Part):
     on_deny: Maybe[Text] = None
     estimate: Annotated[
         int | str | None,
-        _Amount("What a call is taken to cost until its result is known; where count is a path into the result."),
+        Amount("What a call is taken to cost until its result is known; where count is a path into the result."),
     ] = None
     scale: Maybe[Annotated[int, Field(ge=0, le=FINEST)]] = Field(
         default=None, description="Decimals of an amount; what is more exact is rounded up. Default: six."
@@ -136,7 +149,7 @@ class Limit(Part):
     @model_validator(mode="after")
     def _fits_together(self) -> Limit:
         if self.unit is None:
-            if type(self.count) is str and re.fullmatch(_DECIMAL, self.count):
+            if type(self.count) is str and re.fullmatch(DECIMAL, self.count):
                 raise wrong("count is a decimal, of nobody knows what", 'say "unit", as in "unit": "USD"')
             if self.scale is not None:
                 raise wrong("scale says how many decimals an amount has: without a unit it has none", 'say "unit"')
@@ -171,7 +184,7 @@ class Limit(Part):
     @property
     def flat(self) -> int | None:
         """What every call takes, as counters count; ``None`` where it differs."""
-        if type(self.count) is str and not re.fullmatch(_DECIMAL, self.count):
+        if type(self.count) is str and not re.fullmatch(DECIMAL, self.count):
             return None
         return self.exactly(self.count)
 

@@ -51,6 +51,12 @@ def remaining(seconds: float) -> str:
     return f"{left / 60:.0f} min" if left >= _ROUNDED else f"{left:.0f} s"
 
 
+def soon(seconds: float) -> str:
+    """Say in about what time something comes, never too early: ``50 seconds``, ``12 minutes``, ``3 days``."""
+    unit = next((unit for unit, size in _SIZES.items() if seconds >= 2 * size), "second")
+    return duration(math.ceil(seconds / _SIZES[unit]) * _SIZES[unit], unit)
+
+
 def countdown(seconds: float) -> str:
     """Write what is left to answer in, as a clock does: ``1:05``."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
