@@ -15,7 +15,7 @@ from guarded_tools.tools.lock import Lock
 
 TEXT = (Path(__file__).parents[2] / "docs" / "authoring.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)[^\n]*\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-SQLITE = shutil.which("mcp-server-sqlite", path=str(Path(sys.executable).parent)) or shutil.which("mcp-server-sqlite")
+SQLITE = shutil.which("mcp-server-sqlite", path=str(Path(sys.prefix, "bin"))) or shutil.which("mcp-server-sqlite")
 
 
 @pytest.fixture(params=["stdio", "http"])
@@ -90,7 +90,7 @@ def test_the_path_with_a_server_that_is_not_ours(cli, tmp_path, monkeypatch):
     edit(tmp_path / "policy.yaml", " hide:\n-  - write_query\n+  []\n")
     edit(
         tmp_path / "policy.yaml",
-        "-  #write_query:\n-  #  risk: destructive\n-  #  limits:\n"
+        "-  #write_query:\n-  #  risk: destructive\n-  #  labels: [untrusted, private, outward]\n-  #  limits:\n"
         "-  #    - {counter: calls_per_minute, window: minute, max: 1, scope: session}\n-  #  approval: true\n"
         "+  write_query:\n+    risk: write\n+    approval: true\n"
         "+    require: [{path: args.query, op: regex, value: '(?i)^\\s*insert\\s[^;]*$', on_deny: Rows are only added.}]\n"
