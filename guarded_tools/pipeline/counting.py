@@ -7,13 +7,18 @@ from collections.abc import Sequence
 
 from guarded_tools.approval.execution import Charged
 from guarded_tools.flow import Await, Flow
+from guarded_tools.pipeline.context import CallContext
 from guarded_tools.pipeline.truth import truth_of
+from guarded_tools.policy.model_rules import limits_in_question
 from guarded_tools.stores import Store
 from guarded_tools.values import Charge, Reservation, Usage
 
 
-def usage_against(charges: Sequence[Charge], store: Store, now: float | None) -> Flow[tuple[Usage, ...]]:
-    """Say how full the limits are that a call would count against."""
+def usage_shown(context: CallContext, store: Store, now: float | None) -> Flow[tuple[Usage, ...]]:
+    """Say how full the limits are that a call would count against, or of which there shall be more."""
+    charges = context.decision.charges
+    if context.policy is not None and context.info.kind == "budget":
+        charges = limits_in_question(context.policy, context.call)
     found: dict[tuple[str, str], Usage] = {}
     for scope in dict.fromkeys(charge.scope for charge in charges):
         for usage in (yield Await(store.usage, None, (scope, now))):

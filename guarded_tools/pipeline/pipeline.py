@@ -31,14 +31,13 @@ from guarded_tools.pipeline import messages, session_rules
 from guarded_tools.pipeline.body import Ended, OutcomeClassifier, arun_body, outcome_of, run_body
 from guarded_tools.pipeline.budget import raised
 from guarded_tools.pipeline.context import CallContext, digest_of, freeze, request_from
-from guarded_tools.pipeline.counting import going_on, settle, usage_against
+from guarded_tools.pipeline.counting import going_on, settle, usage_shown
 from guarded_tools.pipeline.recorder import Recorder, approval_of, event_from, timed
 from guarded_tools.pipeline.registry import Registry
 from guarded_tools.pipeline.results.check import check_result
 from guarded_tools.pipeline.trial import tried
 from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.policy.engine import SCHEMA_RULE
-from guarded_tools.policy.model_rules import limits_in_question
 from guarded_tools.stores import Store
 from guarded_tools.text.redaction import mask
 from guarded_tools.values import (
@@ -161,10 +160,7 @@ class Pipeline:
 
     def _ask(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
         """Put a call before the human, and judge it anew with the answer."""
-        charges = context.decision.charges
-        if context.policy is not None and context.info.kind == "budget":
-            charges = limits_in_question(context.policy, context.call)
-        usage = yield from usage_against(charges, self._store, self._now())
+        usage = yield from usage_shown(context, self._store, self._now())
         request = self._request(context, usage, self._check_edit(context, read))
         answer = yield from workflow.ask(request, **self._human(context))
         return self._answered(context, answer, read)
@@ -290,7 +286,7 @@ class Pipeline:
             outcome = "unknown"  # it did not get far this time; what it did before it paused, it did
         ended = ended._replace(outcome=outcome)
         delivered = ended
-        if context.policy is not None and outcome != "suspended":
+        if context.policy is not None and context.info.kind == "tool" and outcome != "suspended":
             # The settled one is as it came: what a result tells is counted before anything of it is kept back.
             delivered = check_result(context.policy.results(context.call.tool), ended, context.info)
         try:

@@ -190,6 +190,72 @@ def test_every_field_of_the_format_is_compared_somewhere():
     assert set(ApprovalLimits.model_fields) == COMPARED["approvals"]
 
 
+def test_what_the_model_may_spend():
+    def model(*limits, **rest):
+        return Policy.model_validate({"version": "1", "default": "allow", "model": {"limits": list(limits), **rest}})
+
+    def usd(most, window="day", **rest):
+        return {"counter": "usd", "max": most, "window": window, **rest}
+
+    calls = {"counter": "calls", "max": 5, "window": "hour"}
+    price = {"m": {"input": "1", "output": "2"}}
+    asking = {"approval": {"more": {"usd": "1"}, "for": 60}}
+    none = Policy.model_validate({"version": "1", "default": "allow"})
+    rows = [
+        ("more", model(usd("5")), model(usd("6")), ["looser"]),
+        ("the same in other words", model(usd("5.00")), model(usd("5")), ["changed"]),
+        ("10 a minute, 500 an hour", model(usd("10", "minute")), model(usd("500", "hour")), ["looser", "tighter"]),
+        ("for one session only", model(usd("5", scope="grant")), model(usd("5")), ["looser", "tighter"]),
+        ("one limit more", model(usd("5")), model(usd("5"), calls), ["tighter"]),
+        ("no budget any more", model(usd("5"), calls), none, ["looser", "looser"]),
+        ("a budget", none, model(calls), ["tighter"]),
+        (
+            "cheaper",
+            model(usd("5"), prices=price),
+            model(usd("5"), prices={"m": {"input": "1", "output": "1"}}),
+            ["looser"],
+        ),
+        (
+            "cheaper once cached",
+            model(usd("5"), prices=price),
+            model(usd("5"), prices={"m": {**price["m"], "cache_read": "0"}}),
+            ["looser"],
+        ),
+        (
+            "dearer",
+            model(usd("5"), prices=price),
+            model(usd("5"), prices={"m": {"input": "2", "output": "2"}}),
+            ["tighter"],
+        ),
+        (
+            "another model",
+            model(usd("5"), prices=price),
+            model(usd("5"), prices=price | {"n": price["m"]}),
+            ["changed"],
+        ),
+        ("shorter answers", model(calls), model(calls, answer_tokens=10), ["looser"]),
+        ("a human may", model(usd("5")), model(usd("5"), **asking), ["looser"]),
+        ("no human may", model(usd("5"), **asking), model(usd("5")), ["tighter"]),
+        (
+            "for longer",
+            model(usd("5"), **asking),
+            model(usd("5"), approval={"more": {"usd": "1"}, "for": 90}),
+            ["looser"],
+        ),
+        (
+            "by more",
+            model(usd("5"), **asking),
+            model(usd("5"), approval={"more": {"usd": "1.5"}, "for": 60}),
+            ["looser"],
+        ),
+    ]
+    with every_case() as case:
+        for name, old, new, expected in rows:
+            with case(name):
+                assert sorted(change.direction for change in compare(old, new).changes) == expected
+                assert compare(old, old).changes == ()
+
+
 # Limits
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from guarded_tools.authoring.diff.models import models
 from guarded_tools.authoring.diff.values import Direction, PolicyChange
 from guarded_tools.policy.document import PolicyDocument
 from guarded_tools.policy.policy import Policy
@@ -29,7 +30,7 @@ COMPARED: Final[Mapping[str, frozenset[str]]] = {
     "policy": frozenset(
         (
             *("schema_ref", "version", "default", "server", "description", "hide", "shadow", "schema_check"),
-            *("log_values", "approvals", "flow", "all_tools", "tools"),
+            *("log_values", "approvals", "flow", "model", "all_tools", "tools"),
         )
     ),
     "rules": frozenset((*_RULES, "labels", "after", "needs", "risk", "refunds", "schema_check", "shadow")),
@@ -55,6 +56,7 @@ def settings(old: Policy, new: Policy) -> Iterator[PolicyChange]:
         yield PolicyChange(
             "setting", "changed", (), f"values that the audit may hold: {'; '.join(said)}", "/log_values"
         )
+    yield from models(old, new)
     yield from _unknown(old, new)
 
 
