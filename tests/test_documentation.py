@@ -229,8 +229,8 @@ def question(prepared):
 
 @pytest.mark.parametrize("page", COMMANDS, ids=named)
 def test_commands_run(page, cli, prepared, question):
-    for policy in blocks(page, "json")[:1]:
-        (prepared / "policy.json").write_text(policy)
+    for name, policy in zip(("policy.json", "changed.json"), blocks(page, "json"), strict=False):
+        (prepared / name).write_text(policy)
     for calls in blocks(page, "jsonl")[:1]:
         (prepared / "calls.jsonl").write_text(calls)
     for block in blocks(page, "console"):

@@ -145,7 +145,8 @@ class _Comparison:
             example = _of_session(shown, each)
             if example is None and each.rule == FLOW_RULE and any(one.old.rule == FLOW_RULE for one in shown):
                 continue  # it is told of the tools that it speaks of
-            words = f"{each.was}: {'no longer' if looser else 'new'}"
+            asks = looser and example is not None and example.new.effect == "ask"
+            words = f"{each.was}; now a human is asked" if asks else f"{each.was}: {'no longer' if looser else 'new'}"
             yield _shown(PolicyChange("session rule", direction, (each.tool,), words, each.rule, example))
 
     def _sessions(self, lost: list[LostRule], pairs: list[Pair], side_for: SidesOf, *, looser: bool) -> list[Example]:
