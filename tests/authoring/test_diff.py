@@ -184,6 +184,20 @@ def test_settings():
     assert [change.direction for change in told.changes] == ["changed"]
 
 
+def test_what_is_kept_back_of_results():
+    old = pay(result={"max_chars": 1_000, "redact": ["secrets", "emails"], "schema": "strict", "on_breach": "deny"})
+    new = pay(result={"max_chars": 2_000, "redact": ["secrets", {"regex": "[0-9]{16}"}]})
+    assert [(change.kind, change.direction, change.words) for change in compare(old, new).changes] == [
+        ("result", "looser", "results of up to 1,000 characters; now 2,000"),
+        ("result", "looser", "emails redacted in results: no longer"),
+        ("result", "looser", "results have to fit the tool's output schema: no longer"),
+        ("result", "looser", "results that break a rule are kept back as a whole: no longer"),
+        ("result", "tighter", "what matches [0-9]{16} redacted in results: new"),
+    ]
+    assert len(compare(old, pay()).looser) == 4
+    assert compare(pay(), old).looser == ()
+
+
 def test_every_field_of_the_format_is_compared_somewhere():
     assert set(Policy.model_fields) == COMPARED["policy"]
     assert set(Tool.model_fields) == COMPARED["rules"]

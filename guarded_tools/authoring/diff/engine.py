@@ -15,6 +15,7 @@ from functools import lru_cache
 from guarded_tools.authoring.diff import meaning
 from guarded_tools.authoring.diff.judged import Loss, losses
 from guarded_tools.authoring.diff.limits import LostLimit, SidesOf, in_words, lost_limits
+from guarded_tools.authoring.diff.results import results
 from guarded_tools.authoring.diff.search import Pair, Searched, search
 from guarded_tools.authoring.diff.sessions import LostRule, lost_rules, sessions
 from guarded_tools.authoring.diff.settings import settings
@@ -79,6 +80,7 @@ class _Comparison:
             yield from self._one_way(pair.turned(), searched.turned(), "tighter")
             yield from terms(pair, searched)
             yield from beside(pair)
+            yield from results(pair)
         told(len(differing), len(differing) + 1)
         for pair in self._pairs.values():
             yield from told_otherwise(pair)

@@ -88,6 +88,7 @@ def _examples(  # noqa: PLR0917 - what a limit is tried with
             _exceed(
                 _begun(callers, needed, begin, side_for), held.limit.window, given_back=held.limit.counts == "attempts"
             )
+            for given_back in ((False, True) if held.limit.counts == "attempts" else (False,))
             for callers in _callers(held, call, others)
             for begin in _moments(held, pair.new.limits)
         )

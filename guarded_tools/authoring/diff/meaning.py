@@ -21,7 +21,8 @@ def says(side: Side) -> tuple[Any, ...]:
         terms(side),
         sorted(map(repr, (limit.meaning for limit in side.limits))),
         across(side.rules.across),
-        trial(side.rules),
+        trial(side),
+        side.policy.results(side.info.name).checks,
         side.policy.refunds(side.info.name),
     )
 
@@ -95,13 +96,14 @@ def need_says(need: Need) -> tuple[Any, ...]:
     return need.tool, need.outcome, need.within, need.same, need.scope
 
 
-def trial(rules: ToolRules) -> tuple[Any, ...] | None:
+def trial(side: Side) -> tuple[Any, ...] | None:
     """What is on trial."""
-    if rules.trial is None:
+    found = side.rules.trial
+    if found is None:
         return None
-    found = rules.trial
     asks = [each.ask for each in found.rule_sets]
-    return (judges(found), asks, sorted(repr(held.meaning) for held in held_in(found)), across(found.across))
+    kept_back = side.policy.results(side.info.name).trial
+    return (judges(found), asks, sorted(repr(held.meaning) for held in held_in(found)), across(found.across), kept_back)
 
 
 def messages(rules: ToolRules) -> list[str]:

@@ -33,7 +33,7 @@ COMPARED: Final[Mapping[str, frozenset[str]]] = {
             *("log_values", "approvals", "flow", "model", "all_tools", "tools"),
         )
     ),
-    "rules": frozenset((*_RULES, "labels", "after", "needs", "risk", "refunds", "schema_check", "shadow")),
+    "rules": frozenset((*_RULES, "labels", "after", "needs", "result", "risk", "refunds", "schema_check", "shadow")),
     "approvals": frozenset(("max_pending", "max_asks", "window", "max_rejections")),
 }
 """The fields that are compared, by the part of the format they stand in."""

@@ -76,7 +76,7 @@ def beside(pair: Pair) -> Iterator[PolicyChange]:
         direction: Direction = "changed" if not counts else "looser" if words[1] == "reported" else "tighter"
         said = f"refunds: {words[0]}, now {words[1]}: the server's word {'gives' if words[1] == 'reported' else 'gave'}"
         yield PolicyChange("limit", direction, (pair.name,), f"{said} charges back", f"{at}/refunds")
-    if meaning.trial(old.rules) != meaning.trial(new.rules):
+    if meaning.trial(old) != meaning.trial(new):
         yield PolicyChange("trial", "changed", (pair.name,), f"on trial: {_trial(pair)}; that stops nothing", at)
     if old.risk != new.risk:
         yield PolicyChange("setting", "changed", (pair.name,), f"risk: {old.risk}, now {new.risk}", f"{at}/risk")

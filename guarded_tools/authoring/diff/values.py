@@ -15,6 +15,7 @@ Kind: TypeAlias = Literal[
     "schema",  # whether arguments have to fit the tool's own schema
     "limit",
     "session rule",  # labels, after, needs, flow
+    "result",  # what is kept back of what a call brings
     "memory",  # how widely and how long an approval may be remembered
     "approval",  # on what terms, and how often, a human is asked
     "trial",  # what is decided, counted apart and logged, and stops nothing
