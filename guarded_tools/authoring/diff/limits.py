@@ -128,7 +128,7 @@ def _moments(held: Held, theirs: list[Held]) -> Iterator[float]:
     yield first
     if any(other.limit.align == "utc" for other in theirs):
         for other in theirs:
-            yield -(-BEGIN // other.limit.window) * other.limit.window - 1
+            yield -(-BEGIN // other.limit.window) * other.limit.window - 0.001
     if held.limit.align == "utc":
         for n in range(1, 4):
             yield first + n * held.limit.window
@@ -192,7 +192,7 @@ def _shown(old: SideWorld, new: SideWorld, steps: list[CallStep], holds: int) ->
     fates = old.make(steps[-1]), new.make(steps[-1])
     if fates[0].effect != "deny" or fates[1].effect == "deny":
         return None
-    return Example(tuple(steps), *fates)
+    return Example(tuple(steps), *fates, old.begin)
 
 
 def in_words(held: Held) -> str:

@@ -67,7 +67,7 @@ class SideWorld:
     def __init__(self, side_for: Callable[[str], Side], begin: float = BEGIN) -> None:
         self._side_for = side_for
         self._store = MemoryStore()
-        self._begin = begin
+        self.begin = begin
 
     def make(self, step: CallStep) -> Fate:
         """Make the calls of a step, all or none, and say what becomes of them."""
@@ -75,7 +75,7 @@ class SideWorld:
         if decision.effect == "deny":
             return Fate("deny", decision.rule, decision.message)
         charges = many(decision, step.times)
-        now, across, asked = self._begin + step.at, decision.across, decision.effect == "ask"
+        now, across, asked = self.begin + step.at, decision.across, decision.effect == "ask"
         rule, message = decision.rule, decision.message
         met = self._store.reserve(charges, now, (), across)
         if isinstance(met, Bound) and met.asks and across is not None:
@@ -97,7 +97,7 @@ class SideWorld:
         decision = self._decide(step)
         if decision.effect == "deny":
             return 0, None
-        now = self._begin + step.at
+        now = self.begin + step.at
         used = {
             (scope, each.counter, each.window): each.used
             for scope in {charge.scope for charge in decision.charges}

@@ -44,12 +44,14 @@ class CallStep(NamedTuple):
 class Example(NamedTuple):
     """Calls in their order, and what becomes of the last of them under each policy.
 
-    All before it are let through by the one that holds less.
+    All before it are let through by the one that holds less. ``begin`` is when the first is made, in seconds since the
+    epoch, where that matters.
     """
 
     steps: tuple[CallStep, ...]
     old: Fate
     new: Fate
+    begin: float | None = None
 
     @property
     def calls(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from guarded_tools.authoring.diff.values import DIRECTIONS, CallStep, Difference, Example, PolicyChange
 from guarded_tools.authoring.replay.values import Fate
-from guarded_tools.text.units import duration
+from guarded_tools.text.units import duration, utc
 from guarded_tools.text.visible import plain
 from guarded_tools.values import canonical
 
@@ -45,6 +45,7 @@ def _finding(found: PolicyChange) -> dict[str, Any]:
     shown = example and {
         "calls": example.calls,
         "seconds": example.seconds,
+        "begin": example.begin,
         "steps": [_step(step) for step in example.steps[:_MOST_STEPS]],
         "steps_left_off": max(len(example.steps) - _MOST_STEPS, 0),
         "old": _plain_fate(example.old),
@@ -80,8 +81,14 @@ def _calls(example: Example, stand_ins: Mapping[str, str]) -> str:
     sessions, grants = len({step.session for step in steps}), {step.grant for step in steps}
     where = f" in {sessions} sessions" if sessions > 1 else ""
     whose = f" for {len(grants)} identities" if len(grants) > 1 else " of one identity" if grants != {None} else ""
+    begins = "" if example.begin is None else f" from {_time(example.begin)} UTC"
     given = ", the first of which never ran" if steps[0].given_back else ""
-    return f"{example.calls:,} calls of {_call(steps[0], stand_ins)} {span}{where}{whose}{given}"
+    return f"{example.calls:,} calls of {_call(steps[0], stand_ins)} {span}{begins}{where}{whose}{given}"
+
+
+def _time(moment: float) -> str:
+    """Tell a time of day to the millisecond, as far as there is one."""
+    return utc(moment).isoformat(timespec="milliseconds")[11:23].removesuffix(".000")
 
 
 def _call(step: CallStep, stand_ins: Mapping[str, str]) -> str:
