@@ -8,6 +8,7 @@ the limits of both policies. What is told as looser was played like this.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from math import ceil, lcm
 from typing import Final, NamedTuple, TypeAlias
 
@@ -83,19 +84,17 @@ def _examples(  # noqa: PLR0917 - what a limit is tried with
 ) -> Iterator[Example]:
     """Find calls that show it, the fewest first."""
     found: list[Example] = []
+    aligned = any(each.limit.align == "utc" for each in (held, *pair.new.limits))
     for call in _calls(held, pair.name, searched):
         played = (
-            _exceed(
-                _begun(callers, needed, begin, side_for), held.limit.window, given_back=held.limit.counts == "attempts"
-            )
+            _exceed(_begun(callers, needed, begin, side_for), held.limit.window, given_back=given_back)
             for given_back in ((False, True) if held.limit.counts == "attempts" else (False,))
             for callers in _callers(held, call, others)
             for begin in _moments(held, pair.new.limits)
         )
-        found += [
-            example for example in [next((one for one in played if one is not None), None)] if example is not None
-        ]
-    yield from sorted(found, key=lambda example: (len(example.steps), example.calls, example.seconds))
+        found += islice((example for example in played if example is not None), 1)
+    for example in sorted(found, key=lambda example: (len(example.steps), example.calls, example.seconds)):
+        yield example if aligned else example._replace(begin=None)
 
 
 def _calls(held: Held, tool: str, searched: Searched) -> list[CallStep]:
