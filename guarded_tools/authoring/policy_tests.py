@@ -8,188 +8,22 @@ reads otherwise.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, TypeAlias
-
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from guarded_tools.approvers.protocol import Unanswered
 from guarded_tools.audit import AuditLog
-from guarded_tools.errors import PolicyError, Problem, ToolDenied
+from guarded_tools.authoring.policy_cases import Case, Cases, Expected, HandedOn, Observed, Step
+from guarded_tools.errors import ResultWithheld, ToolDenied
 from guarded_tools.marks import Bound
 from guarded_tools.pipeline.gate import Gate
-from guarded_tools.policy.diagnostics import Reporter, explain_errors, suggest
 from guarded_tools.policy.document import ApprovalLimits
-from guarded_tools.policy.fields import MOST, Name, Part, Text, Window, wrong
+from guarded_tools.policy.fields import MOST
 from guarded_tools.policy.policy import Policy
-from guarded_tools.policy.reading.source import read_source
 from guarded_tools.stores import Store
 from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.values import ApprovalRequest, AuditEvent, Effect, Outcome, ToolCall, ToolInfo
-
-# In seconds since the epoch: as far as dates go. In microseconds, a store still holds it.
-_END_OF_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
-
-
-class Observed(NamedTuple):
-    """What became of a call. ``retry_after`` is in seconds; ``shadow`` is what a rule on trial would have done."""
-
-    effect: Effect
-    rule: str
-    message: str = ""
-    retry_after: float | None = None
-    shadow: Effect | None = None
-
-
-def _time(value: object) -> object:
-    moment = value
-    if type(value) is str:
-        try:
-            found = datetime.fromisoformat(value)
-        except ValueError:
-            raise wrong("not a point in time", 'write "2026-03-01T23:59:30Z"') from None
-        moment = found.replace(tzinfo=found.tzinfo or UTC).timestamp()
-    if type(moment) in {int, float} and not 0 <= moment < _END_OF_TIME:  # type: ignore[operator]
-        raise wrong("not a point in time that counters know", "write one from 1970 to 9999")
-    return moment
-
-
-def _some(found: tuple[Any, ...]) -> tuple[Any, ...]:
-    # As a bound of the field it would be broken as soon as one entry is.
-    if not found:
-        raise wrong("must not be empty", "what tests nothing always passes")
-    return found
-
-
-def _expected(value: object) -> object:
-    return {"effect": value} if type(value) is str else value
-
-
-class Expected(Part):
-    """What has to become of a call. ``message`` is a part of the text; what is left out may be anything."""
-
-    effect: Effect
-    rule: Text | None = None
-    message: Text | None = None
-    retry_after: float | None = Field(default=None, description="Seconds until it would fit, to the millisecond.")
-    shadow: Effect | None = Field(default=None, description="What a rule on trial would have done.")
-
-    def differences(self, seen: Observed) -> Iterator[tuple[str, Any, Any]]:
-        """Give every part that is not as it should be: its name, what was expected, what was seen."""
-        for part in ("effect", "rule", "shadow"):
-            wanted, found = getattr(self, part), getattr(seen, part)
-            if wanted is not None and wanted != found:
-                yield part, wanted, found
-        if self.message is not None and self.message not in seen.message:
-            yield "message", self.message, seen.message
-        if self.retry_after is not None and round(self.retry_after, 3) != round(seen.retry_after or 0.0, 3):
-            yield "retry_after", self.retry_after, seen.retry_after
-
-
-class Step(Part):
-    """One call, or the same one many times. ``after`` is how long after the step before it."""
-
-    tool: Name
-    args: Mapping[str, Any] = Field(default_factory=dict)
-    session: Name = "default"
-    grant: Name | None = None
-    after: Window | None = None
-    times: Annotated[int, Field(ge=1, le=100_000)] = 1
-    approved: bool = Field(default=True, description="What a human answers where one is asked.")
-    expect: Annotated[Expected, BeforeValidator(_expected)]
-
-
-def _earlier(value: object) -> object:
-    entry = {"tool": value} if type(value) is str else value
-    return {**entry, "expect": "allow"} if isinstance(entry, dict) and "expect" not in entry else entry
-
-
-Earlier: TypeAlias = Annotated[Step, BeforeValidator(_earlier)]
-
-
-class Case(Part):
-    """A step of its own, or several in a row. ``history`` is what the session did before, and has to have run."""
-
-    name: Name
-    history: Annotated[tuple[Earlier, ...], Field(strict=False)] = ()
-    at: Annotated[float, BeforeValidator(_time)] = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-    steps: Annotated[tuple[Step, ...], Field(strict=False), AfterValidator(_some)]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _single(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "steps" not in data:
-            own = {key: data[key] for key in data if key in {"name", "at", "history"}}
-            return {**own, "steps": [{key: data[key] for key in data if key not in own}]}
-        return data
-
-
-class Cases(Part):
-    """The cases of one file."""
-
-    cases: Annotated[tuple[Case, ...], Field(strict=False), AfterValidator(_some)]
-
-    @classmethod
-    def from_file(cls, path: str | Path, tools: Collection[str] = ()) -> Cases:
-        """Read cases from a YAML or JSON file. ``tools`` are the names that exist, where they are known.
-
-        Raises:
-            PolicyError: everything that is wrong with the file, each with its place.
-        """
-        source = read_source(Path(path))
-        problems = list(source.problems)
-
-        def problem(at: str, message: str, hint: str = "", *, key: bool = False) -> Problem:
-            return source.problem(_written(source.data, at), message, hint, key=key)
-
-        try:
-            cases = cls.model_validate(source.data)
-        except ValidationError as error:
-            problems += explain_errors(error, cls, problem)
-        else:
-            problems += [*_repeated_names(cases, problem), *_unknown_tools(cases, problem, tools)]
-            if not problems:
-                return cases
-        raise PolicyError(tuple(sorted(problems, key=lambda found: (found.line, found.column))))
-
-
-def _written(data: Any, at: str) -> str:
-    """Where in the file a part of a case stands that was written without ``steps``."""
-    parts = at.split("/")
-    if len(parts) > 4 and parts[3] == "steps" and parts[4] == "0":  # noqa: PLR2004 - /cases/N/steps/0
-        try:
-            written = data["cases"][int(parts[2])]
-        except (LookupError, TypeError, ValueError):
-            return at
-        if "steps" not in written:
-            return "/".join(parts[:3] + parts[5:])
-    return at
-
-
-def _repeated_names(cases: Cases, problem: Reporter) -> Iterator[Problem]:
-    seen: set[str] = set()
-    for place, case in enumerate(cases.cases):
-        if case.name in seen:
-            message = f"two cases are called {case.name!r}"
-            yield problem(f"/cases/{place}/name", message, "a name says which one failed: give each its own")
-        seen.add(case.name)
-
-
-def _unknown_tools(cases: Cases, problem: Reporter, tools: Collection[str]) -> Iterator[Problem]:
-    # A misspelt tool is refused by default, and a case that expects a refusal would pass for ever.
-    for place, case in enumerate(cases.cases):
-        for part, number, step in (*_numbered("history", case.history), *_numbered("steps", case.steps)):
-            if tools and step.tool not in tools and not (step.expect.rule or "").startswith("(default"):
-                at = f"/cases/{place}/{part}/{number}/tool"
-                hint = suggest(step.tool, tools) or 'if that is the point, expect the rule "(default deny)"'
-                yield problem(at, f"{step.tool!r} is no tool of the server", hint)
-
-
-def _numbered(part: str, steps: tuple[Step, ...]) -> Iterator[tuple[str, int, Step]]:
-    yield from ((part, number, step) for number, step in enumerate(steps))
 
 
 class Failure(NamedTuple):
@@ -310,19 +144,28 @@ class Rehearsal:
         self._asked, self._approves = None, step.approved
         call, refused = _judged(step), None
         try:
-            self._gate.call(call, lambda _: None)
+            self._gate.call(call, lambda _: _given(step.result))
         except ToolDenied as denied:
             refused = denied
+        except ResultWithheld:
+            pass  # as its event says
         shadow = next((_ON_TRIAL[event.outcome] for event in self._events if event.kind == "shadow"), None)
         if shadow is None:
             shadow = self._on_trial(call)
         if self._asked is not None:
-            return Observed("ask", self._asked.rule, self._asked.reason, None, shadow)
+            asked = Observed("ask", self._asked.rule, self._asked.reason, None, shadow)
+            return asked._replace(result=self._handed_on())
         if refused is not None:
             said = refused.decision
             return Observed("deny", said.rule, said.message, refused.retry_after, shadow)
         admitted = next(event for event in self._events if event.kind == "admitted")
-        return Observed("allow", admitted.rule, "", None, shadow)
+        return Observed("allow", admitted.rule, "", None, shadow, self._handed_on())
+
+    def _handed_on(self) -> HandedOn | None:
+        """Say what became of the result of a call that ran; ``None`` of one that did not."""
+        settled = next((event for event in self._events if event.kind == "settled"), None)
+        did: HandedOn = "unchanged"
+        return None if settled is None else (settled.result or {}).get("did", did)
 
     def _answer(self, request: ApprovalRequest) -> bool:
         self._asked = request
@@ -339,6 +182,13 @@ class Rehearsal:
         if isinstance(found, Bound) and found.asks:
             return "ask"
         return decision.effect if found is None else "deny"
+
+
+def _given(result: Any) -> Any:
+    """Return what a tool gives back, where a case says so: structured content stands where MCP's artifacts have it."""
+    if isinstance(result, Mapping) and "structured_content" in result:
+        return result.get("content", ""), {"structured_content": result["structured_content"]}
+    return result
 
 
 _ON_TRIAL: Final[Mapping[Outcome | None, Effect]] = {

@@ -105,7 +105,8 @@ def run_tests(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Run a policy's own tests: calls, time passing between them, and what has to become of each."""
-    from guarded_tools.authoring.policy_tests import Cases, run
+    from guarded_tools.authoring.policy_cases import Cases
+    from guarded_tools.authoring.policy_tests import run
     from guarded_tools.cli.explanation import dump, risk_of, standing_in
     from guarded_tools.policy.explain import explain
     from guarded_tools.policy.policy import load_policy

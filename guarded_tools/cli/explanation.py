@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from guarded_tools.cli import result_checks
 from guarded_tools.marks import Bound, BoundRule, SessionCondition, SessionRules, brought
 from guarded_tools.pipeline.messages import taken
 from guarded_tools.pipeline.session_rules import because
@@ -138,6 +139,7 @@ def to_json(explanation: Explanation, met: Standing) -> dict[str, Any]:
         "predicates": [seen._asdict() for seen in explanation.predicates],
         "schema": explanation.schema,
         "refunds": explanation.refunds,
+        "result": result_checks.as_json(explanation.results),
         "brings": list(brought(across)),
         "across": [_condition_as_json(condition, bound) for condition in (across.conditions if across else ())],
         "limits": [_limit_as_json(quota, count) for quota, count in zip(explanation.quotas, standing, strict=True)],
@@ -248,14 +250,25 @@ def print_explanation(call: ToolCall, explanation: Explanation, met: Standing) -
         full = count is None or count.full is not None
         lines += [Text(f"\n{one_line(quota.rule)}", "dim"), Text(f"  {_limit(quota, count)}", "red" if full else "")]
     lines += _across(decision.across, bound)
-    if explanation.schema == "off":
-        lines.append(Text('\n"schema": "off"\n  arguments are not checked against the tool\'s own schema', "yellow"))
-    if explanation.quotas and explanation.refunds == "reported":
-        lines.append(Text("\ncharges are given back where the server reports that nothing ran"))
+    lines += _terms(explanation)
     console = Console()
     for line in lines:
         # A pointer that is cut in two cannot be searched for.
         console.print(line, soft_wrap=True)
+
+
+def _terms(explanation: Explanation) -> list[Text]:
+    """Lay out what holds whatever the arguments are: checks of results, and what is left out."""
+    from rich.text import Text
+
+    lines: list[Text] = []
+    for rule, told in result_checks.lines(explanation.results):
+        lines += [Text(f"\n{rule}", "dim"), Text(f"  {told}")]
+    if explanation.schema == "off":
+        lines.append(Text('\n"schema": "off"\n  arguments are not checked against the tool\'s own schema', "yellow"))
+    if explanation.quotas and explanation.refunds == "reported":
+        lines.append(Text("\ncharges are given back where the server reports that nothing ran"))
+    return lines
 
 
 def _across(across: SessionRules | None, bound: Bound | None) -> list[Text]:

@@ -200,10 +200,7 @@ def _in_file(path: Path, server: str | None) -> ServerTools:
     name = server or path.stem
     return ServerTools(
         name,
-        tuple(
-            (ToolInfo(tool["name"], name, str(tool.get("description") or ""), tool.get("inputSchema")), {})
-            for tool in tools
-        ),
+        tuple((_written_down(name, tool), {}) for tool in tools),
     )
 
 
@@ -216,8 +213,15 @@ def _told_by(command: Sequence[str]) -> str:
     return PurePath(words[0] if words else command[0]).name.partition("@")[0]
 
 
+def _written_down(server: str, tool: Mapping[str, Any]) -> ToolInfo:
+    """Return what an answer to ``tools/list`` says of one tool."""
+    output = tool.get("outputSchema")
+    listed: Mapping[str, Any] | Literal[False] = output if isinstance(output, dict) else False
+    return ToolInfo(tool["name"], server, str(tool.get("description") or ""), tool.get("inputSchema"), output=listed)
+
+
 def _info(server: str, tool: ListedTool) -> ToolInfo:
-    return ToolInfo(tool.name, server, tool.description, tool.input_schema)
+    return ToolInfo(tool.name, server, tool.description, tool.input_schema, output=tool.output_schema or False)
 
 
 def _catalogue_name(tools: Sequence[ListedTool]) -> str:

@@ -11,6 +11,7 @@ from guarded_tools.policy.model_rules import decide_model
 from guarded_tools.policy.paths import MISSING, Indeterminate, compile_many
 from guarded_tools.policy.policy import Policy, decide
 from guarded_tools.policy.readings import Ambiguous, Readings
+from guarded_tools.policy.result_checks import ResultPlan
 from guarded_tools.values import MODEL_CALL, Charge, Decision, Refunds, Risk, ToolCall
 
 Answer: TypeAlias = Literal["holds", "fails", "missing", "unjudgeable"]
@@ -49,6 +50,7 @@ class Explanation(NamedTuple):
     """A decision and everything that had a say in it, whether or not something before it settled the matter.
 
     ``refunds`` is whose word gives the charges back; ``schema`` whether arguments must fit the tool's own schema.
+    ``results`` are the checks that a result would meet.
     """
 
     decision: Decision
@@ -56,6 +58,7 @@ class Explanation(NamedTuple):
     quotas: tuple[Quota, ...]
     refunds: Refunds = "certain"
     schema: Literal["strict", "off"] = "strict"
+    results: ResultPlan = ResultPlan()
 
 
 def explain(policy: Policy, call: ToolCall, schema: Schema = None, risk: Risk | None = None) -> Explanation:
@@ -76,7 +79,8 @@ def explain(policy: Policy, call: ToolCall, schema: Schema = None, risk: Risk | 
         predicates, limits = predicates + more_predicates, limits + more_quotas
     checked: Literal["strict", "off"] = "strict" if rules.strict or rules.refusal else "off"
     decision = decide(policy, call, schema, risk)
-    return Explanation(decision, tuple(predicates), tuple(limits), policy.refunds(call.tool), checked)
+    results = ResultPlan() if rules.refusal else policy.results(call.tool)
+    return Explanation(decision, tuple(predicates), tuple(limits), policy.refunds(call.tool), checked, results)
 
 
 def _look(

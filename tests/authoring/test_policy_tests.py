@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from guarded_tools.authoring.policy_tests import Cases, run
+from guarded_tools.authoring.policy_cases import Cases
+from guarded_tools.authoring.policy_tests import run
 from guarded_tools.errors import PolicyError
 from guarded_tools.policy import Policy
 
@@ -254,3 +255,35 @@ def test_a_number_that_is_not_json_is_refused_in_cases_too(tmp_path):
     with pytest.raises(PolicyError, match="NaN is not JSON") as raised:
         Cases.from_file(file)
     assert [(problem.pointer, problem.column) for problem in raised.value.problems] == [("/cases/0/args/n", 61)]
+
+
+RESULTS = """
+cases:
+  - {name: as it is, tool: read, result: [fine], expect: {effect: allow, result: unchanged}}
+  - {name: a key, tool: read, result: {a: sk-ant-api03-abcdefghijklmnop}, expect: {effect: allow, result: redacted}}
+  - {name: long, tool: read, result: aaaa bbbb cccc dddd eeee ffff gggg hhhh iiii jjjj kkkk, expect: {effect: allow, result: cut}}
+  - {name: kept back, tool: order, result: {structured_content: {id: 1}}, expect: {effect: allow, result: withheld}}
+  - {name: asked, tool: ask, result: a@b.co, expect: {effect: ask, result: withheld}}
+  - {name: wrong, tool: read, result: fine, expect: {effect: allow, result: redacted}}
+  - {name: never ran, tool: ask, result: fine, approved: false, expect: {effect: ask, result: unchanged}}
+"""
+
+
+def test_what_becomes_of_a_result_can_be_expected(tmp_path):
+    path = tmp_path / "cases.yaml"
+    path.write_text(RESULTS, encoding="utf-8")
+    tools = {
+        "read": {"result": {"redact": ["secrets"], "max_chars": 40}},
+        "order": {"result": {"schema": "strict"}},
+        "ask": {"approval": True, "result": {"redact": ["emails"], "on_breach": "deny"}},
+    }
+    policy = Policy.model_validate({"version": "1", "default": "deny", "tools": tools})
+    found = list(run(policy, Cases.from_file(path), schemas={}))
+    assert [result.failure and list(result.failure.expected.differences(result.failure.seen)) for result in found] == [
+        *[None] * 5, [("result", "redacted", "unchanged")], [("result", "unchanged", None)],
+    ]  # fmt: skip
+
+
+def test_a_result_is_expected_only_where_one_is_given(problems):
+    (problem,) = problems("cases: [{name: a, tool: get_thing, expect: {effect: allow, result: cut}}]")
+    assert "nothing is given back of which this could be expected" in problem

@@ -423,3 +423,37 @@ def test_schemas_that_cannot_be_used_are_warned_of(run, tmp_path):
     assert "fine" in out
     _, out, _ = run("validate", "--json", "--server", str(tools), str(policy))
     assert [(one["level"], one["pointer"]) for one in json.loads(out)] == [("warning", "/tools/t")]
+
+
+def test_explain_says_what_a_result_would_meet(run, tmp_path):
+    file = tmp_path / "results.json"
+    result = {"max_chars": 500, "redact": ["secrets", {"regex": "[0-9]{16}", "name": "card"}], "schema": "strict"}
+    everywhere = {"result": {"max_chars": 9000, "on_breach": "deny"}}
+    tools = {
+        "pay": {"result": result},
+        "try": {"shadow": True, "result": {"max_chars": 5}},
+        "never": {"action": "deny"},
+    }
+    file.write_text(json.dumps({"version": "1", "default": "deny", "all_tools": everywhere, "tools": tools}))
+    _, out, _ = run("explain", str(file), "pay")
+    assert "/tools/pay/result/max_chars\n  result: at most 500 characters, else withheld\n" in out
+    assert "result: without card [0-9]{16}, else withheld" in out
+    assert "result: fits the output schema and no more, else withheld" in out
+    _, out, _ = run("explain", str(file), "try", "--json")
+    found = json.loads(out)["result"]
+    assert found["checks"] == {"on_breach": "deny", "max_chars": {"rule": "/all_tools/result/max_chars", "value": 9000}}
+    assert found["trial"] == {"on_breach": "cut", "max_chars": {"rule": "/tools/try/result/max_chars", "value": 5}}
+    _, out, _ = run("explain", str(file), "never", "--json")
+    assert json.loads(out)["result"] is None
+
+
+def test_validate_knows_which_tools_have_an_output_schema(run, tmp_path):
+    policy, tools = tmp_path / "strict.json", tmp_path / "tools.json"
+    policy.write_text(json.dumps({"version": "1", "default": "allow", "all_tools": {"result": {"schema": "strict"}}}))
+    listed = [{"name": "a", "inputSchema": {}, "outputSchema": {"type": "object"}}, {"name": "b", "inputSchema": {}}]
+    tools.write_text(json.dumps({"tools": listed}))
+    code, out, err = run("validate", str(policy), "--tools", str(tools))
+    assert code == 1
+    assert "/all_tools/result/schema: b has no output schema: every result of it would be kept back" in out + err
+    tools.write_text(json.dumps({"tools": listed[:1]}))
+    assert run("validate", str(policy), "--tools", str(tools))[0] == 0

@@ -61,7 +61,7 @@ class Fitting:
         if isinstance(value, list) and value and all(_is_message(each) or _is_command(each) for each in value):
             return self._messages(value)
         if is_mcp(value):
-            named = {name: self.data(getattr(value, name)) for name in STRUCTURED if hasattr(value, name)}
+            named = {name: self.data(getattr(value, name)) for name in STRUCTURED if name in type(value).model_fields}
             return _updated(value, content=self.content(value.content), **named)
         return self.content(value)
 
@@ -216,7 +216,8 @@ def _is_command(value: Any) -> bool:
 
 def is_mcp(value: Any) -> bool:
     """Whether this is a result of MCP's, as either SDK or FastMCP has it."""
-    return isinstance(value, BaseModel) and any(hasattr(value, said) for said in ("isError", "is_error"))
+    # By its fields: the second generation has the names of the first as well, and warns whoever asks for one.
+    return isinstance(value, BaseModel) and not {"isError", "is_error"}.isdisjoint(type(value).model_fields)
 
 
 def _updated(value: BaseModel, **parts: Any) -> Any:

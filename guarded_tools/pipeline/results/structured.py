@@ -17,8 +17,8 @@ def structured_of(value: Any) -> Any:
     artifact = value if is_mcp(value) else getattr(value, "artifact", None)
     if type(value) is tuple and len(value) == 2:  # noqa: PLR2004 - content and artifact
         artifact = value[1]
+    held = artifact if isinstance(artifact, Mapping) else getattr(artifact, "__dict__", {})
     for name in STRUCTURED:
-        found = artifact.get(name) if isinstance(artifact, Mapping) else getattr(artifact, name, None)
-        if found is not None:
-            return found
+        if held.get(name) is not None:
+            return held[name]
     return MISSING
