@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import SECOND, Clock
 from guarded_tools.stores.row_bytes import FORMAT
-from guarded_tools.stores.slots import STEADY, next_boundary
+from guarded_tools.stores.slots import next_boundary, steady
 
 # Two clocks read one after the other agree this closely; less is not a step.
 _CLOCK_NOISE = 1_000
@@ -146,7 +146,7 @@ class CounterBlocks:
         window = words[block + WINDOW]
         if window < 0:
             # As _frees says it, for all slots at once.
-            now += STEADY - now % -window
+            now += steady(-window) - now % -window
         first = slot = block + BLOCK
         end = block + words[block + SIZE]
         while slot < end and words[slot] <= now:

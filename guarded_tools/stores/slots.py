@@ -84,7 +84,15 @@ def next_boundary(frees_at: int, window: int) -> int:
 
     Which of two windows its charge was in is not known any more, so it counts in the later.
     """
-    return -((STEADY - frees_at) // window) * window
+    return -((steady(window) - frees_at) // window) * window
+
+
+def steady(window: int) -> int:
+    """Say by how much a step of the clock may move a slot of an aligned limit and is still time passing.
+
+    Always less than a window: a slot moved by as much would belong to the one before, and count in none.
+    """
+    return min(STEADY, window - 1)
 
 
 def same_limit(one: str, other: str) -> bool:

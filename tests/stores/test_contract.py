@@ -180,6 +180,16 @@ class TestWindows:
         assert isinstance(store.reserve([daily], midnight - 0.000_1), Full)
         assert isinstance(store.reserve([daily], midnight), Reservation)
 
+    @pytest.mark.parametrize("window", [1, 2, 3, 5])
+    def test_an_aligned_window_of_seconds_counts(self, store, charge, window):
+        begins = T - T % window + window
+        short = charge(max=2, window=window, align="utc")
+        for moment in (begins, begins + 0.999 * window):
+            assert isinstance(store.reserve([short], moment), Reservation)
+        assert isinstance(store.reserve([short], begins + 0.999_9 * window), Full)
+        fill(store, short, begins + window)
+        assert isinstance(store.reserve([short], begins + 1.5 * window), Full)
+
     def test_many_slots_stay_few(self, store, charge):
         for tick in range(400):
             store.reserve([charge(max=10_000)], T + tick * 0.25)

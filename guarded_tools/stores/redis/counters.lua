@@ -67,8 +67,12 @@ end
 -- What of a field matters here: its window where that is aligned, else nothing.
 local function aligned_window(field) return tonumber(match(field, '^(%d+):utc:') or nil) end
 
--- As Row in window.py: a slot that was moved off its boundary frees at the next one. In a scope's own time.
-local function boundary(scope, frees, window) return ceil((frees + scope.moved - STEADY) / window) * window - scope.moved end
+-- As steady() and next_boundary() in slots.py: a slot that was moved off its boundary frees at the next one. In a scope's
+-- own time.
+local function steady(window) return min_of(STEADY, window - 1) end
+local function boundary(scope, frees, window)
+  return ceil((frees + scope.moved - steady(window)) / window) * window - scope.moved
+end
 
 -- When an amount frees that is taken at a time; both by the wall.
 local function when_it_frees(taken, window, aligned)
@@ -153,7 +157,7 @@ local function held(scope, field)
   local window, now = aligned_window(field), scope.now
   if window then
     window = window * 1000000
-    now = now + STEADY - (now + scope.moved) % window
+    now = now + steady(window) - (now + scope.moved) % window
   end
   while first < #raw do
     local frees, amount = read('<dd', raw, first)
