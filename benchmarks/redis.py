@@ -37,7 +37,7 @@ OURS, THEIRS = "guarded_tools on Redis", "limits, moving window on Redis"
 
 
 @contextlib.contextmanager
-def _server() -> Iterator[str]:
+def server() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -60,7 +60,7 @@ def rows(quick: bool = False) -> list[Row]:
     """Measure; ``quick`` takes a quarter of the samples. Nothing where no redis-server is installed."""
     if shutil.which("redis-server") is None:
         return []
-    with _server() as url:
+    with server() as url:
         return [*_sync(url, 10 if quick else 40), *_tasks(url, 10 if quick else 40), *_admitted(url)]
 
 

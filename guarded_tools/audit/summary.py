@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from guarded_tools.audit.read import Record, when
+from guarded_tools.text.quantities import unit_of
+from guarded_tools.text.units import utc
 
 OPEN = "open"
 """Stands for the outcome of a call that was asked about or admitted, and of which nothing more is known."""
@@ -165,31 +167,74 @@ class Fullest(NamedTuple):
     window: int
 
 
+class ChargedCall(NamedTuple):
+    """What an admitted call took in the end, of each limit: (scope, counter, amount, max, window in seconds)."""
+
+    time: float
+    session: str
+    tool: str
+    charges: tuple[tuple[str, str, int, int, int], ...]
+
+
+def taken(records: Iterable[Record]) -> list[ChargedCall]:
+    """List what calls took, in the order of their admission; what was given back is left out.
+
+    Where only a result told what a call took, it is that, and its estimate where it never ended.
+    """
+    found: dict[str, ChargedCall] = {}
+    for record in records:
+        key, kind = str(record.get("key")), record.get("kind")
+        charges = tuple(
+            (*map(str, charge[:2]), *charge[2:]) for charge in record.get("charges", ()) if _is_charge(charge)
+        )
+        if kind == "admitted":
+            found[key] = ChargedCall(when(record), str(record.get("session", "")), str(record.get("tool", "")), charges)
+        elif kind == "settled" and key in found:
+            if record.get("refunded"):
+                del found[key]
+            elif charges:
+                found[key] = found[key]._replace(charges=charges)
+    return list(found.values())
+
+
 def fullest(records: Iterable[Record]) -> Iterator[Fullest]:
     """Follow each counter through its rolling window; what was given back does not count."""
-    taken: dict[tuple[str, str, int, int], list[tuple[float, str, int]]] = defaultdict(list)
-    given_back: set[str] = set()
-    for record in records:
-        key = str(record.get("key"))
-        if record.get("kind") == "settled" and record.get("refunded"):
-            given_back.add(key)
-        elif record.get("kind") == "admitted":
-            for charge in record.get("charges", ()):
-                if _is_charge(charge):
-                    scope, counter, amount, most, window = charge
-                    taken[str(scope), str(counter), most, window].append((when(record), key, amount))
-    for (scope, counter, most, window), steps in taken.items():
+    steps: dict[tuple[str, str, int, int], list[tuple[float, int]]] = defaultdict(list)
+    for call in taken(records):
+        for scope, counter, amount, most, window in call.charges:
+            steps[scope, counter, most, window].append((call.time, amount))
+    for (scope, counter, most, window), each in steps.items():
         within: deque[tuple[float, int]] = deque()
         used = most_used = 0
-        for moment, key, amount in steps:
-            if key in given_back:
-                continue
+        for moment, amount in each:
             within.append((moment, amount))
             used += amount
             while within[0][0] <= moment - window:
                 used -= within.popleft()[1]
             most_used = max(most_used, used)
         yield Fullest(scope, counter, most_used, most, window)
+
+
+class DaySpent(NamedTuple):
+    """What a session spent on a day (UTC, as ``2026-01-31``), in millionths of a unit."""
+
+    day: str
+    session: str
+    amount: int
+
+
+def spending(records: Iterable[Record], unit: str = "USD") -> list[DaySpent]:
+    """List what each session spent on each day, by day.
+
+    A call that counts against several limits in the unit, of a session and of a grant, is counted once: the most of
+    what it took from any.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    for call in taken(records):
+        amounts = [amount for _, counter, amount, _, _ in call.charges if unit_of(counter) == unit]
+        if amounts:
+            found[utc(call.time).date().isoformat(), call.session] += max(amounts)
+    return [DaySpent(day, session, amount) for (day, session), amount in sorted(found.items())]
 
 
 class Span(NamedTuple):

@@ -1,12 +1,13 @@
 """Pictures of the audit: that they show what the records say, and survive whatever the records hold."""
 
 import subprocess
+from datetime import UTC, datetime
 
 import pytest
 
 from guarded_tools import plots
 from guarded_tools.audit import read
-from guarded_tools.audit.summary import Fullest, carried_over, fullest
+from guarded_tools.audit.summary import Fullest, carried_over, fullest, spending
 from guarded_tools.values import AuditEvent
 from tests import forked
 
@@ -241,3 +242,44 @@ def test_a_session_that_carries_nothing_is_drawn_too(story, tmp_path):
     assert texts(axes)[0] == ["calls (ringed: a human was asked)"]
     (empty,) = plots.labels(story, "nobody").axes
     assert texts(empty)[1] == ["No call yet."]
+
+
+def test_spending_is_drawn_by_day_and_session(make_log, path):
+    clock = Clock()
+    log = make_log(clock=clock)
+
+    def paid(key, session, reserved, settled, outcome="ok", **more):
+        def charges(amount):
+            limits = (
+                (f"session:{session}", "(model)/*/usd/USD"),
+                ("grant:ann", "(model)/*/usd/USD"),
+                ("global", "x/y/z"),
+            )
+            return tuple((scope, counter, amount, 10**8, 86_400) for scope, counter in limits)
+
+        common = {"tool": "(model)", "session": session, "key": key}
+        log.write(AuditEvent("admitted", **common, charges=charges(reserved)))
+        if settled is not None:
+            log.write(AuditEvent("settled", **common, outcome=outcome, charges=charges(settled), **more))
+
+    paid("1", "a", 500_000, 120_000)
+    paid("2", "b", 500_000, 2_000_000)
+    clock.now += 86_400
+    paid("3", "a", 500_000, None)  # it was killed: the estimate stays
+    paid("4", "a", 500_000, 500_000, "never_ran", refunded=3)
+    first, second = (datetime.fromtimestamp(START + day * 86_400, UTC).date().isoformat() for day in (0, 1))
+    assert spending(read(path)) == [(first, "a", 120_000), (first, "b", 2_000_000), (second, "a", 500_000)]
+    assert spending(read(path), "EUR") == []
+    axes = plots.spending(path).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [first, second]
+    assert texts(axes)[1] == ["2.12", "0.50"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["b", "a"]
+    assert plots.spending(path, "EUR").axes[0].texts[0].get_text() == "Nothing was spent in EUR."
+
+
+def test_how_full_a_limit_was_is_told_by_what_calls_took_in_truth(make_log):
+    log = make_log()
+    common = {"tool": "t", "session": "s", "key": "1"}
+    for kind, amount in (("admitted", 100), ("settled", 7)):
+        log.write(AuditEvent(kind, **common, charges=(("session:s", "srv/t/tokens", amount, 1000, 60),)))
+    assert [row.used for row in fullest(read(log.path))] == [7]
