@@ -50,7 +50,9 @@ class Model:
     def _when(charge, frees_at):
         """A slot that was moved off its boundary by more than two seconds frees at the next."""
         window = charge.window * SECOND
-        return frees_at if charge.align != "utc" else math.ceil((frees_at - min(2 * SECOND, window - 1)) / window) * window
+        return (
+            frees_at if charge.align != "utc" else math.ceil((frees_at - min(2 * SECOND, window - 1)) / window) * window
+        )
 
     def _begin(self, charge, charges, now):
         """A counter that changes its window or alignment begins with what the fullest one before it holds."""
