@@ -13,9 +13,12 @@ from typing import Any
 
 from benchmarks.common import RATIO, Row, p50_us, paired_us, table
 from guarded_tools.pictify.catalogue import catalogue
+from guarded_tools.pipeline.body import Ended
+from guarded_tools.pipeline.results.check import check_result
 from guarded_tools.policy import Policy, decide
 from guarded_tools.policy.engine import Schema
-from guarded_tools.values import ToolCall
+from guarded_tools.policy.result_checks import ResultPlan
+from guarded_tools.values import ToolCall, ToolInfo
 
 TOOL = "pictify_track_experiment_events"
 TEXT = json.dumps(
@@ -56,6 +59,7 @@ def rows(quick: bool = False) -> list[Row]:
         Row("json.loads of the call", reading, "µs"),
         Row("decide", deciding, "µs"),
         *_parts(quick),
+        *_results(quick),
         Row("load a policy of 10,000 tools", loading * 1000, "ms"),
     ]
 
@@ -75,6 +79,36 @@ def _parts(quick: bool) -> list[Row]:
     ]
     return [
         Row(name, p50_us(_decider(judged, call, checked), rounds=rounds), "µs") for name, judged, call, checked in found
+    ]
+
+
+def _results(quick: bool) -> list[Row]:
+    """What it adds to a call that its result is checked, off and on; and whether it grows faster than the result."""
+    patterns = ["secrets", "emails", {"regex": "[0-9]{16}"}]
+    off, on = (policy(**rules).results(TOOL) for rules in ({}, {"result": {"max_chars": 10**8, "redact": patterns}}))
+    line = 'The order 4711 of "Käse & Co" is at https://example.com/orders?id=4711, in 12 parts.\\n'
+    kilobyte = (line * 13)[:1000]
+
+    def checking(plan: ResultPlan, text: str) -> Callable[[], object]:
+        ended = Ended(CALL, value=text)
+        assert check_result(plan, ended, ToolInfo(TOOL)).value is text
+        return lambda: check_result(plan, ended, ToolInfo(TOOL))
+
+    rounds = 100 if quick else 1000
+    small, large = (
+        p50_us(checking(on, kilobyte * times), rounds=rounds // times + 3, warmup=2) for times in (10, 1000)
+    )
+    return [
+        Row(
+            "redact a result of 1 MB, beside a hundred of 10 KB",
+            large / small / 100,
+            RATIO,
+            4,
+            "a square would make it 100",
+        ),
+        Row("check a result, off", p50_us(checking(off, kilobyte), rounds=rounds), "µs"),
+        Row("redact and measure a result of 1 KB", p50_us(checking(on, kilobyte), rounds=rounds), "µs"),
+        Row("redact and measure a result of 1 MB", large / 1000, "ms"),
     ]
 
 

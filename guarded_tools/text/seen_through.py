@@ -54,16 +54,19 @@ def see_through(text: str) -> SeenThrough | None:
     came: list[tuple[int, int, bool]] = []
     length = done = 0
     for match in _ODD.finditer(text, found.start()):
-        for piece, start, end, same in (
-            (text[done : match.start()], done, match.start(), True),
-            (_meant(match), match.start(), match.end(), False),
-        ):
-            if piece:
-                pieces.append(piece)
-                begins.append(length)
-                came.append((start, end, same))
-                length += len(piece)
-        done = match.end()
+        start, end = match.span()
+        if start > done:
+            pieces.append(text[done:start])
+            begins.append(length)
+            came.append((done, start, True))
+            length += start - done
+        piece = _meant(match)
+        if piece:
+            pieces.append(piece)
+            begins.append(length)
+            came.append((start, end, False))
+            length += len(piece)
+        done = end
     if done < len(text):
         pieces.append(text[done:])
         begins.append(length)
@@ -72,12 +75,14 @@ def see_through(text: str) -> SeenThrough | None:
 
 
 def _meant(match: re.Match[str]) -> str:
-    if match["hidden"]:
+    kind, said = match.lastgroup, match[0]
+    if kind == "hidden":
         return ""
-    said = match[0]
-    if match["escape"]:
-        if said[1] != "u":
+    if kind == "escape":
+        code = match["code"]
+        if code is None:
             return _LETTERS.get(said[1], said[1])
-        char = chr(int(match["code"], 16))
-        return "" if _HIDES.match(char) else unicodedata.normalize("NFKC", char)
+        said = chr(int(code, 16))
+        if _HIDES.match(said):
+            return ""
     return unicodedata.normalize("NFKC", said)

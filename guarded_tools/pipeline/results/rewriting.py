@@ -23,6 +23,7 @@ from guarded_tools.pipeline.results.redactor import Redactor
 from guarded_tools.text.redaction import is_secret_name
 
 DEEPEST: Final = 100
+_SHORT: Final = 100
 _PLAIN: Final = frozenset({type(None), bool})
 _HIDDEN: Final = (Secret, SecretStr, SecretBytes)
 _PASSING: Final = (Iterator, AsyncIterator, Awaitable)
@@ -39,6 +40,7 @@ class Rewriting:
         self.counts: Counter[int] = Counter()
         self._redactor = redactor
         self._own = own
+        self._clean: set[str] = set()  # short texts in which nothing was found, as keys that stand in every row
         self._above: set[int] = set()
         self._known: dict[tuple[int, bool], tuple[Any, Any]] = {}  # holds what it has seen, so that no id is used again
 
@@ -49,11 +51,11 @@ class Rewriting:
             Unseen: it cannot be looked into.
         """
         if isinstance(value, str):
-            return value if value == self._own else self._redactor.text(value, self.counts)
+            return value if value in self._clean or value == self._own else self._text(value)
         if type(value) in _PLAIN or isinstance(value, _HIDDEN):
             return value
         if isinstance(value, int | float):
-            return self._written(value) if self._redactor.numbers else value
+            return self._number(value) if self._redactor.numbers else value
         if isinstance(value, bytes | bytearray):
             said = value.decode("latin-1")
             found = self._redactor.text(said, self.counts)
@@ -72,6 +74,19 @@ class Rewriting:
             self._above.discard(id(value))
         self._known[id(value), content] = (value, made)
         return made
+
+    def _text(self, text: str) -> str:
+        found = self._redactor.text(text, self.counts)
+        if found is text and len(text) <= _SHORT:
+            self._clean.add(text)
+        return found
+
+    def _number(self, value: float) -> Any:
+        try:
+            said = repr(value)
+        except ValueError as error:
+            raise Unseen("a number in it is too long to be written") from error
+        return value if said in self._clean or self._text(said) is said else self._redactor.text(said, Counter())
 
     def _made(self, value: Any, *, content: bool) -> Any:
         if isinstance(value, Mapping):
