@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from benchmarks import floors
 from benchmarks.common import RATIO, Row, paired_us, table
 from guarded_tools import Guard, Policy
-from guarded_tools.audit import AuditLog, read, verify
+from guarded_tools.audit import AuditLog, newest_first, read, verify
 from guarded_tools.audit.log import Fsync
+from guarded_tools.audit.summary import calls, summarise
 from guarded_tools.stores import open_store
 from guarded_tools.values import AuditEvent, ToolCall
 
@@ -225,17 +227,28 @@ def lines(folder: Path, blocks: int) -> Iterator[Row]:
     yield Row("a guarded call in memory with its audit, over one with the floor", audited / bare, RATIO, 1.6, note)
 
 
-def _reading(folder: Path, count: int) -> list[Row]:
-    path = folder / "long.jsonl"
-    with AuditLog(path) as log:
+def _reading(folder: Path, count: int) -> Iterator[Row]:
+    """Read a log that grew by a line a second: all of it, and its end, which must not cost more where it is longer."""
+    path, start = folder / "long.jsonl", 1_700_000_000
+    seconds = iter(range(start, start + count))
+    with AuditLog(path, clock=lambda: next(seconds)) as log:
         for number in range(count):
             log.write(_event("settled", number))
-    reading = statistics.median(_per_line_us(lambda: sum(1 for _ in read(path)), count) for _ in range(3))
-    checking = statistics.median(_per_line_us(lambda: verify(path), count) for _ in range(3))
-    return [
-        Row("reading", reading, "µs/line", None, f"{count:,} lines"),
-        Row("verifying", checking, "µs/line", None, f"{count:,} lines"),
-    ]
+    whole: dict[str, Callable[[], object]] = {
+        "reading": lambda: sum(1 for _ in read(path)),
+        "reading, joined into calls and summarised": lambda: summarise(calls(read(path))),
+        "verifying": lambda: verify(path),
+    }
+    for name, body in whole.items():
+        cost = statistics.median(_per_line_us(body, count) for _ in range(3))
+        yield Row(name, cost, "µs/line", None, f"{count:,} lines")
+    ends: dict[str, Callable[[], object]] = {
+        "the latest 50 records": lambda: list(islice(newest_first(path), 50)),
+        "the records of the last five minutes": lambda: list(read(path, since=start + count - 300)),
+    }
+    for name, body in ends.items():
+        cost = statistics.median(_per_line_us(body, 1000) for _ in range(5))
+        yield Row(name, cost, "ms", None, f"of {count:,} lines")
 
 
 if __name__ == "__main__":

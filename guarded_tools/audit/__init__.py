@@ -1,6 +1,7 @@
 """An append-only account of every decision: JSON lines, each chained to the one before by hash.
 
-:class:`AuditLog` writes it, :func:`read` and :func:`follow` tell what happened, :func:`verify` finds what was changed.
+:class:`AuditLog` writes it; :func:`read`, :func:`newest_first` and :func:`follow` tell what happened; :func:`verify`
+finds what was changed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from guarded_tools.audit.head import audit_path
 from guarded_tools.audit.kept_head import HeadStore
 from guarded_tools.audit.log import AuditLog, Fsync
 from guarded_tools.audit.read import FIELDS, Filter, Record, export, follow, read, when
+from guarded_tools.audit.tail import newest_first
 from guarded_tools.audit.verify import Finding, verify
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "audit_path",
     "export",
     "follow",
+    "newest_first",
     "read",
     "verify",
     "when",

@@ -21,8 +21,9 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
+from guarded_tools.audit.backwards import opened_newest_first
 from guarded_tools.audit.record import GENESIS, parse_line
 from guarded_tools.audit.rotation import rotated
 from guarded_tools.files import lock, open_private, unlock
@@ -175,28 +176,17 @@ def still_holds(path: Path, kept: Head) -> bool:
         return True
     own, following = b'{"seq":%d,' % kept.seq, b'{"seq":%d,' % (kept.seq + 1)
     behind = False
-    for lines in _newest_first(path):
-        with lines:
-            for line in lines:
-                if line.startswith(own):
-                    return line.endswith(_hash_at_end(kept))
-                if line.startswith(following) and b'"prev":"%b"' % kept.hash.encode("ascii") in line:
-                    return True
-                number = _NUMBER.match(line)
-                if number is not None and int(number[1]) > kept.seq:
-                    behind = True
-                    break
+    for _, lines in opened_newest_first(path):
+        for line in lines:
+            if line.startswith(own):
+                return line.endswith(_hash_at_end(kept))
+            if line.startswith(following) and b'"prev":"%b"' % kept.hash.encode("ascii") in line:
+                return True
+            number = _NUMBER.match(line)
+            if number is not None and int(number[1]) > kept.seq:
+                behind = True
+                break
     return behind
-
-
-def _newest_first(path: Path) -> Iterator[BinaryIO]:
-    """Open the files of the log at ``path``, one after the other; none is missed whose turn comes meanwhile."""
-    # Opened before the list is read: what is full in between would be neither the current file nor in the list.
-    with contextlib.suppress(FileNotFoundError):
-        yield path.open("rb")
-    for _, full in reversed(rotated(path)):
-        with contextlib.suppress(FileNotFoundError):
-            yield full.open("rb")
 
 
 def _ends_with(path: Path, head: Head, turn: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -15,6 +16,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeAlias
 
+from pydantic_core import from_json
+
+from guarded_tools.audit.backwards import OLDEST, Beginning, begins, identity
 from guarded_tools.audit.rotation import rotated
 
 Record: TypeAlias = dict[str, Any]
@@ -27,12 +31,15 @@ FIELDS = (
 """Every member a record can have, in the order of an export's columns."""
 
 
+_PLAIN = re.compile(r"[ !#-\[\]-~]*")  # what JSON writes as it is
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which records are wanted; what is ``None`` does not matter.
 
     ``tool`` may hold ``*`` and ``?``. ``since`` is in seconds since the epoch. ``shadow`` picks the decisions of
-    rules under trial, or leaves them out.
+    rules under trial, or leaves them out. ``key`` joins the records of one call.
     """
 
     session: str | None = None
@@ -41,6 +48,7 @@ class Filter:
     kind: str | None = None
     since: float | None = None
     shadow: bool | None = None
+    key: str | None = None
 
     def wants(self, record: Record) -> bool:
         """Say whether a record passes."""
@@ -49,9 +57,22 @@ class Filter:
             and (self.tool is None or fnmatchcase(str(record.get("tool", "")), self.tool))
             and (self.outcome is None or record.get("outcome") == self.outcome)
             and (self.kind is None or record.get("kind") == self.kind)
+            and (self.key is None or record.get("key") == self.key)
             and (self.shadow is None or (record.get("kind") == "shadow") == self.shadow)
             and (self.since is None or when(record) >= self.since)
         )
+
+    def sieve(self) -> Callable[[bytes], bool]:
+        """Make a test of lines that costs less than to parse them: what it refuses holds no record that is wanted."""
+        exact = (self.session, self.outcome, self.kind, self.key)
+        needles = [f'"{text}"'.encode("ascii") for text in exact if text is not None and _PLAIN.fullmatch(text)]
+        if not needles:
+            return lambda _: True
+        if len(needles) == 1:
+            (needle,) = needles
+            return lambda line: needle in line or b"\\" in line
+        # Where something is escaped, JSON has other ways to write a text.
+        return lambda line: all(needle in line for needle in needles) or b"\\" in line
 
 
 def when(record: Record) -> float:
@@ -69,23 +90,32 @@ def files(path: str | PathLike[str]) -> list[Path]:
     return [full for _, full in rotated(current)] + ([current] if current.exists() else [])
 
 
-def opened(path: str | PathLike[str]) -> Iterator[tuple[str, BinaryIO]]:
-    """Open the files of the log at ``path``, oldest first, one at a time; one that is rotated meanwhile is not lost."""
+def opened(path: str | PathLike[str], begin: Beginning = OLDEST) -> Iterator[tuple[str, BinaryIO]]:
+    """Open the files of the log at ``path``, oldest first, one at a time; one that is rotated meanwhile is not lost.
+
+    Those before ``begin`` are left out, and the one in which it is stands there.
+    """
     current = Path(path)
-    behind = 0
+    behind = begin.behind
     while True:
         # Opened before the list is read: if nothing newer is full by then, this is what comes next.
         with _open(current) or nullcontext() as last:
             full = [(number, file) for number, file in rotated(current) if number > behind]
             if not full:
                 if last is not None:
-                    yield current.name, last
+                    yield current.name, _at(begin, last)
                 return
         for number, file in full:
             behind = number
             with _open(file) or nullcontext() as lines:
                 if lines is not None:
-                    yield file.name, lines
+                    yield file.name, _at(begin, lines)
+
+
+def _at(begin: Beginning, file: BinaryIO) -> BinaryIO:
+    if begin.offset and identity(file) == begin.inode:
+        file.seek(begin.offset)
+    return file
 
 
 def read(
@@ -97,17 +127,30 @@ def read(
     kind: str | None = None,
     since: float | None = None,
     shadow: bool | None = None,
+    key: str | None = None,
 ) -> Iterator[Record]:
     """Yield the records of a log in the order they were written, filtered as :class:`Filter` says.
 
-    Lines that are no records are passed over; :func:`~guarded_tools.audit.verify` tells of them.
+    Lines that are no records are passed over; :func:`~guarded_tools.audit.verify` tells of them. With ``since`` a log
+    is read only from there on, as :mod:`guarded_tools.audit.backwards` says.
     """
-    wanted = Filter(session, tool, outcome, kind, since, shadow)
-    for _, lines in opened(path):
+    yield from matching(path, Filter(session, tool, outcome, kind, since, shadow, key))
+
+
+def matching(
+    path: str | PathLike[str], wanted: Filter, progress: Callable[[int], None] = lambda _: None
+) -> Iterator[Record]:
+    """Do as :func:`read`; ``progress`` is told of how many bytes of the log more it is through."""
+    begin = OLDEST if wanted.since is None else begins(Path(path), wanted.since)
+    progress(begin.skipped)
+    passes = wanted.sieve()
+    for _, lines in opened(path, begin):
         for line in lines:
-            record = parse(line)
-            if record is not None and wanted.wants(record):
-                yield record
+            progress(len(line))
+            if passes(line):
+                record = parse(line)
+                if record is not None and wanted.wants(record):
+                    yield record
 
 
 def follow(
@@ -202,10 +245,18 @@ def _open(path: Path) -> BinaryIO | None:
 def parse(line: bytes) -> Record | None:
     """Read one line; ``None`` where it is no record."""
     try:
-        record = json.loads(line)
+        record = from_json(line, cache_strings="keys")
+    except ValueError:
+        record = _reread(line)
+    return record if isinstance(record, dict) and type(record.get("seq")) is int else None
+
+
+def _reread(line: bytes) -> Any:
+    """Read what the fast reader does not: half a surrogate pair, and what is nested deeper than it goes."""
+    try:
+        return json.loads(line.decode("utf-8-sig", "surrogatepass"))
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and type(record.get("seq")) is int else None
 
 
 def export(records: Iterable[Record], file: TextIO) -> int:

@@ -14,10 +14,10 @@ import typer
 from guarded_tools.audit import Filter, audit_path, export, follow, read, verify
 from guarded_tools.audit.head import head_path, peek
 from guarded_tools.audit.kept_head import is_kept
-from guarded_tools.audit.read import files
+from guarded_tools.audit.read import files, matching
 from guarded_tools.audit.summary import OPEN
 from guarded_tools.cli.app import FINE, PROBLEMS
-from guarded_tools.cli.audit_view import print_as_they_come, print_findings, print_summary
+from guarded_tools.cli.audit_view import last_number, print_as_they_come, print_findings, print_summary, read_along
 from guarded_tools.cli.options import State, Url
 from guarded_tools.errors import AuditError, StoreError
 from guarded_tools.state import state_dir
@@ -126,13 +126,14 @@ def export_command(
 ) -> None:
     """Write the records as CSV, one row each."""
     outcome = _outcome(outcome)
-    records = read(audit_at(_path(file, state)), session=session, tool=tool, outcome=outcome, since=moment_of(since))
-    if str(target) == "-":
-        export(records, sys.stdout)
+    path = audit_at(_path(file, state))
+    wanted = Filter(session=session, tool=tool, outcome=outcome, since=moment_of(since))
+    if str(target) == "-":  # a bar would stand among the rows
+        export(matching(path, wanted), sys.stdout)
         return
     try:
         with target.open("x", encoding="utf-8", newline="") as sink:
-            count = export(records, sink)
+            count = export(read_along(path, wanted), sink)
     except FileExistsError:
         raise AuditError(f"{target} is there already; name another file, or - for standard output") from None
     except OSError as error:
@@ -209,11 +210,10 @@ def _store(url: str | None, path: Path) -> Store | None:
 
 
 def _print_json(path: Path, wanted: Filter, *, follow_on: bool) -> None:
-    last = 0
-    for record in read(path):
-        last = record["seq"]
-        if wanted.wants(record):
-            typer.echo(json.dumps(record))
+    last = last_number(path)
+    for record in matching(path, wanted):
+        last = max(last, record["seq"])
+        typer.echo(json.dumps(record))
     if follow_on:
         for record in follow(path, wanted, after=last):
             typer.echo(json.dumps(record))

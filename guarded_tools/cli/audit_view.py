@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from guarded_tools.audit import Filter, Finding, Record, follow, read, when
+from guarded_tools.audit import Filter, Finding, Record, follow, newest_first, when
+from guarded_tools.audit.backwards import bytes_in
 from guarded_tools.audit.head import head_path, peek
+from guarded_tools.audit.read import files, matching
 from guarded_tools.audit.shown import call_cells, calls_table, outcome_cell, refusals_table
 from guarded_tools.audit.summary import REFUSED, CallRow, Summary, calls, summarise
-from guarded_tools.cli.console import out
+from guarded_tools.cli.console import out, progress
 from guarded_tools.stores import Store
 from guarded_tools.text.tables import Table, to_rich, to_text
 from guarded_tools.text.tones import TERMINAL
@@ -25,19 +27,23 @@ from guarded_tools.text.units import clock
 from guarded_tools.text.visible import plain
 
 _WIDE = 110
+_LATEST_CONTROL = 5
+_A_WHILE = 2.0
 
 
 def print_summary(path: Path, wanted: Filter, outcome: str | None, lines: int) -> int:
     """Print what became of the calls, who was refused what and why, and the latest; return the last record's number."""
     console = out()
-    last = 0
+    last = last_number(path)
+    control: deque[Record] = deque(maxlen=_LATEST_CONTROL)
 
     def records() -> Iterator[Record]:
         nonlocal last
-        for record in read(path):
-            last = record["seq"]
-            if wanted.wants(record):
-                yield record
+        for record in read_along(path, wanted):
+            last = max(last, record["seq"])
+            if record.get("kind") == "control":
+                control.append(record)
+            yield record
 
     rows = calls(records(), shadow=bool(wanted.shadow))
     found = summarise((row for row in rows if outcome in {None, row.outcome}), latest=lines)
@@ -46,8 +52,19 @@ def print_summary(path: Path, wanted: Filter, outcome: str | None, lines: int) -
     else:
         console.print("No call matches.")
     if wanted.session is None and wanted.tool is None and not wanted.shadow:
-        _print_control(console, path, wanted.since)
+        _print_control(console, control)
     return last
+
+
+def last_number(path: Path) -> int:
+    """Return the number of the last record, 0 if there is none."""
+    return next((record["seq"] for record in newest_first(path)), 0)
+
+
+def read_along(path: Path, wanted: Filter) -> Iterator[Record]:
+    """Read as :func:`~guarded_tools.audit.read` does; a bar says how far it is where that takes a while."""
+    with progress("Reading the audit", bytes_in(files(path)), after=_A_WHILE) as advance:
+        yield from matching(path, wanted, advance)
 
 
 def _print_summary(console: Console, found: Summary, verb: str) -> None:
@@ -78,8 +95,8 @@ def print_as_they_come(path: Path, wanted: Filter, outcome: str | None, last: in
             console.print(Text.assemble(line, Text(why, style="dim")), soft_wrap=True)
 
 
-def _print_control(console: Console, path: Path, since: float | None) -> None:
-    for record in deque(read(path, kind="control", since=since), maxlen=5):
+def _print_control(console: Console, records: Iterable[Record]) -> None:
+    for record in records:
         what = plain(f"{record.get('rule', '')} {record.get('message', '')}", 300)
         console.print(Text(f"{_clock(when(record))}  {what}"), style="cyan")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,10 +46,10 @@ def write_draft(output: Path | None, text: str, *, force: bool = False) -> None:
 
 
 @contextmanager
-def progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(doing: str, total: int, *, after: float = 0.0) -> Iterator[Callable[[int], None]]:
     """Show on standard error how far something is, of ``total`` bytes, where a terminal is there to show it.
 
-    What is given takes how many bytes more are done. The bar goes when all is done.
+    What is given takes how many bytes more are done. The bar comes after so many seconds, and goes when all is done.
     """
     from rich.console import Console
 
@@ -59,15 +60,22 @@ def progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(doing), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(doing, total=total or None)
-        waiting = 0
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task(doing, total=total or None)
+    waiting, begin = 0, time.monotonic() + after
 
-        def advance(more: int) -> None:
-            nonlocal waiting
-            waiting += more
-            if waiting * 200 >= total:
-                bar.advance(task, waiting)
-                waiting = 0
+    def advance(more: int) -> None:
+        nonlocal waiting
+        waiting += more
+        if waiting * 200 >= total:
+            bar.advance(task, waiting)
+            waiting = 0
+            if time.monotonic() >= begin:
+                bar.start()
 
+    try:
+        if not after:
+            bar.start()
         yield advance
+    finally:
+        bar.stop()

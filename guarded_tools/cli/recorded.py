@@ -86,6 +86,7 @@ def opened(
         GuardError: something cannot be read.
     """
     from guarded_tools.audit import audit_path
+    from guarded_tools.audit.backwards import bytes_in
     from guarded_tools.audit.read import files
     from guarded_tools.authoring.recorded.audit import AuditReader
     from guarded_tools.authoring.recorded.shelf import Joined, Shelf
@@ -100,7 +101,7 @@ def opened(
         if path is None:
             yield Recorded(shelf.events, shelf=shelf)
             return
-        with progress(doing, walks * sum(file.stat().st_size for file in files(path))) as advance:
+        with progress(doing, walks * bytes_in(files(path))) as advance:
             reader = AuditReader(path, advance)
             joined = None if alone else Joined(reader, shelf)
             yield Recorded((joined or reader).__iter__, reader, joined)
