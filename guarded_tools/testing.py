@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import PrivateAttr
 
@@ -46,6 +47,8 @@ class ScriptedModel(BaseChatModel):
             the answers, as texts. A list goes on where a conversation stands, so that a resumed run may be given a new
             model with the same list; a generator keeps its place in the model.
         last: What the model says when the script is at its end.
+        usage: What it reports to have taken, each time: ``{"input_tokens": 900, "output_tokens": 80}``. Default:
+            nothing, as some providers do.
 
     ``seen`` holds the messages of each request, ``bound`` the names of the tools of each binding.
     """
@@ -54,12 +57,18 @@ class ScriptedModel(BaseChatModel):
     _turns: list[list[Call]] | None = PrivateAttr(default=None)
     _scenario: Any = PrivateAttr(default=None)
     _begun: bool = PrivateAttr(default=False)
+    _usage: UsageMetadata | None = PrivateAttr(default=None)
     _seen: list[list[BaseMessage]] = PrivateAttr(default_factory=list)
     _bound: list[list[str]] = PrivateAttr(default_factory=list)
 
-    def __init__(self, script: Sequence[Sequence[Call]] | Scenario, *, last: str = "done") -> None:
+    def __init__(
+        self, script: Sequence[Sequence[Call]] | Scenario, *, last: str = "done", usage: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self._last = last
+        if usage is not None:
+            total = {"total_tokens": usage["input_tokens"] + usage["output_tokens"]}
+            self._usage = UsageMetadata(**{**total, **usage})  # type: ignore[typeddict-item]  # as it was given
         if callable(script):
             self._scenario = script()
         else:
@@ -99,6 +108,7 @@ class ScriptedModel(BaseChatModel):
             for place, (name, args) in enumerate(calls or ())
         ]
         message = AIMessage(self._last) if calls is None else AIMessage("", tool_calls=asked)
+        message.usage_metadata = self._usage
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _turn(self, made: int, messages: list[BaseMessage]) -> list[Call] | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from guarded_tools.audit.read import Record, when
-from guarded_tools.text.quantities import unit_of
+from guarded_tools.text.quantities import by_unit
 from guarded_tools.text.units import utc
 
 OPEN = "open"
@@ -224,16 +224,12 @@ class DaySpent(NamedTuple):
 
 
 def spending(records: Iterable[Record], unit: str = "USD") -> list[DaySpent]:
-    """List what each session spent on each day, by day.
-
-    A call that counts against several limits in the unit, of a session and of a grant, is counted once: the most of
-    what it took from any.
-    """
+    """List what each session spent on each day, by day."""
     found: Counter[tuple[str, str]] = Counter()
     for call in taken(records):
-        amounts = [amount for _, counter, amount, _, _ in call.charges if unit_of(counter) == unit]
-        if amounts:
-            found[utc(call.time).date().isoformat(), call.session] += max(amounts)
+        amount = by_unit(call.charges).get(unit)
+        if amount is not None:
+            found[utc(call.time).date().isoformat(), call.session] += amount
     return [DaySpent(day, session, amount) for (day, session), amount in sorted(found.items())]
 
 

@@ -51,11 +51,17 @@ class ModelPipeline(Pipeline):
         try:
             return (yield from self.execute(call, invoke, MODEL, judge, None, tells=tells))
         except ToolDenied as denied:
-            asked = yield from self._offer(call, denied)
+            full, asked = denied, (yield from self._offer(call, denied))
             if asked is None:
                 raise
         more = call._replace(tool=BUDGET_CALL, args=asked, id="budget")
-        allowed = yield from self.execute(more, permitted, BUDGET, lambda _: "ok", None)
+        try:
+            allowed = yield from self.execute(more, permitted, BUDGET, lambda _: "ok", None)
+        except ToolDenied as unanswered:
+            if unanswered.outcome != "unanswered":
+                raise
+            said = f"{full} Nobody let it go on: {unanswered.decision.message.rstrip('. ')}."
+            raise ToolDenied(said, full.decision, full.outcome, full.retry_after) from unanswered
         yield from self._keep(allowed.call)
         return (yield from self.execute(call, invoke, MODEL, judge, None, tells=tells))
 

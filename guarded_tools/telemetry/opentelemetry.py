@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from guarded_tools.errors import GuardError
 from guarded_tools.telemetry.events import Observer
+from guarded_tools.text.quantities import MILLION, by_unit, quantity, unit_of
 from guarded_tools.text.redaction import mask
-from guarded_tools.values import AuditEvent
+from guarded_tools.values import BUDGET_CALL, MODEL_CALL, AuditEvent
 
 try:
     from opentelemetry import context, metrics, trace
@@ -63,6 +64,9 @@ class _Instruments:
         self._calls = meter.create_counter(
             "guarded_tools.calls", unit="{call}", description="Guarded calls, by what became of them"
         )
+        self._spent = meter.create_counter(
+            "guarded_tools.spent", unit="1", description="What calls took of limits with a unit, in that unit"
+        )
         self._pauses = meter.create_counter(
             "guarded_tools.pauses", unit="{pause}", description="How often executions were suspended and kept"
         )
@@ -90,7 +94,7 @@ class _Instruments:
             self._approvals.record((event.human_ms or 0.0) / 1000, labels)
 
     def _begin(self, event: AuditEvent) -> None:
-        span = self._tracer.start_span(f"execute_tool {mask(event.tool)}", attributes=_describe(event))
+        span = self._tracer.start_span(_name(event), attributes=_describe(event))
         token = context.attach(trace.set_span_in_context(span))
         _running.set(_Running(event.key, span, token, _running.get()))
 
@@ -99,7 +103,7 @@ class _Instruments:
         while running is not None and running.key != event.key:
             running = running.outer
         if running is None:  # it ended in another context than it began in, because its caller had left
-            self._tell_afterwards(event, f"execute_tool {mask(event.tool)}", event.tool_ms)
+            self._tell_afterwards(event, _name(event), event.tool_ms)
             return
         context.detach(running.token)
         _running.set(running.outer)
@@ -109,13 +113,17 @@ class _Instruments:
 
     def _measure(self, event: AuditEvent) -> None:
         labels = _labels(event)
-        self._executions.record((event.tool_ms or 0.0) / 1000, labels)
+        for unit, amount in by_unit(() if event.refunded else event.charges).items():
+            spent = {"gen_ai.tool.name": mask(event.tool), "guarded_tools.unit": unit}
+            self._spent.add(amount / MILLION, spent)
+        if event.tool not in (MODEL_CALL, BUDGET_CALL):
+            self._executions.record((event.tool_ms or 0.0) / 1000, labels)
         if event.server:
             self._operations.record((event.tool_ms or 0.0) / 1000, labels | {"mcp.method.name": "tools/call"})
         self._count(event)
 
     def _refuse(self, event: AuditEvent) -> None:
-        name = "execute_tool" if event.rule in _UNKNOWN_TOOL else f"execute_tool {mask(event.tool)}"
+        name = "execute_tool" if event.rule in _UNKNOWN_TOOL else _name(event)
         self._tell_afterwards(event, name, (event.guard_ms or 0.0) + (event.human_ms or 0.0))
         self._count(event)
 
@@ -131,7 +139,15 @@ class _Instruments:
         self._calls.add(1, {"gen_ai.tool.name": name, "guarded_tools.outcome": str(event.outcome)})
 
 
+def _name(event: AuditEvent) -> str:
+    """Name a span; of a call of the agent's own model as whoever traces models names it."""
+    return "chat" if event.tool == MODEL_CALL else f"execute_tool {mask(event.tool)}"
+
+
 def _labels(event: AuditEvent) -> dict[str, str]:
+    if event.tool == MODEL_CALL:
+        chat = {"gen_ai.operation.name": "chat", "gen_ai.tool.name": MODEL_CALL}
+        return chat if event.outcome in _NO_ERROR else chat | {"error.type": str(event.outcome)}
     labels = {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": mask(event.tool),
@@ -159,10 +175,17 @@ def _describe(event: AuditEvent) -> dict[str, Any]:
         "guarded_tools.verdict": (event.approval or {}).get("verdict"),
         "guarded_tools.result": (event.result or {}).get("did"),
         "guarded_tools.breach": (event.result or {}).get("breach"),
+        "guarded_tools.spent": _spent(event),
         "guarded_tools.guard_ms": event.guard_ms,
         "guarded_tools.human_ms": event.human_ms,
     }
     return {name: value for name, value in attributes.items() if value is not None and value not in ("", [])}
+
+
+def _spent(event: AuditEvent) -> list[str]:
+    """Write what a call took in the end of limits with a unit: ``0.12 USD``."""
+    charges = event.charges if event.kind == "settled" and not event.refunded else ()
+    return list(dict.fromkeys(quantity(counter, amount) for _, counter, amount, _, _ in charges if unit_of(counter)))
 
 
 def _fail(span: Span, event: AuditEvent) -> None:

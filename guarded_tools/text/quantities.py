@@ -5,6 +5,7 @@ The name of a counter says what it counts: ``<server>/<tool>/<name>``, and ``/<u
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 MILLION: Final = 10**6
@@ -18,6 +19,19 @@ def unit_of(counter: str) -> str:
     """Return the unit of what a counter counts; ``""`` for calls and other things that have none."""
     parts = counter.split("/")
     return parts[_PARTS] if len(parts) == _PARTS + 1 else ""
+
+
+def by_unit(charges: Iterable[tuple[str, str, int, int, int]]) -> dict[str, int]:
+    """Say what a call took of each unit, in millionths, by its charges: (scope, counter, amount, max, window).
+
+    It may count against several limits in one unit, of its session and of its grant; it took that once, the most of it.
+    """
+    found: dict[str, int] = {}
+    for _, counter, amount, _, _ in charges:
+        unit = unit_of(counter)
+        if unit:
+            found[unit] = max(found.get(unit, 0), amount)
+    return found
 
 
 def number(counter: str, amount: int, *, grouped: bool = False) -> str:

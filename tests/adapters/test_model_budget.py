@@ -21,6 +21,11 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel, Field, PrivateAttr
 
 from guarded_tools import Guard, Policy, PolicyError, ToolCall, ToolDenied, Verdict, decide
@@ -29,6 +34,7 @@ from guarded_tools.authoring.recorded.audit import AuditReader
 from guarded_tools.policy.model_budget import ModelPrice, ModelRules
 from guarded_tools.policy.model_prices import PriceUnknown, Tokens, cost
 from guarded_tools.stores.memory import MemoryStore
+from guarded_tools.telemetry import to_opentelemetry
 from guarded_tools.values import MODEL_CALL
 from tests.fakes import T0, FrozenClock
 
@@ -461,6 +467,14 @@ def test_a_no_ends_the_run_with_the_humans_words(asked):
     assert model.called == 1
 
 
+def test_where_nobody_answers_it_says_what_is_full_all_the_same(world):
+    made = world(ONE, model=MORE)
+    made.run(model := Reporting())
+    text = made.run(model).text
+    assert "a limit of 1 in an hour is used up (1 used)" in text
+    assert "Nobody let it go on: (budget) needs a human's approval and no approver was given" in text
+
+
 def test_nobody_is_asked_where_more_would_not_help(asked):
     usd = {"approval": {"more": {"usd": "0.001"}}, "prices": PRICES}
     made = asked(Verdict.approve(), {**USD, "max": "0.011"}, model=usd)
@@ -548,6 +562,19 @@ def test_a_notebook_shows_it_beside_the_tools():
     assert "the agent&#x27;s own model" in shown or "the agent's own model" in shown
     assert "5.00 usd a day, per session" in shown
     assert "for 1 usd more, for 10 minutes" in shown
+
+
+def test_a_trace_calls_it_a_chat_and_measures_no_tool(world):
+    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    made = world(USD, observers=[to_opentelemetry(tracers, MeterProvider(metric_readers=[reader]))])
+    made.run(Reporting())
+    [span] = exporter.get_finished_spans()
+    assert (span.name, span.attributes["gen_ai.operation.name"]) == ("chat", "chat")
+    assert span.attributes["guarded_tools.spent"] == ("0.0002 USD",)
+    names = [metric.name for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics]
+    assert sorted(names) == ["guarded_tools.calls", "guarded_tools.spent"]
 
 
 def test_replay_passes_over_calls_of_the_model(world):

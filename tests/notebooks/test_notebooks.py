@@ -53,8 +53,14 @@ TOLD = {
         "this session read untrusted content (read_inbox, ",
         "['outward', 'private']",
     ],
+    "07_budgets": [
+        "6 calls of the model; The run ends here, for the model was not called: a limit of 2 USD in a day is used up",
+        "4 calls of the model; The run ends here, for the model was not called: a limit of 5 USD in 30 days is used up",
+        "asked: {'for': 3600, 'model': 'scriptedmodel:ScriptedModel', 'more': {'usd': '1.00'}}",
+        "That is enough.",
+    ],
 }
-PICTURES = {"01_quickstart": 1, "04_what_happened": 1, "06_across_calls": 1}
+PICTURES = {"01_quickstart": 1, "04_what_happened": 1, "06_across_calls": 1, "07_budgets": 1}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +95,7 @@ def check(notebook, name):
     ]
 
 
-def test_there_are_six_stories():
+def test_there_are_seven_stories():
     assert [path.stem for path in NOTEBOOKS] == sorted(TOLD)
 
 

@@ -323,6 +323,25 @@ async def test_concurrent_calls_keep_their_spans_apart(make_guard, otel):
     assert all(calls[span.parent.span_id] == span.name.split()[1] for span in inner)
 
 
+def test_money_is_told_in_its_unit_once_a_call(make_guard, otel, tmp_path):
+    limits = [
+        {"counter": f"spent_{scope}", "window": "day", "max": "5", "unit": "USD", "count": "result.cost",
+         "estimate": "1", "scope": scope}
+        for scope in ("session", "global")
+    ]  # fmt: skip
+    policy = {"version": "1", "default": "deny", "tools": {"buy": {"limits": limits}}}
+    guard = Guard(Policy.model_validate(policy), store="memory://", audit=tmp_path / "a", observers=[otel.observer])
+    for cost in ("0.25", "0.5"):
+        guard.call(ToolCall("buy", {}), lambda _, cost=cost: {"cost": cost})
+    [point] = otel.points("guarded_tools.spent")
+    assert (point.value, point.attributes["guarded_tools.unit"], point.attributes["gen_ai.tool.name"]) == (
+        0.75,
+        "USD",
+        "buy",
+    )
+    assert otel.exporter.get_finished_spans()[-1].attributes["guarded_tools.spent"] == ("0.50 USD",)
+
+
 def test_metrics_count_what_became_of_calls(make_guard, otel):
     guard = make_guard(otel.observer, approver=lambda request: Verdict.reject("no"))
     for _ in range(3):
