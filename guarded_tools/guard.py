@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from guarded_tools.approval.withdrawal import withdraw
+from guarded_tools.approvers.protocol import who
 from guarded_tools.marks import Carried
 from guarded_tools.pipeline.gate import Gate, check_session
 from guarded_tools.values import AuditEvent, Usages, grant_scope, session_scope, trial_scope
@@ -89,7 +90,8 @@ class Guard(Gate):
     ) -> bool:
         """Take a label from a session or a grant, as the human ``by`` decided, and say so in the audit.
 
-        Returns whether it was there.
+        Returns whether it was there; where it was not, nothing is done. ``by`` is the user of this process, if nobody
+        is named.
 
         Raises:
             TypeError: not exactly one of session and grant is given, or it is no text.
@@ -99,15 +101,18 @@ class Guard(Gate):
         if (session is None) == (grant is None):
             raise TypeError("a label is taken from a session or from a grant: give one of the two")
         scope = grant_scope(check_session(grant)) if session is None else session_scope(check_session(session))
-        said = f"clears the label {label!r} of {scope}{f' by {by}' if by else ''}{f': {why}' if why else ''}"
+        # A trial that went on with it would tell of questions that nobody would be asked.
+        scopes = (scope, trial_scope(scope))
+        if not any((each.kind, each.name) == ("label", label) for one in scopes for each in self.store.carried(one)):
+            return False
+        said = f"clears the label {label!r} of {scope} by {by or who()}{f': {why}' if why else ''}"
         # First: of a label that went nobody knows where, an audit is worth nothing.
         self._recorder().write(
             AuditEvent(
                 "control", "", session or "", outcome="ok", rule="(clear)", message=said, grant=grant, labels=(label,)
             )
         )
-        # A trial that went on with it would tell of questions that nobody would be asked.
-        gone = [self.store.clear(each, label) for each in (scope, trial_scope(scope))]
+        gone = [self.store.clear(each, label) for each in scopes]
         return any(gone)
 
     def wrap(self, tools: Sequence[BaseTool]) -> list[BaseTool]:

@@ -7,6 +7,7 @@ reports takes its place. A call that failed keeps its estimate, unless the provi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from guarded_tools.pipeline.gate import Gate
     from guarded_tools.policy.model_budget import ModelRules
+
+log = logging.getLogger("guarded_tools")
 
 _LENGTHS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
 # What a provider answers to a call that it did not take on; of 408 and 409 that is not certain.
@@ -67,13 +70,13 @@ class ModelCall(NamedTuple):
             check_priced(self.rules, self.call.args["model"])
 
     def _tells(self, answer: Any) -> dict[str, Any]:
-        tokens = used(answer)
-        if tokens is None or self.rules is None:
-            return {}
         try:
-            return told(spent(self.rules, self.call.args["model"], tokens))
-        except PriceUnknown:
-            return {}
+            tokens = used(answer)
+            if tokens is not None and self.rules is not None:
+                return told(spent(self.rules, self.call.args["model"], tokens))
+        except (PriceUnknown, LookupError, TypeError, ValueError):
+            log.warning("What the model reports to have taken cannot be counted; the estimate stands", exc_info=True)
+        return {}
 
     def _refused(self, denied: ToolDenied) -> AIMessage:
         if self.guard.on_denied == "raise":

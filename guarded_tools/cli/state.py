@@ -42,7 +42,7 @@ from guarded_tools.text.tables import Cell, Content, Table, to_rich
 from guarded_tools.text.tones import share
 from guarded_tools.text.units import date_and_time, window
 from guarded_tools.text.visible import one_line, plain
-from guarded_tools.values import GLOBAL, Halted, Usage
+from guarded_tools.values import GLOBAL, Halted, Usage, trial_scope
 
 
 def status(
@@ -127,6 +127,8 @@ def reset(
         typer.echo(f"Started {whose} anew; open questions and remembered approvals are gone with the old ones.")
         raise typer.Exit(FINE)
     forgotten = source.reset(scope)
+    if scope is not None:
+        forgotten += source.reset(trial_scope(scope))
     gone = withdraw(session, store=source) if grant is None else 0  # a question belongs to a session
     withdrew = f", {gone} open questions withdrawn" if gone else ""
     note(state, "(reset)", f"started {whose} at zero ({forgotten} forgotten{withdrew})")

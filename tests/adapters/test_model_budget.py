@@ -136,7 +136,7 @@ def world(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [Reporting, Streaming])
-@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream"])
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
 def test_the_truth_takes_the_place_of_the_estimate(world, kind, way):
     made = world(USD, TOKENS, CALLS)
     reserved = []
@@ -145,9 +145,14 @@ def test_the_truth_takes_the_place_of_the_estimate(world, kind, way):
         answer = agent.invoke(GO)["messages"][-1]
     elif way == "ainvoke":
         answer = asyncio.run(agent.ainvoke(GO))["messages"][-1]
+    elif way == "stream":
+        answer = AIMessage("".join(piece.text for piece, _ in agent.stream(GO, stream_mode="messages")))
     else:
-        answer = "".join(piece.text for piece, _ in agent.stream(GO, stream_mode="messages"))
-        answer = AIMessage(answer, usage_metadata=None)
+
+        async def streamed():
+            return [piece.text async for piece, _ in agent.astream(GO, stream_mode="messages")]
+
+        answer = AIMessage("".join(asyncio.run(streamed())))
     assert answer.text == "hello"
     assert len(reserved) == 1
     assert reserved[0]["tokens"] > 1000
@@ -206,10 +211,23 @@ def test_what_went_beyond_the_estimate_is_kept_and_blocks_the_next_call(world):
     assert model.called == 1
 
 
-def test_where_nothing_is_reported_the_estimate_stays_and_the_audit_says_so(world):
-    made = world(TOKENS)
-    made.run(Reporting(usage=None))
-    assert made.used["tokens"] > 1000
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {"input_tokens": -5, "output_tokens": -5, "total_tokens": -10},
+        {"input_tokens": 5, "output_tokens": float("nan"), "total_tokens": 5},
+        {"input_tokens": 5, "output_tokens": None, "total_tokens": 5},
+        {"total_tokens": 5},
+    ],
+)
+def test_where_nothing_that_counts_is_reported_the_estimate_stays_and_the_audit_says_so(world, usage):
+    made = world(USD, TOKENS)
+    answer = ModelResponse([AIMessage("x")])
+    answer.result[0].usage_metadata = usage
+    made.guard.middleware().wrap_model_call(ModelRequest(model=Reporting(), messages=[]), lambda _: answer)
+    assert made.used["tokens"] >= 1000
+    assert made.used["usd"] >= 10_000
     assert "the estimate stands" in made.lines("settled")[0]["message"]
 
 

@@ -83,6 +83,12 @@ def test_reset_needs_a_word_and_then_frees_one_session_or_all(guard, command):
     assert "(reset)" in guard.audit.path.read_text()
 
 
+def test_reset_of_a_session_is_one_of_what_it_counts_on_trial_as_well(guard, command):
+    guard.store.reserve([Charge(f"shadow:{scope}", "/t/n", 1, 3, 60, "/r") for scope in ("session:a", "session:b")])
+    command("reset", "--session", "a", "--confirm")
+    assert [usage.scope for usage in guard.store.usage()] == ["shadow:session:b"]
+
+
 def test_lost_counters_refuse_everything_until_a_reset_is_confirmed(guard, command, home):
     for _ in range(3):
         call(guard)

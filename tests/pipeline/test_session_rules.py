@@ -17,6 +17,7 @@ from langgraph.types import Command, Send, interrupt
 
 from guarded_tools import Guard, Policy, ToolCall, ToolDenied, Verdict, open_store
 from guarded_tools.approvers.interrupt import InterruptApprover
+from guarded_tools.approvers.protocol import who
 from guarded_tools.stores.memory import MemoryStore
 from tests.fakes import T0, FrozenClock
 
@@ -327,6 +328,9 @@ def test_a_human_ends_a_label_and_the_audit_says_who_and_why(session):
     (line,) = s.lines("control")
     assert line["message"] == "clears the label 'untrusted' of session:s by ann: it was ours"
     assert s.guard.clear_label("untrusted", session="s") is False
+    assert len(s.lines("control")) == 1, "nothing was taken away, so nothing is told"
+    assert s.guard.clear_label("private", session="s")
+    assert f"by {who()}" in s.lines("control")[-1]["message"]
     with pytest.raises(TypeError, match="one of the two"):
         s.guard.clear_label("untrusted")
 
