@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from guarded_tools.policy.operators import compile_regex
@@ -77,6 +78,7 @@ def _below(shape: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, An
         yield "[*]", "", items, isinstance(shape.get("minItems"), int) and shape["minItems"] > 0
 
 
+@lru_cache(maxsize=4_096)
 def step_to(name: str) -> str:
     """The step of a path that leads to a key; nothing where no path can say it."""
     quoted = re.sub(r'(["\\])', r"\\\1", name)

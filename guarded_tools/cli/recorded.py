@@ -99,12 +99,19 @@ def opened(
     with closing(Shelf()) as shelf:
         _fill(shelf, checkpoints, calls)
         if path is None:
-            yield Recorded(shelf.events, shelf=shelf)
+            with progress(doing, walks * shelf.filled) as advance:
+                yield Recorded(lambda: _counted(shelf, advance), shelf=shelf)
             return
         with progress(doing, walks * bytes_in(files(path))) as advance:
             reader = AuditReader(path, advance)
             joined = None if alone else Joined(reader, shelf)
             yield Recorded((joined or reader).__iter__, reader, joined)
+
+
+def _counted(shelf: Shelf, advance: Callable[[int], None]) -> Iterator[RecordedEvent]:
+    for event in shelf.events():
+        advance(event.kind != "settled")
+        yield event
 
 
 def _fill(shelf: Shelf, checkpoints: str | None, calls: Path | None) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from guarded_tools.authoring.learn import run
 from guarded_tools.authoring.learn.arguments import rules_of
 from guarded_tools.authoring.learn.base import Base
 from guarded_tools.authoring.learn.draft import KnownTool
@@ -441,7 +442,31 @@ def test_rules_across_calls_keep_what_they_speak_of():
     }
     found = learnt(refunds(), base=Base(data, Policy.model_validate(data)))
     assert list(found.draft.policy["tools"]) == ["refund", "fetch"]
-    assert any("those that the base lists stay" in remark for remark in found.draft.remarks)
+    assert "Not seen, and as the base has them, since rules across calls speak of them: fetch." in found.draft.remarks
+
+
+def test_needs_of_a_tool_that_was_not_seen_stay_for_they_have_others_read_more_closely():
+    needs = [{"tool": "list_*", "same": {"args.kind": "args.kind"}}]
+    data = {"version": "1", "default": "allow", "tools": {"send_mail": {"needs": needs}}}
+    base = Base(data, Policy.model_validate(data))
+    policy = learnt(refunds(tool="list_orders"), base=base).policy
+    call = ToolCall("list_orders", {"Kind": "x", "amount": 10, "currency": "eur"})
+    assert decide(base.policy, call).effect == decide(policy, call).effect == "deny"
+
+
+def test_a_name_that_only_looks_like_one_that_was_not_seen_stays_refused():
+    needs = [{"tool": "list_*", "same": {"args.kind": "args.kind"}}]
+    data = {"version": "1", "default": "deny", "tools": {"other": {}, "list_orders": {}, "*": {"needs": needs}}}
+    base = Base(data, Policy.model_validate(data))
+    policy = learnt(refunds(tool="list_orders"), base=base).policy
+    assert decide(base.policy, ToolCall("Other", {})).effect == decide(policy, ToolCall("Other", {})).effect == "deny"
+
+
+def test_a_draft_that_would_loosen_its_base_is_refused(monkeypatch):
+    data = {"version": "1", "default": "deny", "tools": {"refund": {"action": "approve"}}}
+    monkeypatch.setattr(run, "on_top", lambda draft, _: draft._replace(policy=data | {"tools": {"refund": {}}}))
+    with pytest.raises(GuardError, match="would loosen the base"):
+        learnt(refunds(), base=Base(data, Policy.model_validate(data)))
 
 
 # Hold-out

@@ -1,10 +1,11 @@
 """What was learnt, put on top of a policy that is in force: what that one holds stays held. Pure.
 
 By construction. The base's rules all stay, in their order, and what is learnt is added: every rule can only deny more.
-A tool that was not seen is not let through any more, nor is one that the base itself refuses. A tool that the base lets
-through by a glob, or by its default, gets an entry of its own with the same rules. Of two limits of one kind the lower
-one stays, under the base's name, so that its counter goes on. Risk and labels stay as they are, also where the base
-says none: what is not labelled counts as the worst, and a guess in its place would hold less.
+A tool that was not seen is not let through any more, nor is one that the base itself refuses. One that has ``needs``
+stays as it is: they have the calls of other tools read more closely. A tool that the base lets through by a glob, or by
+its default, gets an entry of its own with the same rules. Of two limits of one kind the lower one stays, under the
+base's name, so that its counter goes on. Risk and labels stay as they are, also where the base says none: what is not
+labelled counts as the worst, and a guess in its place would hold less.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from guarded_tools.authoring.learn.draft import Draft, rule_text
 from guarded_tools.errors import GuardError, PolicyError
 from guarded_tools.policy.fields import parse_rate, parse_window
+from guarded_tools.policy.globs import is_glob
 from guarded_tools.policy.policy import Policy
 from guarded_tools.policy.reading.consistency import without_idle_limits
 
 _Kept: TypeAlias = Literal["seen", "listed", "all"]
 _REMARKS: Final[Mapping[_Kept, str]] = {
     "seen": "",
-    "listed": "Rules across calls speak of tools that were not seen: those that the base lists stay as they are.",
+    "listed": "",
     "all": "Rules across calls speak of tools that nobody lists: what was not seen stays as the base has it.",
 }
 
@@ -50,6 +52,8 @@ def on_top(draft: Draft, base: Base) -> Draft:
     entries = {tool.name: _entry(tool.name, tool.entry, base, reasons) for tool in kept}
     first: PolicyError | None = None
     for keep, remark in _REMARKS.items():
+        if keep == "seen" and any(is_glob(key) and _stays(entry) for key, entry in base.data.get("tools", {}).items()):
+            continue  # a name that only looks like one that is taken out would come to the glob
         data = _policy(base, entries, keep)
         try:
             Policy.model_validate(data)
@@ -68,6 +72,9 @@ def _remarks(base: Base, data: Mapping[str, Any], refused: list[str], entries: l
     if gone:
         yield f"Not seen, or seen by name, and taken out: {', '.join(gone)}."
     tried = [name for name in entries if data["tools"][name].get("shadow")]
+    stay = [key for key in data["tools"] if key not in entries and not _denies(data["tools"][key])]
+    if stay and data["default"] == "deny":
+        yield f"Not seen, and as the base has them, since rules across calls speak of them: {', '.join(stay)}."
     if tried:
         yield f"On trial in the base, so nothing that was learnt is in force: {', '.join(tried)}."
 
@@ -75,13 +82,17 @@ def _remarks(base: Base, data: Mapping[str, Any], refused: list[str], entries: l
 def _policy(base: Base, entries: Mapping[str, dict[str, Any]], keep: _Kept) -> dict[str, Any]:
     listed: dict[str, Any] = dict(base.data.get("tools", {}))
     if keep == "seen":
-        listed = {key: entry for key, entry in listed.items() if key in entries or _denies(entry)}
+        listed = {key: entry for key, entry in listed.items() if key in entries or _denies(entry) or _stays(entry)}
     tools = {**listed, **entries}
     return {**base.data, **({} if keep == "all" else {"default": "deny"}), "tools": tools}
 
 
 def _denies(entry: Mapping[str, Any]) -> bool:
     return entry.get("action") == "deny" and not entry.get("shadow")
+
+
+def _stays(entry: Mapping[str, Any]) -> bool:
+    return bool(entry.get("needs")) and not _denies(entry)
 
 
 def _entry(name: str, learnt: Mapping[str, Any], base: Base, reasons: dict[tuple[str, str], str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from guarded_tools.authoring.diff import compare
 from guarded_tools.authoring.learn.base import Base, on_top
 from guarded_tools.authoring.learn.draft import Draft, KnownTool, learn
 from guarded_tools.authoring.learn.hold_out import FEWEST, HoldOut, bound, is_held_out, judge
@@ -75,9 +76,22 @@ def learn_from(walk: Walk, given: Given, *, steps: bool) -> Learnt:
     read = _read(walk(), halted)
     draft = given.draft(read.every)
     policy = Policy.model_validate(draft.policy)
+    unsure = () if given.base is None else _proved(given.base.policy, policy, given)
     often = bound(given.replay(policy).rows(walk()))
     told, why = _hold_out(walk, read, given, halted)
-    return Learnt(draft, policy, often, told, why, tuple(_remarks(read.every, draft, halted)))
+    return Learnt(draft, policy, often, told, why, (*_remarks(read.every, draft, halted), *unsure))
+
+
+def _proved(base: Policy, policy: Policy, given: Given) -> tuple[str, ...]:
+    """Have the two policies compared: what was built to hold all that the base holds is also found to do so.
+
+    Raises:
+        GuardError: something would be held less.
+    """
+    found = compare(base, policy, [tool.info for tool in given.known.values()])
+    if found.looser:
+        raise GuardError(f"the draft would loosen the base, so there is none: {found.looser[0].words}")
+    return tuple(f"nobody can tell whether the base holds more here: {each.words}" for each in found.untold)
 
 
 def _halted(events: Iterable[RecordedEvent]) -> frozenset[str]:

@@ -146,9 +146,12 @@ class SeenTool:
         return not self.unnamed
 
     def _argument(self, path: str, parent: str, name: str) -> SeenArgument:
-        if path not in self.arguments and len(self.arguments) >= _MOST_PATHS:
-            return SeenArgument(parent, name)  # looked at by nobody
-        return self.arguments.setdefault(path, SeenArgument(parent, name))
+        found = self.arguments.get(path)
+        if found is None:
+            found = SeenArgument(parent, name)
+            if len(self.arguments) < _MOST_PATHS:  # else nobody looks at it
+                self.arguments[path] = found
+        return found
 
 
 class _Open(NamedTuple):
