@@ -203,6 +203,13 @@ def test_an_id_that_was_seen_with_slashes_is_left_alone():
     assert ("args.repo", "segment") not in predicates(refunds(repo="acme/widgets"))
 
 
+def test_an_id_that_was_seen_alone_and_in_lists_is_left_alone():
+    calls = refunds(orderId="o-1")
+    assert ("args.orderId[*]", "segment") in predicates(refunds(orderId=["o-1"]))
+    calls[3] = calls[3]._replace(args={**calls[3].args, "orderId": ["o-1"]})
+    assert not [path for path, _ in predicates(calls) if "orderId" in path]
+
+
 def test_headroom_is_rounded_up():
     assert Terms().with_room(3) == 5
     assert Terms(Decimal(1)).with_room(2**53 - 1) == 2**53 - 1

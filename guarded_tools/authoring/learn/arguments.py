@@ -92,7 +92,7 @@ def schema_of(seen: SeenTool) -> dict[str, Any]:
 
 def _id(one: Id, seen: SeenTool, *, known: bool) -> Iterator[LearntRule]:
     argument = seen.arguments.get(one.path)
-    if argument is not None and not argument.segments:
+    if argument is not None and not (argument.segments and seen.reachable(one.path)):
         return
     recorded = argument is not None and argument.calls > 0
     if not (recorded or known):

@@ -135,15 +135,24 @@ class SeenTool:
         argument = self.arguments[path]
         return argument.calls == self.calls and self.recorded(path)
 
+    def reachable(self, path: str) -> bool:
+        """Whether all that a path leads through was of one kind, so that it can be judged of every call."""
+        above = self.arguments[path].parent
+        while above in self.arguments:
+            if self.arguments[above].kind is None:
+                return False
+            above = self.arguments[above].parent
+        return True
+
     def recorded(self, path: str) -> bool:
         """Whether what stood at a path was recorded in every call, and what it is in was of one kind."""
         above = path
         while above != "args":
             argument = self.arguments.get(above)
-            if argument is None or argument.unrecorded or (above != path and argument.kind is None):
+            if argument is None or argument.unrecorded:
                 return False
             above = argument.parent
-        return not self.unnamed
+        return self.reachable(path) and not self.unnamed
 
     def _argument(self, path: str, parent: str, name: str) -> SeenArgument:
         found = self.arguments.get(path)
