@@ -20,6 +20,7 @@ from guarded_tools import Guard, Policy
 from guarded_tools.audit import AuditLog, newest_first, read, verify
 from guarded_tools.audit.log import Fsync
 from guarded_tools.audit.summary import calls, summarise
+from guarded_tools.audit.tail import latest_calls
 from guarded_tools.stores import open_store
 from guarded_tools.values import AuditEvent, ToolCall
 
@@ -232,7 +233,8 @@ def _reading(folder: Path, count: int) -> Iterator[Row]:
     path, start = folder / "long.jsonl", 1_700_000_000
     seconds = iter(range(start, start + count))
     with AuditLog(path, clock=lambda: next(seconds)) as log:
-        for number in range(count):
+        for number in range(count // 2):
+            log.write(_event("admitted", number))
             log.write(_event("settled", number))
     whole: dict[str, Callable[[], object]] = {
         "reading": lambda: sum(1 for _ in read(path)),
@@ -244,6 +246,7 @@ def _reading(folder: Path, count: int) -> Iterator[Row]:
         yield Row(name, cost, "µs/line", None, f"{count:,} lines")
     ends: dict[str, Callable[[], object]] = {
         "the latest 50 records": lambda: list(islice(newest_first(path), 50)),
+        "the latest 15 calls": lambda: latest_calls(path),
         "the records of the last five minutes": lambda: list(read(path, since=start + count - 300)),
     }
     for name, body in ends.items():

@@ -31,6 +31,8 @@ FIELDS = (
 """Every member a record can have, in the order of an export's columns."""
 
 
+_FORMULA = frozenset("=+-@\t\r")
+_dumps = json.JSONEncoder(ensure_ascii=False).encode
 _PLAIN = re.compile(r"[ !#-\[\]-~]*")  # what JSON writes as it is
 
 
@@ -279,6 +281,7 @@ def _cell(value: Any) -> str | int | float:
         return ""
     if isinstance(value, int | float):
         return value
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    text = value if isinstance(value, str) else _dumps(value)
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return f"'{text}" if text[:1] in _FORMULA else text

@@ -15,6 +15,10 @@ OPEN = "open"
 """Stands for the outcome of a call that was asked about or admitted, and of which nothing more is known."""
 
 
+ENDED = frozenset({"settled", "refused", "shadow"})
+"""The kinds of a call's last line."""
+
+
 class CallRow(NamedTuple):
     """All that the records say of one call. Times are in seconds since the epoch, latencies in milliseconds."""
 
@@ -64,18 +68,18 @@ def calls(records: Iterable[Record], *, shadow: bool = False) -> Iterator[CallRo
     With ``shadow`` the calls are those of rules under trial, with the outcome these would have had.
     """
     begun: dict[str, list[Record]] = {}
-    waiting: dict[tuple[str, ...], str] = {}
+    waiting: dict[tuple[str, str, str], str] = {}
     for number, record in enumerate(records):
         kind = record.get("kind")
         if kind == "control" or (kind == "shadow") != shadow:
             continue
         key = str(record.get("key") or number)
         # A run that waited in a checkpoint comes back as a call of its own, with the model's id for it.
-        resumed = tuple(str(record.get(name, "")) for name in ("session", "tool", "call_id"))
+        resumed = same_call(record)
         if kind == "asked" and resumed[2]:
             begun[key] = begun.pop(waiting.get(resumed, key), [])
             waiting[resumed] = key
-        if kind in {"settled", "refused", "shadow"}:
+        if kind in ENDED:
             asked = waiting.pop(resumed, key)
             before = begun.pop(asked, []) if asked != key else []
             yield _row([*before, *begun.pop(key, ()), record], str(record.get("outcome", OPEN)))
@@ -85,12 +89,18 @@ def calls(records: Iterable[Record], *, shadow: bool = False) -> Iterator[CallRo
         yield _row(rest, OPEN)
 
 
+def same_call(record: Record) -> tuple[str, str, str]:
+    """Name what the lines of one call have in common where its run was resumed, and it has a key of each stretch."""
+    return str(record.get("session", "")), str(record.get("tool", "")), str(record.get("call_id", ""))
+
+
 def _row(records: list[Record], outcome: str) -> CallRow:
     last = records[-1]
+    ended = when(last)
     approval: Record = next((r["approval"] for r in reversed(records) if isinstance(r.get("approval"), dict)), {})
     return CallRow(
-        time=when(records[0]),
-        ended=when(last),
+        time=ended if len(records) == 1 else when(records[0]),
+        ended=ended,
         tool=str(last.get("tool", "")),
         session=str(last.get("session", "")),
         grant=str(last.get("grant", "")),

@@ -1,15 +1,20 @@
-"""The latest records of a log, newest first, at a cost that does not grow with the log."""
+"""The latest records and calls of a log, at a cost that does not grow with the log."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
 from guarded_tools.audit.backwards import STRETCH, Reach, lines_backwards, opened_newest_first
 from guarded_tools.audit.read import Filter, Record, parse
+from guarded_tools.audit.summary import ENDED, OPEN, CallRow, calls, same_call
 
 _ANY = Filter()
+_FURTHER = 1_000
+_OF_A_QUESTION = {"approval", "human_ms"}
 
 
 def newest_first(
@@ -38,3 +43,65 @@ def newest_first(
                 record = parse(line)
                 if record is not None and wanted.wants(record):
                     yield record
+
+
+def latest_calls(path: str | PathLike[str], wanted: Filter = _ANY, *, count: int = 15) -> list[CallRow]:
+    """Join the last ``count`` calls of a log, in the order of their last lines: open ones stand at their time.
+
+    ``outcome`` is the call's, and may be ``open``. The calls' first lines are looked for among the 1,000 records before
+    them: one that a human thought about for longer begins with the first of its lines that was found.
+    """
+    latest = _Latest(wanted.outcome, shadow=bool(wanted.shadow))
+    records = newest_first(path, replace(wanted, outcome=None, shadow=bool(wanted.shadow)))
+    for record in records if count else ():
+        latest.add(record)
+        if latest.found == count:
+            break
+    for record in itertools.islice(records, _FURTHER):
+        if not latest.unfinished:
+            break
+        latest.add(record, new=False)
+    rows = calls(reversed(latest.records), shadow=bool(wanted.shadow))
+    return sorted(rows, key=lambda row: row.ended)[-count:] if count else []
+
+
+class _Latest:
+    """The records of the last calls of one outcome, which are handed to it newest first.
+
+    ``found`` calls were begun to be collected, and ``unfinished`` are the keys of those whose first line is to come.
+    """
+
+    def __init__(self, outcome: str | None, *, shadow: bool) -> None:
+        self.records: list[Record] = []
+        self.found = 0
+        self.unfinished: set[str] = set()
+        self._outcome = outcome
+        self._shadow = shadow
+        self._known: dict[str | tuple[str, str, str], bool] = {}  # by key, and by what a resumed call keeps: if wanted
+
+    def add(self, record: Record, *, new: bool = True) -> None:
+        kind = record.get("kind")
+        if kind == "control":
+            return
+        key, resumed = str(record.get("key") or record["seq"]), same_call(record)
+        wanted = self._known.get(key)
+        if wanted is None and kind == "asked" and resumed[2]:
+            wanted = self._known.get(resumed)
+        if wanted is None:
+            outcome = str(record.get("outcome", OPEN)) if kind in ENDED else OPEN
+            wanted = new and self._outcome in {None, outcome}
+            self.found += wanted
+        self._known[key] = self._known[resumed] = wanted
+        if wanted:
+            self.records.append(record)
+            self.unfinished.add(key)
+        if _is_first(record):
+            self.unfinished.discard(key)
+
+
+def _is_first(record: Record) -> bool:
+    """Whether a call has no line before this one. One that was asked about may: a run that resumes asks once more."""
+    kind = record.get("kind")
+    if kind == "asked":
+        return not record.get("call_id")
+    return kind == "shadow" or (kind in {"admitted", "refused"} and not record.keys() & _OF_A_QUESTION)

@@ -17,7 +17,14 @@ from guarded_tools.audit.kept_head import is_kept
 from guarded_tools.audit.read import files, matching
 from guarded_tools.audit.summary import OPEN
 from guarded_tools.cli.app import FINE, PROBLEMS
-from guarded_tools.cli.audit_view import last_number, print_as_they_come, print_findings, print_summary, read_along
+from guarded_tools.cli.audit_view import (
+    last_number,
+    print_as_they_come,
+    print_findings,
+    print_latest,
+    print_summary,
+    read_along,
+)
 from guarded_tools.cli.options import State, Url
 from guarded_tools.errors import AuditError, StoreError
 from guarded_tools.state import state_dir
@@ -58,6 +65,8 @@ def audit(
     since: Since = None,
     shadow: Annotated[bool, typer.Option("--shadow", help="What rules under trial would have refused.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the latest calls to list.")] = 15,
+    most: Annotated[int, typer.Option("--most", min=1, help="How many kinds of refusal to list.")] = 20,
+    latest: Annotated[bool, typer.Option("--latest", help="Only the latest calls: quick on any log.")] = False,
     follow_on: Annotated[bool, typer.Option("--follow", "-f", help="Go on as calls are made, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The records themselves, one JSON object a line.")] = False,
     file: File = None,
@@ -73,7 +82,10 @@ def audit(
         if as_json:
             _print_json(path, replace(wanted, outcome=outcome), follow_on=follow_on)
         else:
-            last = print_summary(path, wanted, outcome, lines)
+            if latest:
+                last = print_latest(path, wanted, outcome, lines)
+            else:
+                last = print_summary(path, wanted, outcome, lines, most)
             if follow_on:
                 print_as_they_come(path, wanted, outcome, last)
     except KeyboardInterrupt:

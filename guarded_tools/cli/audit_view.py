@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from guarded_tools.audit.head import head_path, peek
 from guarded_tools.audit.read import files, matching
 from guarded_tools.audit.shown import call_cells, calls_table, outcome_cell, refusals_table
 from guarded_tools.audit.summary import REFUSED, CallRow, Summary, calls, summarise
+from guarded_tools.audit.tail import latest_calls
 from guarded_tools.cli.console import out, progress
 from guarded_tools.stores import Store
 from guarded_tools.text.tables import Table, to_rich, to_text
@@ -31,8 +33,20 @@ _LATEST_CONTROL = 5
 _A_WHILE = 2.0
 
 
-def print_summary(path: Path, wanted: Filter, outcome: str | None, lines: int) -> int:
-    """Print what became of the calls, who was refused what and why, and the latest; return the last record's number."""
+def print_latest(path: Path, wanted: Filter, outcome: str | None, lines: int) -> int:
+    """Print the latest calls, read from the log's end; return the last record's number."""
+    console = out()
+    last = last_number(path)
+    found = latest_calls(path, replace(wanted, outcome=outcome), count=lines)
+    console.print(to_rich(_latest(found, console.width), framed=False) if found else "No call matches.")
+    return last
+
+
+def print_summary(path: Path, wanted: Filter, outcome: str | None, lines: int, most: int) -> int:
+    """Print what became of the calls, who was refused what and why, and the latest; return the last record's number.
+
+    Of the refusals the ``most`` frequent are listed.
+    """
     console = out()
     last = last_number(path)
     control: deque[Record] = deque(maxlen=_LATEST_CONTROL)
@@ -48,7 +62,7 @@ def print_summary(path: Path, wanted: Filter, outcome: str | None, lines: int) -
     rows = calls(records(), shadow=bool(wanted.shadow))
     found = summarise((row for row in rows if outcome in {None, row.outcome}), latest=lines)
     if found.outcomes:
-        _print_summary(console, found, "would have been" if wanted.shadow else "was")
+        _print_summary(console, found, "would have been" if wanted.shadow else "was", most)
     else:
         console.print("No call matches.")
     if wanted.session is None and wanted.tool is None and not wanted.shadow:
@@ -67,12 +81,15 @@ def read_along(path: Path, wanted: Filter) -> Iterator[Record]:
         yield from matching(path, wanted, advance)
 
 
-def _print_summary(console: Console, found: Summary, verb: str) -> None:
+def _print_summary(console: Console, found: Summary, verb: str, most: int) -> None:
     names = [Text.assemble(f"{number} ", to_text(outcome_cell(name))) for name, number in found.outcomes.most_common()]
     console.print(Text(_count(found.outcomes.total(), "call"), style="bold"), Text(", ").join(names))
     if found.refusals:
         title = f"Who {verb} refused what, and why"
-        console.print(to_rich(refusals_table(title, found.refusals, _clock, narrow=True), framed=False))
+        shown, more = found.refusals[:most], len(found.refusals) - most
+        console.print(to_rich(refusals_table(title, shown, _clock, narrow=True), framed=False))
+        if more > 0:
+            console.print(Text(f"{_count(more, 'more row')}, each as frequent or less: --most says how many to list."))
     else:
         console.print(f"Nobody {verb} refused anything.")
     if found.latest:

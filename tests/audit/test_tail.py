@@ -14,6 +14,8 @@ from guarded_tools.audit import Filter, backwards, newest_first, read
 from guarded_tools.audit.backwards import SLACK, begins, lines_backwards
 from guarded_tools.audit.read import opened, parse
 from guarded_tools.audit.record import timestamp
+from guarded_tools.audit.summary import OPEN, calls
+from guarded_tools.audit.tail import latest_calls
 
 START = 1_700_000_000.0
 
@@ -235,6 +237,73 @@ def test_a_file_that_is_archived_or_rotated_after_the_place_was_found(monkeypatc
 def test_no_log_reads_as_nothing(path):
     assert list(newest_first(path)) == []
     assert list(read(path, since=START)) == []
+
+
+# Calls
+
+SCRIPTS = (
+    "refused", "admitted", "asked", "shadow", "admitted settled", "asked refused", "asked answered refused",
+    "asked answered admitted settled", "asked answered admitted", "asked; asked", "asked; admitted settled",
+    "asked; asked; refused", "asked; admitted",
+)  # fmt: skip
+
+
+@st.composite
+def logs_of_calls(draw):
+    """Lines of calls that run at once. A run that was resumed has another key (behind ``;``), and the same call_id."""
+    running = []
+    for number, script in enumerate(draw(st.lists(st.sampled_from(SCRIPTS), max_size=8))):
+        shared = {"session": draw(st.sampled_from("ab")), "tool": draw(st.sampled_from("tu")), "call_id": f"c{number}"}
+        lines = []
+        for stretch, kinds in enumerate(script.split("; ")):
+            for kind in kinds.split():
+                line = {"kind": kind, "key": f"{number}.{stretch}", **shared}
+                if kind in {"settled", "refused", "shadow"}:
+                    line["outcome"] = draw(st.sampled_from(["ok", "denied"]))
+                if kind in {"answered", "admitted", "refused"} and ("asked" in kinds or stretch):
+                    line |= draw(
+                        st.sampled_from([{"approval": {"verdict": "approve", "by": "ann"}}, {"human_ms": 9.0}])
+                    )
+                lines.append(line)
+        running.append(lines)
+    order = draw(st.permutations([number for number, lines in enumerate(running) for _ in lines]))
+    return [(running[number].pop(0), "log") for number in order]
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    found=logs_of_calls(),
+    rotations=st.lists(st.integers(0, 6), min_size=40, max_size=40),
+    count=st.integers(0, 6),
+    wanted=st.fixed_dictionaries(
+        {},
+        optional={
+            "session": st.just("a"),
+            "tool": st.just("t"),
+            "outcome": st.sampled_from(["ok", OPEN]),
+            "shadow": st.booleans(),
+            "since": st.integers(0, 20).map(lambda second: START + second),
+        },
+    ),
+)
+def test_the_latest_calls_are_the_last_of_all(found, rotations, count, wanted):
+    with TemporaryDirectory() as name:
+        path, _ = make(
+            Path(name), [(entry, 1.0, full) for entry, full in zip(found, rotations, strict=False)], torn=b""
+        )
+        fields = {"shadow": False, **wanted}
+        outcome = fields.pop("outcome", None)
+        rows = calls(read(path, **fields), shadow=fields["shadow"])
+        expected = sorted((row for row in rows if outcome in {None, row.outcome}), key=lambda row: row.ended)
+        found = latest_calls(path, Filter(outcome=outcome, **fields), count=count)
+        assert found == (expected[-count:] if count else [])
+
+
+def test_the_latest_calls_of_a_long_log_are_read_from_its_end(path, monkeypatch):
+    log_of(path, 20_000)
+    counted = Counted(monkeypatch)
+    assert [row.ended for row in latest_calls(path, count=2)] == [START + 19_999 * 60, START + 20_000 * 60]
+    assert counted.bytes < path.stat().st_size
 
 
 # One line

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from guarded_tools.audit import AuditLog
+from guarded_tools.cli import audit_view
 from guarded_tools.cli.app import main
 from guarded_tools.stores import open_store
 from guarded_tools.values import AuditEvent
@@ -293,3 +294,31 @@ def test_an_output_that_is_full_is_said_in_one_line(state, command):
         ended = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
     assert ended.returncode == 2
     assert ended.stderr == "error: the output cannot be written: no space left on the device\n"
+
+
+def test_the_latest_calls_alone(state, run):
+    code, out, err = run("--latest", "-n", "2", "--outcome", "limited")
+    assert (code, err) == (0, "")
+    assert out.count("limited") == 2
+    assert "refused what" not in out
+    assert "No call matches." in run("--latest", "--session", "nobody")[1]
+
+
+def test_of_many_kinds_of_refusal_the_most_frequent_are_listed(state, run):
+    out = run("--most", "1")[1]
+    assert "track" in out
+    assert "1 more row, each as frequent or less" in out
+    table = out.split("Latest calls")[0]
+    assert "bob" not in table
+    assert "bob" in run()[1].split("Latest calls")[0]
+
+
+def test_a_bar_comes_only_where_reading_takes_a_while(state, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as at a terminal
+    for after, shown in ((3600.0, False), (0.0, True)):
+        monkeypatch.setattr(audit_view, "_A_WHILE", after)
+        with pytest.raises(SystemExit):
+            main(["audit"])
+        said = capsys.readouterr()
+        assert ("Reading the audit" in said.err) == shown
+        assert "12 calls" in said.out
