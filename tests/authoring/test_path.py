@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 import sys
@@ -12,9 +11,9 @@ import pytest
 
 from guarded_tools import guarded_tools
 from guarded_tools.tools.lock import Lock
+from tests.authoring.walk import blocks, edit
 
-TEXT = (Path(__file__).parents[2] / "docs" / "authoring.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)[^\n]*\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS = [(kind, text) for kind, _, text in blocks("authoring.md")]
 SQLITE = shutil.which("mcp-server-sqlite", path=str(Path(sys.prefix, "bin"))) or shutil.which("mcp-server-sqlite")
 
 
@@ -28,16 +27,6 @@ def road(request, http_sandbox):
         yield lambda text: text.replace("--sandbox", f"--url {url}").replace(
             "sandbox=True", f'url="{url}", api_key="k"'
         )
-
-
-def edit(path: Path, diff: str) -> None:
-    """Apply a hunk of the page: what it shows without + must stand in the file, and becomes what it shows without -."""
-    lines = diff.splitlines()
-    old = "".join(f"{line[1:]}\n" for line in lines if line[0] != "+")
-    new = "".join(f"{line[1:]}\n" for line in lines if line[0] != "-")
-    text = path.read_text()
-    assert text.count(old) == 1, old
-    path.write_text(text.replace(old, new))
 
 
 def test_the_path_that_the_page_describes(cli, road, tmp_path, monkeypatch, capsys):
