@@ -17,9 +17,10 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from guarded_tools.approvers.notify import Notice, Notifier, Webhook, http_address
 from guarded_tools.approvers.protocol import Altered, Unanswered, who, withdrawn
 from guarded_tools.errors import StoreError
 from guarded_tools.values import ApprovalRequest, Usage, Verdict, digest
@@ -43,18 +44,41 @@ _FIELDS = [field.name for field in dataclasses.fields(ApprovalRequest) if field.
 class InboxApprover:
     """Puts each question into ``store`` and waits there for an answer.
 
-    Whoever runs ``guarded-tools approvals`` on the same store answers. An answer is noticed within half a second. A
+    Whoever runs ``guarded-tools approvals`` on the same store answers. An answer is noticed within 0.3 seconds. A
     question whose process died expires with its ``timeout``, in seconds; one that was given up is taken off at once.
+
+    Args:
+        store: The guard's open store.
+        notify: Told of each question, in a thread of its own: a function of one
+            :class:`~guarded_tools.approvers.notify.Notice`, or the address of a
+            :class:`~guarded_tools.approvers.notify.Webhook`, which is signed with ``secret``.
+        link: Where the page is on which people answer: a notice carries ``<link>/approvals/<id>``.
+        secret: What a webhook that is given by its address signs with.
 
     Raises:
         TypeError: it was given a URL, not an open store.
+        ValueError: an address is none, or a webhook has no secret.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        notify: Callable[[Notice], object] | str | None = None,
+        link: str = "",
+        secret: str | bytes = "",
+    ) -> None:
         if isinstance(store, str):
             # Not opened here: a memory:// store opened twice would be two, and nobody would see the question.
             raise TypeError("InboxApprover takes the guard's open store, not a URL: InboxApprover(open_store(url))")
+        if secret and not isinstance(notify, str):
+            raise ValueError("secret= is for a webhook that is given by its address: notify=Webhook(url, secret=…)")
+        if link:
+            http_address(link, "link=")
         self._store = store
+        self._link = link
+        send = Webhook(notify, secret=secret) if isinstance(notify, str) else notify
+        self._notifier = None if send is None else Notifier(send)
 
     def __call__(self, request: ApprovalRequest) -> Verdict:
         """Ask, and wait for the answer.
@@ -68,6 +92,8 @@ class InboxApprover:
         question = Question.ask(request)
         self._store.put(f"{_OPEN}{question.id}", question.dump(), request.timeout)
         try:
+            if self._notifier is not None:
+                self._notifier.tell(Notice.of(request, question.id, self._link))
             while time.monotonic() < deadline and not withdrawn():
                 kept = self._store.get(f"{_ANSWERS}{question.id}")
                 verdict = None if kept is None else self._read(question, kept)
