@@ -144,13 +144,12 @@ def halt(
     *,
     session: Session = None,
     grant: Grant = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why; agents are told.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; agents are told.")] = "",
     state: State = None,
     store: Url = None,
 ) -> None:
     """Refuse every call from now on, in every process and on every machine of this store."""
-    if not reason.strip():
-        raise typer.BadParameter("say why: agents and people are told", param_hint="--reason")
+    reason = reason.strip() or "no reason given"
     scope = scope_of(session, grant) or GLOBAL
     place, new = plain(store_name(store, state), 500), unused(store, state)
     if store is None:

@@ -151,9 +151,10 @@ def test_in_a_pipe_no_name_is_cut_in_two(home, command):
     assert "session:" + "long-" * 30 in command("status")
 
 
-def test_a_halt_says_why(command):
-    assert "say why" in command("halt", "--reason", " ", code=2)
-    assert "No guard has used" in command("status")
+@pytest.mark.parametrize("unsaid", [(), ("--reason", " ")])
+def test_a_stop_button_is_pressed_in_panic_so_it_needs_no_reason(command, unsaid):
+    command("halt", *unsaid)
+    assert "no reason given" in command("status")
 
 
 def test_two_scopes_at_once_are_an_error(command):

@@ -151,4 +151,4 @@ async def test_what_has_a_twin_does(guard, method):
 def test_all_of_the_twins():
     public = {name for name in dir(Guard) if not name.startswith("_")}
     twins = {name for name in public if "a" + name in public}
-    assert twins == {"call", "attempt", "attempt_model", "reload", "usage", "withdraw"}
+    assert twins == {"call", "attempt", "attempt_model", "close", "reload", "usage", "withdraw"}

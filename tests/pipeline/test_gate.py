@@ -1,5 +1,8 @@
 """What a guard is given and cannot use is refused at once, with words about what to write instead."""
 
+import asyncio
+import json
+
 import pytest
 
 from guarded_tools import Guard, InboxApprover, Policy, ToolCall, open_store
@@ -71,3 +74,35 @@ def test_an_inbox_takes_no_url():
 def test_an_approver_that_is_a_class_and_needs_something_is_not_to_be_made_of_nothing(tmp_path):
     with pytest.raises(TypeError, match=r"write InboxApprover\(…\)"):
         guard(tmp_path, approver=InboxApprover)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_guard_that_is_closed_leaves_a_closed_store(tmp_path, asynchronous):
+    def made():
+        policy = Policy.model_validate({"version": "1", "default": "allow"})
+        return Guard(policy, store=f"disk://{tmp_path / 'state'}", audit=tmp_path / "audit.jsonl")
+
+    def state():
+        return json.loads((tmp_path / "state" / "counters" / "store.json").read_text())["state"]
+
+    async def within():
+        async with made() as guard:
+            await guard.acall(ToolCall("t", {}), ran)
+            during = state()
+        return guard, during
+
+    async def ran(_):
+        return "ran"
+
+    if asynchronous:
+        guard, during = asyncio.run(within())
+    else:
+        with made() as guard:
+            guard.call(ToolCall("t", {}), lambda _: "ran")
+            during = state()
+    assert (during, state()) == ("open", "closed")
+    assert guard.for_session("s").call(ToolCall("t", {}), lambda _: "again") == "again"
+    assert state() == "open"
+    guard.close()
+    assert state() == "closed"
+    assert len((tmp_path / "audit.jsonl").read_text().splitlines()) == 4
