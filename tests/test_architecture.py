@@ -28,7 +28,7 @@ FLOORS = [
     {"guard"},
     {"servers"},
     {"testing"},
-    {"pictify", "authoring"},
+    {"pictify", "authoring", "control"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -23,7 +23,8 @@ from guarded_tools.approvers.protocol import Unanswered, who, withdrawn_by
 from guarded_tools.approvers.terminal import ask_at_terminal
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
 from guarded_tools.cli.console import out
-from guarded_tools.cli.options import State, Url, note, opened
+from guarded_tools.cli.options import State, Url, opened
+from guarded_tools.control.actions import write_down
 from guarded_tools.errors import CannotAsk
 from guarded_tools.flow import run
 from guarded_tools.stores import Store
@@ -125,9 +126,8 @@ def withdraw_(
 ) -> None:
     """Take back all questions of a session that wait, also those of suspended runs; an answer runs nothing then."""
     gone = withdraw(session, store=context.obj)
-    note(
-        context.meta[_STATE], "(withdraw)", f"{who()} withdrew the open questions of {session_scope(session)} ({gone})"
-    )
+    said = f"{who()} withdrew the open questions of {session_scope(session)} ({gone})"
+    write_down(context.meta[_STATE], "(withdraw)", said)
     typer.echo(f"{gone} open questions of {plain(session, 80)} are withdrawn: what they asked about does not run.")
 
 

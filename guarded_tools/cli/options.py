@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from guarded_tools.audit import AuditLog, audit_path
 from guarded_tools.state import state_dir, state_path
 from guarded_tools.stores import Store, open_store
 from guarded_tools.stores.disk.address import disk_path, disk_url
 from guarded_tools.stores.redis.address import Address
-from guarded_tools.values import AuditEvent, grant_scope, session_scope
+from guarded_tools.values import grant_scope, session_scope
 
 STORE = "GUARDED_TOOLS_STORE"
 State = Annotated[Path | None, typer.Option("--state", help="The state directory. Default: yours.", show_default=False)]
@@ -73,16 +72,3 @@ def opened(url: str | None, state: Path | None) -> Store:
     if url is None:
         state_dir(state)
     return open_store(store_url(url, state))
-
-
-def note(
-    state: Path | None, rule: str, message: str, *, session: str = "", grant: str | None = None, label: str = ""
-) -> None:
-    """Write down in the audit what a person did to the state, or to a label of one session or grant.
-
-    Raises:
-        AuditError: it cannot be written.
-    """
-    with AuditLog(audit_path(state_dir(state))) as audit:
-        about = AuditEvent("control", session=session, grant=grant, labels=(label,) if label else ())
-        audit.write(about._replace(rule=rule, message=message, outcome="ok"))

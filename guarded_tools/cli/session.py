@@ -10,12 +10,13 @@ from rich.text import Text
 
 from guarded_tools.cli.app import PROBLEMS, UNREADABLE
 from guarded_tools.cli.console import out
-from guarded_tools.cli.options import State, Url, note, opened, store_name, unused
+from guarded_tools.cli.options import State, Url, opened, store_name, unused
+from guarded_tools.control.actions import clear_label
 from guarded_tools.marks import Carried
 from guarded_tools.text.tables import Content, Table, to_rich
 from guarded_tools.text.units import date_and_time
 from guarded_tools.text.visible import plain
-from guarded_tools.values import grant_scope, session_scope, trial_scope
+from guarded_tools.values import grant_scope, session_scope
 
 _KINDS = {"label": "carries", "admitted": "called", "succeeded": "succeeded"}
 
@@ -54,18 +55,11 @@ def session(
 def _clear(scope: str, label: str, by: str, why: str, *, state: State, store: Url) -> None:
     if not (by.strip() and why.strip()):
         raise typer.BadParameter('say who decides so and why: --by ann --why "…"', param_hint="--clear")
-    source = opened(store, state)
-    scopes = (scope, trial_scope(scope))
-    if not any(one.kind == "label" and one.name == label for each in scopes for one in source.carried(each)):
+    done = clear_label(opened(store, state), state, scope, label, by=by, why=why)
+    if done == "absent":
         typer.echo(f"{plain(scope)} does not carry {plain(label)} in {plain(store_name(store, state), 500)}", err=True)
         raise typer.Exit(UNREADABLE)
-    # First: a label that went without a line would have gone unseen.
-    said = f"clears the label {label!r} of {scope} by {by}: {why}"
-    kind, _, name = scope.partition(":")
-    whose = {"session": name} if kind == "session" else {"grant": name}
-    note(state, "(clear)", said, label=label, **whose)
-    gone = [source.clear(each, label) for each in scopes]
-    if not any(gone):
+    if done == "gone":
         typer.echo(f"{plain(label)} was taken away meanwhile", err=True)
         raise typer.Exit(PROBLEMS)
     out().print(Text(f"{plain(scope)} no longer carries {plain(label)}."))

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from guarded_tools.approval.withdrawal import withdraw
 from guarded_tools.audit import audit_path, read
 from guarded_tools.audit.summary import OPEN, CallRow, calls
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
@@ -26,13 +25,13 @@ from guarded_tools.cli.options import (
     Session,
     State,
     Url,
-    note,
     opened,
     scope_of,
     store_name,
     store_url,
     unused,
 )
+from guarded_tools.control import actions
 from guarded_tools.errors import StateLost
 from guarded_tools.state import state_dir
 from guarded_tools.stores import Store, open_stop_button
@@ -42,7 +41,7 @@ from guarded_tools.text.tables import Cell, Content, Table, to_rich
 from guarded_tools.text.tones import share
 from guarded_tools.text.units import date_and_time, window
 from guarded_tools.text.visible import one_line, plain
-from guarded_tools.values import GLOBAL, Halted, Usage, trial_scope
+from guarded_tools.values import GLOBAL, Halted, Usage
 
 
 def status(
@@ -123,16 +122,12 @@ def reset(
         raise typer.Exit(PROBLEMS)
     if source is None:
         _start_over(store_url(store, state))
-        note(state, "(reset)", f"started {whose} anew after a loss: {lost}")
+        actions.write_down(state, "(reset)", f"started {whose} anew after a loss: {lost}")
         typer.echo(f"Started {whose} anew; open questions and remembered approvals are gone with the old ones.")
         raise typer.Exit(FINE)
-    forgotten = source.reset(scope)
-    if scope is not None:
-        forgotten += source.reset(trial_scope(scope))
-    gone = withdraw(session, store=source) if grant is None else 0  # a question belongs to a session
-    withdrew = f", {gone} open questions withdrawn" if gone else ""
-    note(state, "(reset)", f"started {whose} at zero ({forgotten} forgotten{withdrew})")
-    typer.echo(f"Started {whose} at zero: {forgotten} forgotten{withdrew}.")
+    done = actions.reset(source, state, scope)
+    withdrew = f", {done.withdrawn} open questions withdrawn" if done.withdrawn else ""
+    typer.echo(f"Started {whose} at zero: {done.forgotten} forgotten{withdrew}.")
 
 
 def prune(*, state: State = None, store: Url = None) -> None:
@@ -154,8 +149,7 @@ def halt(
     place, new = plain(store_name(store, state), 500), unused(store, state)
     if store is None:
         state_dir(state)
-    open_stop_button(store_url(store, state)).halt(scope, reason)
-    note(state, "(halt)", f"halted {scope}: {reason}")
+    actions.halt(open_stop_button(store_url(store, state)), state, scope, reason)
     console = out()
     what = "No call" if scope == GLOBAL else "No call of it"
     console.print(Text(f"Halted: {plain(scope)}, in {place}. {what} is admitted there until you run:"), soft_wrap=True)
@@ -175,12 +169,11 @@ def resume(*, session: Session = None, grant: Grant = None, state: State = None,
     """Release the stop button."""
     scope = scope_of(session, grant) or GLOBAL
     source = open_stop_button(store_url(store, state))
-    if not source.resume(scope):
+    if not actions.resume(source, state, scope):
         held = ", ".join(plain(halted.scope) for halted in source.halts()) or "nothing"
         place = plain(store_name(store, state), 500)
         typer.echo(f"{plain(scope)} was not halted in {place}; halted is: {held}", err=True)
         raise typer.Exit(UNREADABLE)
-    note(state, "(halt)", f"resumed {scope}")
     left = ", ".join(plain(halted.scope) for halted in source.halts())
     out().print(Text(f"Resumed: {plain(scope)}." + (f" Still halted: {left}." if left else "")))
 
