@@ -29,6 +29,7 @@ FLOORS = [
     {"servers"},
     {"testing"},
     {"pictify", "authoring", "control"},
+    {"web"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

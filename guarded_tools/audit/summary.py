@@ -20,7 +20,10 @@ ENDED = frozenset({"settled", "refused", "shadow"})
 
 
 class CallRow(NamedTuple):
-    """All that the records say of one call. Times are in seconds since the epoch, latencies in milliseconds."""
+    """All that the records say of one call. Times are in seconds since the epoch, latencies in milliseconds.
+
+    ``key`` is what its records have in common; of a call that was resumed in another run, that of the last.
+    """
 
     time: float
     ended: float
@@ -37,6 +40,7 @@ class CallRow(NamedTuple):
     guard_ms: float
     human_ms: float
     tool_ms: float
+    key: str = ""
 
 
 class RefusalRow(NamedTuple):
@@ -114,6 +118,7 @@ def _row(records: list[Record], outcome: str) -> CallRow:
         guard_ms=_number(last, "guard_ms") or 0.0,
         human_ms=_number(last, "human_ms") or 0.0,
         tool_ms=_number(last, "tool_ms") or 0.0,
+        key=str(last.get("key", "")),
     )
 
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "prune": "guarded_tools.cli.state:prune",
     "halt": "guarded_tools.cli.state:halt",
     "resume": "guarded_tools.cli.state:resume",
+    "web": "guarded_tools.cli.web:web",
 }
 """Name of a command → ``module:function``, or ``module:app`` for a ``typer.Typer`` with commands of its own."""
 
