@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from datetime import UTC, timedelta
 from typing import Any, Final
 
 from guarded_tools.audit import Record
-from guarded_tools.audit.summary import answer, carried_over, fullest, spending, summarise
+from guarded_tools.audit.summary import CallRow, answer, carried_over, fullest, spending, summarise
 from guarded_tools.audit.summary import calls as join_calls
 from guarded_tools.plots.parts import (
     Axes,
@@ -37,10 +38,10 @@ _BINS: Final = 40
 _STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400, 604800)
 
 
-def draw_refusals(axes: Axes, records: list[Record]) -> None:
+def draw_refusals(axes: Axes, rows: Sequence[CallRow]) -> None:
     """Draw who was refused what, and why."""
     axes.set_title("Who was refused what, and why", loc="left", fontweight="bold")
-    groups = summarise(join_calls(records)).refusals[:_MOST_BARS]
+    groups = summarise(rows).refusals[:_MOST_BARS]
     if not groups:
         nothing(axes, "Nobody was refused anything.")
         return
@@ -65,10 +66,9 @@ def draw_refusals(axes: Axes, records: list[Record]) -> None:
     legend(axes, [group.outcome for group in groups])
 
 
-def draw_calls(axes: Axes, records: list[Record]) -> None:
+def draw_calls(axes: Axes, rows: Sequence[CallRow]) -> None:
     """Draw the calls over time."""
     axes.set_title("Calls over time, by outcome", loc="left", fontweight="bold")
-    rows = list(join_calls(records))
     if not rows:
         nothing(axes, "No call yet.")
         return
@@ -128,29 +128,29 @@ def draw_approvals(axes: Axes, records: list[Record]) -> None:
     if not tools:
         nothing(axes, "Nobody was asked.")
         return
-    seen: set[str] = set()
+    dots: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for position, tool in enumerate(tools):
         for number, (seconds, verdict) in enumerate(sorted(by_tool[tool])):
-            label = None if verdict in seen else legible(verdict)
-            seen.add(verdict)
             # Side by side, so that equal waits do not hide each other.
-            height = position + (number % 5 - 2) * 0.1
-            colour = _ANSWERS.get(verdict, "#7f8c8d")
-            axes.plot(seconds, height, "o", color=colour, markersize=7, alpha=0.85, label=label)
+            dots[verdict].append((seconds, position + (number % 5 - 2) * 0.1))
+    for verdict, places in dots.items():
+        waits, heights = zip(*places, strict=True)
+        colour = _ANSWERS.get(verdict, "#7f8c8d")
+        axes.plot(waits, heights, "o", color=colour, markersize=7, alpha=0.85, label=legible(verdict))
     axes.set_xscale("log")
     axes.set_xlim(0.008, 2 * max(3600.0, *(wait for waits in by_tool.values() for wait, _ in waits)))
     axes.set_xticks([0.01, 0.1, 1, 10, 60, 600, 3600], ["at once", "0.1 s", "1 s", "10 s", "1 min", "10 min", "1 h"])
     axes.minorticks_off()
     name_rows(axes, [short(tool) for tool in tools])
     axes.set_ylim(len(tools) - 0.4, -0.6)
-    place_legend(axes, len(seen))
+    place_legend(axes, len(dots))
 
 
-def draw_sessions(axes: Axes, records: list[Record]) -> None:
+def draw_sessions(axes: Axes, rows: Sequence[CallRow]) -> None:
     """Draw the busiest sessions."""
     axes.set_title("Busiest sessions", loc="left", fontweight="bold")
     by_session: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in join_calls(records):
+    for row in rows:
         by_session[row.session][row.outcome] += 1
     busiest = sorted(by_session, key=lambda name: -by_session[name].total())[:_MOST_BARS]
     if not busiest:

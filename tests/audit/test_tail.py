@@ -169,10 +169,12 @@ def test_a_clock_that_was_set_back_by_minutes_hides_nothing(path):
         assert [record["seq"] for record in newest_first(path, Filter(since=START + since), block=100)] == expected[
             ::-1
         ]
-        assert begins(path, START + since, 100).offset <= path.read_bytes().find(lines[expected[0] - 1])
+        for block in (100, 1000):
+            assert begins(path, START + since, block).offset <= path.read_bytes().find(lines[expected[0] - 1])
 
 
-def test_one_line_with_a_wrong_time_ends_no_reading(path):
+def test_one_line_with_a_wrong_time_ends_no_reading(path, monkeypatch):
+    monkeypatch.setitem(read.__globals__, "begins", lambda path, since: begins(path, since, 2000))
     end = log_of(path, 200)
     lines = path.read_bytes().splitlines(keepends=True)
     lines[150] = lines[150].replace(b'"time":"2023', b'"time":"1999')
@@ -188,6 +190,14 @@ def test_any_moment_can_be_asked_for(path, since):
     expected = [5, 4, 3, 2, 1] if since <= 0 else []
     assert [record["seq"] for record in newest_first(path, Filter(since=since))] == expected
     assert [record["seq"] for record in read(path, since=since)] == expected[::-1]
+
+
+@pytest.mark.parametrize("text", [b'"ann"', b'"\\u0061nn"', b'"\\u0061\\u006e\\u006e"'])
+def test_a_text_is_found_however_it_is_written(path, text):
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'{"seq":1,"session":%b}\n{"seq":2,"session":"bob","message":"\\n"}\n' % text)
+    assert [record["seq"] for record in read(path, session="ann")] == [1]
+    assert [record["seq"] for record in newest_first(path, Filter(session="ann"))] == [1]
 
 
 def test_what_is_written_and_rotated_meanwhile_is_neither_lost_nor_told_twice(make_log, path, event):
