@@ -54,6 +54,8 @@ def test_it_carries_its_data(site, tmp_path):
     checked = run("-m", "guarded_tools.cli", "validate", "standard.json", "supervised.json", cwd=tmp_path, site=site)
     assert checked.returncode == 0, checked.stderr
     assert run("-m", "guarded_tools.cli", "schema", cwd=tmp_path, site=site).stdout.startswith("{")
+    guide = run("-m", "guarded_tools.cli", "guide", cwd=tmp_path, site=site)
+    assert guide.stdout == (ROOT / "docs" / "agents-guide.md").read_text(encoding="utf-8")
 
 
 def test_the_demo_runs_from_it(site, tmp_path):

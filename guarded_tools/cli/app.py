@@ -22,6 +22,7 @@ COMMANDS = {
     "explain": "guarded_tools.cli.policy:explain",
     "schema": "guarded_tools.cli.policy:schema",
     "preset": "guarded_tools.cli.policy:preset",
+    "guide": "guarded_tools.cli.guide:guide",
     "scan": "guarded_tools.cli.author:scan",
     "test": "guarded_tools.cli.author:run_tests",
     "diff": "guarded_tools.cli.diff:diff",

@@ -8,7 +8,7 @@ import pytest
 
 from guarded_tools.pictify.catalogue import catalogue
 from guarded_tools.tools.lock import Lock
-from tests.authoring.walk import blocks, edit, walk
+from tests.authoring.walk import DOCS, blocks, edit, walk
 
 FILES = {mark: text for kind, mark, text in blocks("agents-guide.md") if kind == "yaml"}
 
@@ -57,6 +57,10 @@ def test_the_guide_ends_green(cli, files, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "120")
     ran = walk("agents-guide.md", cli, files, capsys)
     assert list(dict.fromkeys(ran)) == ["lock", "scan", "validate", "test", "explain", "drill", "diff"]
+
+
+def test_the_command_prints_it(cli):
+    assert cli("guide").out == (DOCS / "agents-guide.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
