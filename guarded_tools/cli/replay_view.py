@@ -101,7 +101,7 @@ def _example(row: Compared) -> Text:
     said = f": {row.after.message}" if row.after.message and row.category != "apart" else ""
     who = f"{plain(row.session, 80)} {plain(row.tool, 80)}"
     return Text.assemble(
-        (f"  {moment_shown(row.time)}  ", "dim"),
+        (f"  {moment_shown(row.time) if row.time else 'no time'}  ", "dim"),
         who,
         ("  ", ""),
         (plain(f"{before} → {after}", 400), "bold"),

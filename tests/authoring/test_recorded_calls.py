@@ -19,6 +19,7 @@ from guarded_tools.authoring.recorded.shelf import Joined, RecordedCall, Shelf
 from guarded_tools.errors import GuardError
 from guarded_tools.telemetry import to_opentelemetry
 from guarded_tools.testing import memory_guard
+from guarded_tools.values import BUDGET_CALL, MODEL_CALL
 
 LINE = {
     "tool": "pay",
@@ -138,7 +139,7 @@ def run(**more):
 
 def test_runs_of_langsmith(tmp_path):
     refused = {
-        "artifact": {"outcome": "limited", "rule": "/tools/pay/limits/n", "reason": "full"},
+        "artifact": {"denied": True, "outcome": "limited", "rule": "/tools/pay/limits/n", "reason": "full"},
         "tool_call_id": "c9",
     }
     runs = [
@@ -200,6 +201,20 @@ def test_a_shelf_puts_calls_in_the_order_of_time():
     ]  # fmt: skip
     assert (shelf.filled, shelf.untimed) == (5, 1)
     assert [event.complete for event in shelf.events() if event.tool in "bc"] == [True, True, False, False]
+
+
+def test_an_artifact_of_a_tools_own_is_no_refusal(tmp_path):
+    """Those of a guard say besides whether the call was denied."""
+    won = run(outputs={"output": {"kwargs": {"artifact": {"outcome": "won", "rule": "offside"}}}})
+    (call,) = read(tmp_path, json.dumps(won))
+    assert (call.outcome, call.rule) == ("ok", "")
+
+
+def test_what_names_no_tool_is_no_call_of_one():
+    """The agent's own model, and the question whether it may spend more: a guard's spans tell of both."""
+    shelf = shelf_of(RecordedCall(BUDGET_CALL, {}), RecordedCall("pay", {}), RecordedCall(MODEL_CALL, {}))
+    assert [event.tool for event in shelf.events()] == ["pay", "pay"]
+    assert shelf.filled == 1
 
 
 def test_arguments_are_joined_by_session_id_and_tool_and_never_guessed():

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from guarded_tools.audit import AuditLog
+from guarded_tools.audit import AuditLog, read
 from guarded_tools.authoring.recorded.audit import AuditReader
 from guarded_tools.authoring.recorded.events import RecordedEvent
 from guarded_tools.authoring.replay import engine, world
 from guarded_tools.authoring.replay.engine import Replay
 from guarded_tools.authoring.replay.summary import Selection, summarise
-from guarded_tools.errors import PolicyError, ToolDenied
+from guarded_tools.errors import PolicyError, ResultWithheld, ToolDenied
 from guarded_tools.pipeline.gate import Gate
 from guarded_tools.policy import Policy
 from guarded_tools.stores.memory import MemoryStore
@@ -301,6 +302,27 @@ def test_what_only_a_result_tells_is_taken_from_the_record_or_not_known():
     assert categories({"pay": {"limits": [limit]}}, *first, *later) == ["same", "newly_denied", "same"]
     unknown = [first[0], first[1]._replace(charges=())]
     assert categories({"pay": {"limits": [limit]}}, *unknown, *later) == ["same", "unjudged", "same"]
+
+
+KEPT_BACK = {"version": "1", "default": "deny", "log_values": ["args.n"], "tools": {
+    "a": {"result": {"max_chars": 30, "redact": ["secrets"], "on_breach": "deny"}, "labels": ["untrusted"]},
+    "b": {"result": {"max_chars": 30, "redact": ["secrets"]}, "needs": [{"tool": "a"}]},
+}}  # fmt: skip
+
+
+def test_what_was_kept_back_of_a_result_changes_nothing_of_its_call(folder):
+    path = folder / "kept-back.jsonl"
+    with AuditLog(path, clock=lambda: START) as log:
+        gate = Gate(Policy.model_validate(KEPT_BACK), store=MemoryStore(), audit=log, clock=lambda: START)
+        for tool, told in [("a", "x" * 99), ("b", "x" * 99), ("b", "key sk-ant-api03-" + "a" * 40), ("a", "short")]:
+            gate.register(ToolInfo(tool))
+            with contextlib.suppress(ResultWithheld):
+                gate.call(ToolCall(tool, {"n": 1}, "s"), lambda _, told=told: told)
+    assert [record["result"]["did"] for record in read(path) if "result" in record] == ["withheld", "cut", "redacted"]
+    rows = list(Replay(Policy.model_validate(KEPT_BACK)).rows(AuditReader(path)))
+    assert [(row.tool, row.category) for row in rows] == [("a", "same"), ("b", "same"), ("b", "same"), ("a", "same")]
+    free = KEPT_BACK | {"tools": {"a": {}, "b": {}}}
+    assert {row.category for row in Replay(Policy.model_validate(free)).rows(AuditReader(path))} == {"same"}
 
 
 def test_what_a_call_left_behind_that_nobody_knows_makes_later_ones_doubtful():

@@ -110,6 +110,15 @@ def test_what_cannot_be_read_is_said(cli, home, words, said):
     assert not (home.parent / "nowhere").exists()
 
 
+def test_calls_without_times_are_given_none(cli, home):
+    (home.parent / "calls.jsonl").write_text('{"tool": "drop"}\n')
+    ran = cli("replay", "old.json", "--calls", "calls.jsonl")
+    assert ran.code == 0
+    assert "1 call without times: 1 newly denied" in ran.out
+    assert "1970" not in ran.out
+    assert "  no time  default drop  allow" in ran.out
+
+
 def test_torn_lines_are_told(cli, home):
     path = home / "audit.jsonl"
     path.write_bytes(path.read_bytes()[:-40] + b"\n{}\n")

@@ -15,17 +15,15 @@ from os import PathLike
 from typing import Any, Final
 
 from guarded_tools.audit.read import Record, opened, parse
-from guarded_tools.authoring.recorded.events import NO_ARGS, Charged, Kind, Progress, RecordedEvent
+from guarded_tools.authoring.recorded.events import NO_ARGS, NO_TOOLS, Charged, Kind, Progress, RecordedEvent
 from guarded_tools.policy.paths import parse_path
 from guarded_tools.text.redaction import MASK
-from guarded_tools.values import BUDGET_CALL, MODEL_CALL
 
 _KINDS: Final[dict[str, Kind]] = {
     "asked": "asked", "answered": "answered", "admitted": "admitted", "refused": "refused", "settled": "settled",
     "control": "control",
 }  # fmt: skip
 _CHARGE = 5
-_NO_TOOLS: Final = (MODEL_CALL, BUDGET_CALL)
 # The clock of a log of several writers is never quite in order.
 _LATE: Final = 10.0
 
@@ -55,7 +53,7 @@ class AuditReader:
                 if record is None:
                     self.broken += bool(line.strip())
                     continue
-                if record.get("kind") == "shadow" or record.get("tool") in _NO_TOOLS:
+                if record.get("kind") == "shadow" or record.get("tool") in NO_TOOLS:
                     continue
                 event = event_of(record)
                 if event is None:

@@ -15,12 +15,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+from guarded_tools.values import BUDGET_CALL, MODEL_CALL
+
 Kind: TypeAlias = Literal["asked", "answered", "admitted", "refused", "settled", "control", "made"]
 Charged: TypeAlias = tuple[str, str, int]
 """What was taken: scope, counter, amount."""
 Progress: TypeAlias = Callable[[int], None]
 """Told how many bytes more were read."""
 
+NO_TOOLS: Final = (MODEL_CALL, BUDGET_CALL)
+"""Names under which a guard writes down what is no call of a tool. It is passed over, whatever recorded it."""
 NO_ARGS: Final[Mapping[str, Any]] = {}
 
 

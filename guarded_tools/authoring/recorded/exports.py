@@ -130,7 +130,7 @@ def _run_call(run: Mapping[str, Any]) -> RecordedCall | None:
     told = output.get("kwargs", output) if type(output) is dict else {}
     message: dict[str, Any] = told if type(told) is dict else {}
     artifact = message.get("artifact")
-    denied = artifact if type(artifact) is dict and "outcome" in artifact and "rule" in artifact else {}
+    denied = artifact if type(artifact) is dict and artifact.keys() >= {"denied", "outcome", "rule"} else {}
     failed = bool(run.get("error")) or message.get("status") == "error"
     return RecordedCall(
         tool,

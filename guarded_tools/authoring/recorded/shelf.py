@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from guarded_tools.authoring.recorded.events import NO_ARGS, RecordedEvent
+from guarded_tools.authoring.recorded.events import NO_ARGS, NO_TOOLS, RecordedEvent
 from guarded_tools.policy.paths import parse_path
 
 _RAN = ("ok", "error", "never_ran", "unknown")
@@ -54,7 +54,8 @@ class Shelf:
 
     def fill(self, calls: Iterable[RecordedCall]) -> None:
         """Take calls in. One without a time came when the one before it did."""
-        self._base.executemany("INSERT INTO calls VALUES (NULL, ?, ?, ?, ?, ?)", map(self._row, calls))
+        rows = (self._row(call) for call in calls if call.tool not in NO_TOOLS)
+        self._base.executemany("INSERT INTO calls VALUES (NULL, ?, ?, ?, ?, ?)", rows)
         self._base.executescript(
             "CREATE INDEX IF NOT EXISTS places ON calls (place); CREATE INDEX IF NOT EXISTS times ON calls (time, n);"
         )
