@@ -94,6 +94,7 @@ def _routes() -> list[Route]:
         Route("/leave", leave, methods=["POST"]),
         Route("/live", events),
         Route("/approvals", approvals.show_all),
+        Route("/approvals/{id}", approvals.show_one),
         Route("/approvals/{id}", approvals.reply, methods=["POST"]),
         Route("/approvals/{id}/check", approvals.check, methods=["POST"]),
         Route("/now", now.show_now),

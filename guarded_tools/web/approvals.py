@@ -47,15 +47,28 @@ def show_all(request: Request) -> Response:
     )  # fmt: skip
 
 
+def show_one(request: Request) -> Response:
+    """Show one question, to which a notice leads; or say what became of it."""
+    desk: Desk = request.app.state.desk
+    question = _find(desk, request.path_params["id"])
+    if question is None:
+        return _said(request, HTTPStatus.NOT_FOUND, f"This question is not open: {_gone(desk, request)}.")
+    cards = [_card(desk, question)]
+    return page(request, "approvals.html", cards=cards, waiting=1, first=0, most=MOST_CARDS, answered=[])
+
+
+def _gone(desk: Desk, request: Request) -> str:
+    first = first_answer(desk.store(), request.path_params["id"])
+    return f"somebody was first: {first}" if first else "it was answered, given up, or has expired"
+
+
 def reply(request: Request) -> Response:
     """Answer one question as it was shown."""
     desk: Desk = request.app.state.desk
     form: dict[str, str] = request.state.form
     question = _find(desk, request.path_params["id"])
     if question is None:
-        first = first_answer(desk.store(), request.path_params["id"])
-        why = f"somebody was first: {first}" if first else "it was answered, given up, or has expired"
-        return _said(request, HTTPStatus.CONFLICT, f"Nothing was done: {why}.")
+        return _said(request, HTTPStatus.CONFLICT, f"Nothing was done: {_gone(desk, request)}.")
     if form.get("seal") != question.seal:
         why = "the question is not the one that you were shown: somebody altered it. Look again"
         return _said(request, HTTPStatus.CONFLICT, f"Nothing was done: {why}.")

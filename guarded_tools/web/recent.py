@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from guarded_tools.audit import Record, follow, when
-from guarded_tools.audit.read import parse
+from guarded_tools.audit import Record, follow, newest_first, when
 from guarded_tools.audit.summary import CallRow, calls
 
 log = logging.getLogger("guarded_tools.web")
@@ -63,7 +61,7 @@ class Recent:
         """Read the latest records, without following."""
         since = self._clock() - DAY * 60
         found: list[Record] = []
-        for record in itertools.islice(_newest(self._path), _LOOKED_AT):
+        for record in itertools.islice(newest_first(self._path, most_bytes=_LOADED), _LOOKED_AT):
             if when(record) < since and len(found) >= KEPT:
                 break
             found.append(record)
@@ -118,14 +116,3 @@ class Recent:
     def counted_from(self) -> float:
         """Since when :meth:`minutes` counts, in seconds since the epoch."""
         return self._counted_from
-
-
-def _newest(path: Path) -> Iterator[Record]:
-    """Yield the records at the end of the newest file, latest first."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(file.seek(0, os.SEEK_END) - _LOADED, 0))
-            lines = file.read(_LOADED).splitlines()
-    except FileNotFoundError:
-        return
-    yield from filter(None, map(parse, reversed(lines)))

@@ -38,6 +38,32 @@ def test_an_approval_runs_what_was_shown_and_names_who_gave_it(browser, agent):
     assert "No question waits." in browser.get("/approvals").text
 
 
+def test_a_notice_leads_to_its_question_alone(browser, agent):
+    question, _ = agent.ask(text="hello")
+    other, _ = agent.ask(text="goodbye")
+    page = browser.get(f"/approvals/{question.id}")
+    assert page.status_code == 200
+    assert '"text": "hello"' in text_of(page.text)
+    assert other.id not in page.text
+    browser.post(f"/approvals/{question.id}", answer="approve", **form_of(browser, question))
+    gone = browser.get(f"/approvals/{question.id}")
+    assert (gone.status_code, said(gone)) == (
+        404,
+        "This question is not open: somebody was first: approve by ann (web).",
+    )
+    assert browser.get("/approvals/ffffffff").status_code == 404
+
+
+def test_what_is_recent_stands_in_a_file_that_is_full_by_now():
+    with AuditLog(audit_path(state_dir()), max_bytes=1) as log:
+        for number in range(3):
+            log.write(AuditEvent("refused", tool=f"t{number}", key=str(number), outcome="denied"))
+    audit_path(state_dir()).write_bytes(b"")
+    recent = Recent(audit_path(state_dir()))
+    recent.load()
+    assert [record["tool"] for record in recent.records()] == ["t0", "t1"]
+
+
 @pytest.mark.parametrize(("wide", "then"), [("same", {"text": "x"}), ("tool", {"text": "y"})])
 def test_an_approval_is_remembered_as_widely_as_the_policy_permits(browser, agent, wide, then):
     question, _ = agent.ask(text="x")
