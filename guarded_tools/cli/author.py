@@ -105,9 +105,9 @@ def run_tests(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Run a policy's own tests: calls, time passing between them, and what has to become of each."""
+    from guarded_tools.authoring.explanation import dump, risk_of, standing_in
     from guarded_tools.authoring.policy_cases import Cases
     from guarded_tools.authoring.policy_tests import run
-    from guarded_tools.cli.explanation import dump, risk_of, standing_in
     from guarded_tools.policy.explain import explain
     from guarded_tools.policy.policy import load_policy
     from guarded_tools.values import ToolInfo
@@ -211,7 +211,7 @@ def _as_json(path: Path, result: Result) -> dict[str, Any]:
 
 
 def _failure_as_json(failure: Failure) -> dict[str, Any]:
-    from guarded_tools.cli.explanation import to_json
+    from guarded_tools.authoring.explanation import to_json
 
     return {
         "step": failure.step,

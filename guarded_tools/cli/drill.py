@@ -48,7 +48,7 @@ def drill(
     """Attack a policy with patterns bound to a server's tools, through the real guard; nothing is contacted."""
     from guarded_tools.authoring.drill.grade import worse
     from guarded_tools.authoring.drill.report import lines, to_json
-    from guarded_tools.cli.explanation import dump
+    from guarded_tools.authoring.explanation import dump
 
     if output is not None and output.suffix not in {".svg", ".png", ".pdf"}:
         raise GuardError(f"-o {output} is no picture: name one that ends with .svg, .png or .pdf")

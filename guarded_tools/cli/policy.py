@@ -69,7 +69,8 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say what would become of a call, and why: every predicate with what it saw, every limit. Counts nothing."""
-    from guarded_tools.cli.explanation import dump, print_explanation, risk_of, standing, to_json
+    from guarded_tools.authoring.explanation import dump, risk_of, standing, to_json
+    from guarded_tools.cli.explanation import print_explanation
     from guarded_tools.policy.explain import explain as look
     from guarded_tools.policy.policy import load_policy
     from guarded_tools.values import ToolCall, ToolInfo
