@@ -203,20 +203,26 @@ def _checks() -> TypeAdapter[Question]:
     return TypeAdapter(Question)
 
 
-def questions(store: Store) -> list[Question]:
+def questions(store: Store, known: dict[tuple[str, bytes], Question] | None = None) -> list[Question]:
     """List the questions that wait in a store for an answer, the oldest first. One that cannot be read is left out.
+
+    Whoever looks again and again hands in ``known``, where it finds what it read the last time; threads may share it.
 
     Raises:
         StoreError: the store itself cannot be relied on.
     """
     answered = {key.removeprefix(_ANSWERS) for key, _ in store.scan(_ANSWERS)}
-    found = []
-    for key, kept in store.scan(_OPEN):
+    known = {} if known is None else known
+    found = {}
+    for entry in store.scan(_OPEN):
         try:
-            found.append(Question.load(key, kept))
+            found[entry] = known.get(entry) or Question.load(*entry)
         except StoreError:
             continue
-    return sorted((each for each in found if each.id not in answered), key=lambda question: question.asked_at)
+    known.update(found)
+    for gone in [entry for entry in list(known) if entry not in found]:
+        known.pop(gone, None)
+    return sorted((each for each in found.values() if each.id not in answered), key=lambda question: question.asked_at)
 
 
 def is_open(store: Store, question: Question) -> bool:

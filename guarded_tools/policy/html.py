@@ -21,7 +21,12 @@ _CHECKED = {"off": "off, arguments are not checked against it", "strict": "stric
 
 
 def to_html(policy: PolicyDocument) -> str:
-    """Lay out what a policy says of each tool, in the order in which a call meets it."""
+    """Lay out what a policy says of each tool, for a notebook."""
+    return laid_out(table(policy))
+
+
+def table(policy: PolicyDocument) -> Table:
+    """Say what a policy makes of each tool, in the order in which a call meets it."""
     rows: list[list[Content]] = [[name, Cell("hidden", "bad"), "", "", "", ""] for name in policy.hide]
     if policy.all_tools != type(policy.all_tools)():
         rows.append(_row("every tool", policy.all_tools, ""))
@@ -36,7 +41,7 @@ def to_html(policy: PolicyDocument) -> str:
         rows.append(_model_row(policy.model))
     title = f"Policy for {policy.server}" if policy.server else "Policy"
     note = f"fingerprint {policy.fingerprint[:12]}" + ("; on trial: only hide is in force" if policy.shadow else "")
-    return laid_out(Table(("tool", "calls are", "risk", "limits", "conditions", "a human is asked"), rows, title, note))
+    return Table(("tool", "calls are", "risk", "limits", "conditions", "a human is asked"), rows, title, note)
 
 
 def _row(name: str, rules: Rules | Tool, risk: str) -> list[Content]:

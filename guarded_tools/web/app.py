@@ -7,7 +7,7 @@ the event loop, and however many tabs are open, the store sees as many readers a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from guarded_tools.errors import GuardError
-from guarded_tools.web import approvals, limits, now, sessions, stop
+from guarded_tools.web import approvals, limits, now, policies, sessions, stop
 from guarded_tools.web.assets import serve_asset
 from guarded_tools.web.desk import Desk
 from guarded_tools.web.doors import LASTS, Door, LinkDoor, PasswordDoor
@@ -34,6 +34,7 @@ PAGES: Final = (
     ("/now", "Now"),
     ("/limits", "Limits"),
     ("/sessions", "Sessions"),
+    ("/policy", "Policy"),
     ("/stop", "Stop"),
 )
 """What stands in the navigation."""
@@ -52,17 +53,35 @@ def make_app(
         }
     )
     desk.recent.changed = lambda: live.changed("audit")
+    app = Starlette(
+        routes=_routes(),
+        lifespan=lambda _: _running(desk, live),
+        exception_handlers={GuardError: _broken, 404: _nowhere},
+    )
+    app.state.desk, app.state.door, app.state.live = desk, door, live
+    app.state.cookie, app.state.secure = cookie, secure
+    app.state.frame = _framed(door, presses, live, read_only=read_only)
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
-        desk.recent.start()
-        live.start()
-        try:
-            yield
-        finally:
-            live.stop()
-            await anyio.to_thread.run_sync(_end, desk)
+    def told(refusal: Rebuff) -> Response:
+        return HTMLResponse(render("refused.html", {"why": refusal.why}), refusal.status)
+
+    def followed(path: str) -> Response:
+        return HTMLResponse(render("followed.html", {"path": path}))
+
+    return Shield(
+        app,
+        origins=origins,
+        door=door,
+        presses=presses,
+        cookie=cookie,
+        read_only=read_only,
+        told=told,
+        followed=followed,
+    )
+
+
+def _framed(door: Door, presses: Presses, live: Live, *, read_only: bool) -> Callable[[Request], dict[str, Any]]:
+    """Return what every page is told beside what it shows."""
 
     def frame(request: Request) -> dict[str, Any]:
         user = request.state.user
@@ -77,14 +96,19 @@ def make_app(
             "can_leave": isinstance(door, LinkDoor | PasswordDoor),
         }
 
-    app = Starlette(routes=_routes(), lifespan=lifespan, exception_handlers={GuardError: _broken, 404: _nowhere})
-    app.state.desk, app.state.door, app.state.live = desk, door, live
-    app.state.frame, app.state.cookie, app.state.secure = frame, cookie, secure
+    return frame
 
-    def told(refusal: Rebuff) -> Response:
-        return HTMLResponse(render("refused.html", {"why": refusal.why}), refusal.status)
 
-    return Shield(app, origins=origins, door=door, presses=presses, cookie=cookie, read_only=read_only, told=told)
+@contextlib.asynccontextmanager
+async def _running(desk: Desk, live: Live) -> AsyncIterator[None]:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
+    desk.recent.start()
+    live.start()
+    try:
+        yield
+    finally:
+        live.stop()
+        await anyio.to_thread.run_sync(_end, desk)
 
 
 def _routes() -> list[Route]:
@@ -94,7 +118,7 @@ def _routes() -> list[Route]:
         Route("/leave", leave, methods=["POST"]),
         Route("/live", events),
         Route("/approvals", approvals.show_all),
-        Route("/approvals/{id}", approvals.show_one),
+        Route("/approvals/{id}", approvals.show_one, methods=["GET"]),
         Route("/approvals/{id}", approvals.reply, methods=["POST"]),
         Route("/approvals/{id}/check", approvals.check, methods=["POST"]),
         Route("/now", now.show_now),
@@ -104,6 +128,7 @@ def _routes() -> list[Route]:
         Route("/session", sessions.show_session),
         Route("/sessions/clear", sessions.clear, methods=["POST"]),
         Route("/sessions/reset", sessions.reset, methods=["POST"]),
+        Route("/policy", policies.show_policy),
         Route("/stop", stop.show_stop),
         Route("/stop/halt", stop.halt, methods=["POST"]),
         Route("/stop/resume", stop.resume, methods=["POST"]),

@@ -42,7 +42,7 @@ def show_all(request: Request) -> Response:
     at = _number(request.query_params.get("from", "0"))
     cards = [_card(desk, question) for question in waiting[at : at + MOST_CARDS]]
     return page(
-        request, "approvals.html", cards=cards, waiting=len(waiting), first=at, most=MOST_CARDS,
+        request, "approvals.html", cards=cards, waiting=len(waiting), first=at, most=MOST_CARDS, one=False,
         answered=answered(desk.recent.records()),
     )  # fmt: skip
 
@@ -54,7 +54,8 @@ def show_one(request: Request) -> Response:
     if question is None:
         return _said(request, HTTPStatus.NOT_FOUND, f"This question is not open: {_gone(desk, request)}.")
     cards = [_card(desk, question)]
-    return page(request, "approvals.html", cards=cards, waiting=1, first=0, most=MOST_CARDS, answered=[])
+    below = answered(desk.recent.records())
+    return page(request, "approvals.html", cards=cards, waiting=1, first=0, most=MOST_CARDS, one=True, answered=below)
 
 
 def _gone(desk: Desk, request: Request) -> str:

@@ -33,6 +33,7 @@ class Desk:
     tools: Mapping[str, ToolInfo] = field(default_factory=dict)
     policy_name: str = ""
     _store: Store | None = None
+    _known: dict[tuple[str, bytes], Question] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def store(self) -> Store:
@@ -63,7 +64,7 @@ class Desk:
 
     def questions(self) -> list[Question]:
         """List the questions that wait, oldest first."""
-        return questions(self.store())
+        return questions(self.store(), self._known)
 
     def halts(self) -> list[Halted]:
         """List what is halted."""

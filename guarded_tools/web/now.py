@@ -55,9 +55,9 @@ def show_call(request: Request) -> Response:
     """Tell all that the audit says of one call, in order."""
     desk: Desk = request.app.state.desk
     key = came(request.query_params.get("key", ""))
-    lines = [record for record in desk.recent.records() if key and record.get("key") == key]
+    lines = desk.recent.story(key) if key and isinstance(key, str) else []
     status = HTTPStatus.OK if lines else HTTPStatus.NOT_FOUND
-    return page(request, "call.html", status, lines=[_line(record) for record in lines], kept=KEPT)
+    return page(request, "call.html", status, lines=[_line(record) for record in lines])
 
 
 def _line(record: Record) -> dict[str, Any]:

@@ -76,6 +76,11 @@ def came(text: str) -> Any:
         return None
 
 
+def exact(text: str) -> Exact:
+    """Write what somebody typed back into the box that they typed it in."""
+    return Exact(text.encode("utf-8", "replace").decode())
+
+
 def cells(content: Content) -> list[Cell]:
     """Return a table's content as its pieces."""
     return content if isinstance(content, list) else [Cell(content) if isinstance(content, str) else content]
@@ -91,7 +96,7 @@ _engine = jinja2.Environment(
     lstrip_blocks=True,
 )
 _engine.filters.update(
-    name=name, remarks=remarks, moment=moment, sent=sent, remaining=remaining, window=window, mask=mask
+    exact=exact, name=name, remarks=remarks, moment=moment, sent=sent, remaining=remaining, window=window, mask=mask
 )
 _engine.globals.update(
     address=address, asset=asset, cells=cells, clock=clock, fullness=fullness, look=look, now=time.time,

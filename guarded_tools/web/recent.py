@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from guarded_tools.audit import Record, follow, newest_first, when
+from guarded_tools.audit import Filter, Record, follow, newest_first, when
 from guarded_tools.audit.summary import CallRow, calls
 
 log = logging.getLogger("guarded_tools.web")
@@ -27,7 +27,8 @@ DAY: Final = 1_440
 _LOOKED_AT: Final = 100_000
 _POLL: Final = 0.2
 _PAUSE: Final = 5.0
-_LOADED: Final = 16 * 1024 * 1024
+_STORY: Final = 64 * 1024 * 1024
+_LONGEST_STORY: Final = 200
 
 
 class Recent:
@@ -61,7 +62,7 @@ class Recent:
         """Read the latest records, without following."""
         since = self._clock() - DAY * 60
         found: list[Record] = []
-        for record in itertools.islice(newest_first(self._path, most_bytes=_LOADED), _LOOKED_AT):
+        for record in itertools.islice(newest_first(self._path), _LOOKED_AT):
             if when(record) < since and len(found) >= KEPT:
                 break
             found.append(record)
@@ -106,6 +107,14 @@ class Recent:
         if self._rows[0] != last:
             self._rows = last, list(calls(records))[::-1]
         return self._rows[1]
+
+    def story(self, key: str) -> list[Record]:
+        """Return the records of one call, oldest first: of what is kept, else of the last 64 MiB of the audit."""
+        found = [record for record in self.records() if record.get("key") == key]
+        if not found:
+            older = newest_first(self._path, Filter(key=key), most_bytes=_STORY)
+            found = list(itertools.islice(older, _LONGEST_STORY))[::-1]
+        return found
 
     def minutes(self) -> Mapping[int, Counter[str]]:
         """Return how many calls ended how, by the minute since the epoch."""

@@ -67,8 +67,8 @@ class TooMuch(Exception):  # noqa: N818 - it says why a form was not read
 class Shield:
     """Lets through what comes from our own pages and from somebody who is in; see the module.
 
-    ``origins`` are ours, and ``told`` says a refusal to somebody who is in. What it lets through finds in ``state``:
-    ``user``, the form as ``form``, and ``cookie``.
+    ``origins`` are ours, ``told`` says a refusal to somebody who is in, ``followed`` leads on whoever came by a link
+    from elsewhere. What is let through finds in ``state``: ``user``, the form as ``form``, and ``cookie``.
     """
 
     def __init__(
@@ -81,9 +81,10 @@ class Shield:
         cookie: str,
         read_only: bool,
         told: Callable[[Rebuff], Response],
+        followed: Callable[[str], Response],
     ) -> None:
         self._app = app
-        self._told = told
+        self._told, self._followed = told, followed
         self._origins = origins
         self._hosts = {urlsplit(origin).netloc for origin in origins}
         self._door, self._presses = door, presses
@@ -182,6 +183,9 @@ class Shield:
 
     def _stranger(self, scope: Scope, headers: Headers) -> Response:
         goes = scope["method"] == "GET" and headers.get("sec-fetch-mode", "navigate") == "navigate"
+        if goes and headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+            # With a link from elsewhere, as in a notice, a strict cookie does not come. With our own link it does.
+            return self._followed("/" + quote(scope["path"].lstrip("/")))
         if goes and "hx-request" not in headers:
             return RedirectResponse(ENTER, HTTPStatus.SEE_OTHER)
         return self._told(Rebuff(HTTPStatus.UNAUTHORIZED, "you are not signed in any more: load the page again"))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guarded_tools import Policy
 from guarded_tools.approvers.inbox import _OPEN, Question, questions
 from guarded_tools.audit import AuditLog, audit_path
 from guarded_tools.marks import Mark
@@ -19,9 +20,20 @@ from guarded_tools.values import ApprovalRequest, AuditEvent, Charge, session_sc
 from guarded_tools.web import shield
 from guarded_tools.web.doors import LASTS, LINK_LASTS, LinkDoor, PasswordDoor, ProxyDoor
 from guarded_tools.web.presses import Presses
-from tests.web.conftest import ORIGIN, Browser, Site, form_of, said
+from tests.web.conftest import ORIGIN, POLICY, Browser, Site, form_of, said
 
-PAGES = ("/approvals", "/now", "/limits", "/sessions", "/stop", "/live", "/call?key=1", "/session?scope=1", "/nowhere")
+PAGES = (
+    "/approvals",
+    "/now",
+    "/limits",
+    "/sessions",
+    "/stop",
+    "/policy",
+    "/live",
+    "/call?key=1",
+    "/session?scope=1",
+    "/nowhere",
+)
 POSTS = ("/stop/halt", "/stop/resume", "/sessions/reset", "/sessions/clear", "/approvals/00000000", "/leave")
 
 
@@ -180,6 +192,20 @@ def test_another_site_reads_and_frames_nothing(browser, headers, status):
     assert browser.get("/stop", **headers).status_code == status
 
 
+@pytest.mark.parametrize("path", ["/approvals/3f2a91bc", "//evil.example/x", "/x;url=//evil.example", '/"><b>'])
+def test_whoever_comes_by_a_link_from_elsewhere_is_led_on_to_here(site, path):
+    elsewhere = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    browser = Browser(site().app)
+    request = browser.http.build_request("GET", ORIGIN + path, headers=elsewhere)
+    answer = browser.http.send(request)
+    assert answer.status_code == 200
+    assert Active(answer.text).found == []
+    (goes,) = re.findall('content="0; url=([^"]*)"', answer.text)
+    assert re.fullmatch(r"/[\w%./]*", goes)
+    assert not goes.startswith("//")
+    assert browser.get("/approvals").status_code == 303
+
+
 @pytest.mark.parametrize("path", POSTS)
 def test_nothing_is_done_by_get_or_anything_but_post(browser, path):
     assert browser.get(f"{path}?press={browser.press()}&kind=global&reason=x").status_code in {404, 405, 503}
@@ -189,7 +215,7 @@ def test_nothing_is_done_by_get_or_anything_but_post(browser, path):
 
 
 def test_every_answer_forbids_scripts_frames_and_keeping(browser):
-    answers = [browser.get(path) for path in (*PAGES[:5], "/enter", "/nowhere", "/static/nowhere")]
+    answers = [browser.get(path) for path in (*PAGES[:6], "/enter", "/nowhere", "/static/nowhere")]
     answers += [browser.get("/stop", host="evil"), browser.post("/stop/halt"), browser.http.put("/stop")]
     for answer in answers:
         policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
@@ -223,7 +249,7 @@ class Active(HTMLParser):
 def test_pages_have_no_inline_script_or_style_and_fetch_from_here_alone(browser, agent):
     agent.call("read")
     agent.ask(text="x")
-    for path in (*PAGES[:5], "/session?scope=%22session%3As1%22"):
+    for path in (*PAGES[:6], "/session?scope=%22session%3As1%22"):
         assert Active(browser.get(path).text).found == []
 
 
@@ -345,7 +371,7 @@ def test_a_page_that_is_read_only_takes_no_form(site, agent):
         for path in (*POSTS, f"/approvals/{question.id}", f"/approvals/{question.id}/check", "/nowhere"):
             answer = browser.post(path, press="x", seal=question.seal, answer="approve", kind="global", reason="x")
             assert answer.status_code == 403
-        for path in PAGES[:5]:
+        for path in PAGES[:6]:
             assert 'method="post"' not in browser.get(path).text
         assert question.id in browser.get("/approvals").text
     assert (became, agent.guard.store.halts()) == ([], [])
@@ -460,7 +486,18 @@ class Shape(HTMLParser):
 def shapes(browser, scope):
     quoted = browser.http.build_request("GET", "/", params={"scope": json.dumps(scope)}).url.query.decode()
     key = browser.http.build_request("GET", "/", params={"key": json.dumps(scope)}).url.query.decode()
-    for path in ("/approvals", "/now", "/limits", "/sessions", "/stop", f"/session?{quoted}", f"/call?{key}"):
+    words = quoted.replace("scope=", "tool=") + "&args=" + quoted.removeprefix("scope=")
+    paths = (
+        "/approvals",
+        "/now",
+        "/limits",
+        "/sessions",
+        "/stop",
+        f"/session?{quoted}",
+        f"/call?{key}",
+        f"/policy?{words}",
+    )
+    for path in paths:
         answer = browser.get(path)
         yield path.partition("?")[0], Shape(answer.text), answer.text
 
@@ -470,7 +507,18 @@ def shapes(browser, scope):
 def test_whatever_is_written_somewhere_stays_text(text):
     pages = {}
     for words in ("plain", text):
-        site = Site()
+        words_of_a_policy = words.encode("utf-8", "replace").decode()  # which holds no half of a surrogate pair
+        policy = {
+            **POLICY,
+            "tools": {
+                "*": {
+                    "require": [
+                        {"path": "args.k", "op": "eq", "value": words_of_a_policy, "on_deny": words_of_a_policy}
+                    ]
+                }
+            },
+        }
+        site = Site(policy=Policy.model_validate(policy))
         store = site.desk.store()
         for key, _ in store.scan(""):
             store.take(key)

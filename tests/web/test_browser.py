@@ -65,7 +65,16 @@ def opened(chromium, served, **context):
         assert [fault for fault in page.faults if "the server responded with a status of 4" not in fault] == []
 
 
-PICTURES = ("approvals-light", "approvals-dark", "approvals-phone", "now-light", "limits-light", "edit", "stop-light")
+PICTURES = (
+    "approvals-light",
+    "approvals-dark",
+    "approvals-phone",
+    "now-light",
+    "limits-light",
+    "edit",
+    "stop-light",
+    "policy-light",
+)
 
 
 def picture(page, name):
@@ -231,7 +240,7 @@ def test_it_is_read_on_a_phone_and_in_the_dark(chromium, served, agent):
     sizes = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": {"viewport": {"width": 360, "height": 740}}}
     for kind, context in sizes.items():
         with opened(chromium, served, **context) as page:
-            for name in ("Approvals", "Now", "Limits", "Sessions", "Stop"):
+            for name in ("Approvals", "Now", "Limits", "Sessions", "Policy", "Stop"):
                 page.get_by_role("link", name=name, exact=True).click()
                 sync_api.expect(page.get_by_role("heading", level=1)).to_have_text(name)
                 wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
@@ -264,7 +273,7 @@ def test_words_that_attack_do_nothing_in_a_browser(chromium, served, agent):
     agent.ask(text=nasty, session=nasty)
     agent.call("read", session=nasty, grant=nasty)
     with opened(chromium, served) as page:
-        for name in ("Approvals", "Now", "Limits", "Sessions", "Stop"):
+        for name in ("Approvals", "Now", "Limits", "Sessions", "Policy", "Stop"):
             page.get_by_role("link", name=name, exact=True).click()
             sync_api.expect(page.get_by_role("heading", level=1)).to_have_text(name)
             assert page.evaluate("window.hit") is None
@@ -272,6 +281,29 @@ def test_words_that_attack_do_nothing_in_a_browser(chromium, served, agent):
         page.goto(f"{served.address}/approvals")
         sync_api.expect(page.locator(".card")).to_contain_text("onerror=")
         assert page.evaluate("window.hit") is None
+
+
+def test_a_link_in_somebody_elses_page_opens_the_question(chromium, served, agent):
+    question, _ = agent.ask(text="x")
+    with opened(chromium, served) as page:
+        chat = page.context.new_page()
+        link = f"<a href={served.address}/approvals/{question.id}>a question waits</a>"
+        chat.route("http://chat.example/", lambda route: route.fulfill(body=link, content_type="text/html"))
+        chat.goto("http://chat.example/")
+        chat.get_by_role("link").click()
+        sync_api.expect(chat.locator(f"#q-{question.id}")).to_be_visible()
+        assert chat.url == f"{served.address}/approvals/{question.id}"
+
+
+def test_a_call_is_explained_by_form(chromium, served, agent):
+    with opened(chromium, served) as page:
+        page.get_by_role("link", name="Policy").click()
+        page.get_by_label("Tool", exact=True).fill("pay")
+        page.get_by_label("Arguments").fill('{"amount": 500}')
+        page.keyboard.press("Enter")
+        sync_api.expect(page.locator(".told")).to_contain_text("saw 500: it is → denies")
+        sync_api.expect(page.get_by_label("Arguments")).to_have_value('{"amount": 500}')
+        picture(page, "policy-light")
 
 
 def test_another_site_neither_frames_nor_commands_it(chromium, served, agent):

@@ -174,6 +174,7 @@ def test_now_is_filtered_and_tells_a_calls_whole_story(browser, agent):
     (limited,) = read(audit_path(state_dir()), outcome="limited")
     story = text_of(browser.get(f"/call?key={quote(json.dumps(limited['key']))}").text)
     assert limited["message"] in story
+    assert len(Recent(audit_path(state_dir())).story(limited["key"])) == 1  # also of what is not kept
     assert browser.get("/call?key=%22none%22").status_code == browser.get("/call?key=").status_code == 404
 
 
@@ -186,6 +187,25 @@ def test_limits_say_how_much_is_used(browser, agent):
         assert "/read/rate_limit in an hour frees in" in page
     assert "No limit is in use" in browser.get("/limits?kind=session&name=s2").text
     assert "No limit is in use" in browser.get("/limits?kind=grant&name=s1").text
+
+
+def test_the_policy_says_what_is_in_force_and_explains_a_call(site, agent):
+    agent.call("read")
+    with site(policy=Policy.model_validate(POLICY)).open() as browser:
+        page = text_of(browser.get("/policy").text)
+        assert "never: args.amount gt 100" in page
+        assert "fingerprint" in page
+        for query, told in (
+            ('tool=pay&args={"amount": 5}', "ask pay by /tools/pay/approval"),
+            ('tool=pay&args={"amount": 500}', "saw 500: it is → denies"),
+            ("tool=unheard", "deny unheard by (default deny)"),
+            ("tool=read&session=s1", "session:s1: 1/2 in 3600 s, takes 1"),
+            ("tool=pay&args={", "The arguments cannot be read"),
+        ):
+            assert told in " ".join(text_of(browser.get(f"/policy?{query}").text).split()), query
+    with site().open() as browser:
+        assert "start the page with --policy" in browser.get("/policy").text
+    assert [one.used for one in agent.guard.store.usage("session:s1")] == [1]
 
 
 def test_halt_and_resume(browser, agent):
@@ -298,3 +318,20 @@ def test_a_chart_draws_every_call_of_its_span_once(ago, spans, second):
     for bar in drawn.bars:
         by_place[bar.x] += bar.height
     assert not by_place or max(by_place.values()) == pytest.approx(HEIGHT)
+
+
+def test_a_question_is_read_once_and_forgotten_with_its_entry(agent, monkeypatch):
+    one, _ = agent.ask(text="x")
+    read_anew = []
+    load = inbox.Question.load
+    monkeypatch.setattr(inbox.Question, "load", lambda key, kept: read_anew.append(key) or load(key, kept))
+    known = {}
+    for _ in range(3):
+        assert [each.id for each in inbox.questions(agent.guard.store, known)] == [one.id]
+    assert len(read_anew) == 1
+    # An entry that was altered is another one, and one that is gone is not kept.
+    key, kept = next(iter(known))
+    agent.guard.store.put(key, kept.replace(b'"x"', b'"y"'), 60)
+    (altered,) = inbox.questions(agent.guard.store, known)
+    assert (altered.request.args, len(known)) == ({"text": "y"}, 1)
+    agent.guard.store.put(key, kept, 60)
