@@ -410,7 +410,8 @@ def test_a_question_that_is_shown_again_says_what_the_session_did(tmp_path):
     guard.call(ToolCall("inbox", {}, "t"), lambda args: "words")
     calls = [{"name": "mail", "args": {"to": to}, "id": to, "type": "tool_call"} for to in ("ann", "bob")]
     asked = app.invoke({"messages": [{"role": "assistant", "content": "", "tool_calls": calls}]}, config)
-    ann, bob = asked["__interrupt__"]
+    # The older LangGraph hands questions over in the order in which their threads came to them.
+    ann, bob = sorted(asked["__interrupt__"], key=lambda question: question.value["args"]["to"])
     reason = "read untrusted content (inbox"
     assert reason in str(ann.value)
     assert reason in str(bob.value)
