@@ -1,6 +1,7 @@
 """The thread that blocks: what it hands back, what becomes of lines whose callers leave, and of forks and ends."""
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import os
@@ -238,6 +239,32 @@ async def test_a_caller_cancelled_between_the_workers_answer_and_its_own_turn_le
             await task
     await settled(worker)
     assert seen == ["given back"] * 20
+
+
+async def test_what_was_on_its_way_to_a_caller_who_left_is_done_where_it_is_not_the_callers_own(worker):
+    """As above, at a step of the guard's that its task would have awaited: what follows a body must not be lost."""
+    told = []
+
+    async def atell(_):
+        raise AssertionError("nobody waits for this")
+
+    def line(done, number):
+        yield Await(done.set, None)
+        with contextlib.suppress(ValueError):
+            yield Await(told.append if number % 2 else fail, atell, (number if number % 2 else ValueError(),))
+        told.append(number)
+
+    for number in range(20):
+        done = threading.Event()
+        task = asyncio.create_task(worker.drive(line(done, number)))
+        await asyncio.sleep(0)
+        while not done.wait(0.001):  # holds the loop up, as above
+            pass
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await settled(worker)
+    assert told == [number for each in range(20) for number in ([each, each] if each % 2 else [each])]
 
 
 async def test_steps_with_a_client_of_their_own_are_done_where_nobody_waits_any_more(worker):

@@ -88,6 +88,16 @@ class Job:
         except BaseException as error:  # noqa: BLE001 - the line decides
             self.next = (self.line.throw, error)
 
+    def catch_up(self, step: Await) -> Await:
+        """Do a step that its task was handed and left, and go on to the next. Called by :meth:`walk`, in its context."""
+        if step.foreign:
+            return self.line.throw(Left())
+        try:
+            result = step.sync(*step.args)
+        except BaseException as error:  # noqa: BLE001 - the line decides
+            return self.line.throw(error)
+        return self.line.send(result)
+
     def given(self, result: Any) -> None:
         """Be handed what a companion for many made of this one."""
         self.next = (self.line.throw if isinstance(result, BaseException) else self.line.send, result)

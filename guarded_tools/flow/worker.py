@@ -41,7 +41,7 @@ from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 from guarded_tools.flow import Await, Flow
-from guarded_tools.flow.job import Job, Left, taken
+from guarded_tools.flow.job import Job, taken
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -115,7 +115,7 @@ class Worker:
             await job.future
         except BaseException:
             if job.leave() and queue is self._queue and job.step is not None:
-                job.next = (job.line.throw, Left())
+                job.next = (job.catch_up, job.step)
                 self._put(job)
             raise
 
