@@ -51,7 +51,7 @@ test: setup
 	$(if $(ARGS),,$(MAKE) test-mcp2)
 
 # What touches MCP.
-MCP_TESTS := tests/mcp_session tests/servers tests/pictify tests/adapters tests/langgraph_server tests/tools/test_pinned.py \
+MCP_TESTS := tests/mcp_session tests/servers tests/pictify tests/adapters tests/gateway tests/langgraph_server tests/tools/test_pinned.py \
   tests/notebooks tests/cli/test_demo.py tests/cli/test_author.py tests/authoring/test_path.py \
   tests/test_documentation.py::test_code_blocks_run
 

@@ -29,7 +29,7 @@ FLOORS = [
     {"servers"},
     {"testing"},
     {"pictify", "authoring", "control"},
-    {"web"},
+    {"web", "gateway"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -204,7 +204,12 @@ def test_what_tests_import_is_there():
     """Inside functions too: otherwise a moved name is missed only when that one test runs."""
     for path in sorted((ROOT.parent / "tests").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}.gateway"):
+                # It takes the second generation of MCP, which is not installed here.
+                said = MODULES[(node.module or "").removeprefix(f"{PACKAGE}.")].read_text()
+                for alias in node.names:
+                    assert re.search(rf"^(class |def |async def )?{alias.name}\b", said, re.MULTILINE), alias.name
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE:
                 module = importlib.import_module(node.module)
                 for alias in node.names:
                     full = f"{node.module}.{alias.name}".removeprefix(f"{PACKAGE}.")

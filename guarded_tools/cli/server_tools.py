@@ -156,13 +156,13 @@ def _ask(source: ToolSource, server: str | None, env: Sequence[str], token_env: 
 
     road: StdioServer | HttpServer
     if source.kind == "address":
-        headers = {"Authorization": f"Bearer {_from_env(token_env)}"} if token_env else {}
+        headers = {"Authorization": f"Bearer {from_env(token_env)}"} if token_env else {}
         road, told = HttpServer(source.where, headers=headers), urlsplit(source.where).hostname or ""
     elif source.kind == "sandbox":
         road, told = StdioServer(sys.executable, ("-m", "guarded_tools.pictify.sandbox")), SERVER
     else:
-        given = {name: _from_env(name) for name in env}
-        road, told = StdioServer(source.command[0], source.command[1:], env=given), _told_by(source.command)
+        given = {name: from_env(name) for name in env}
+        road, told = StdioServer(source.command[0], source.command[1:], env=given), told_by(source.command)
     # It logs every line that is no message, with a traceback; the error that ends the command says enough.
     logging.getLogger("mcp").addHandler(logging.NullHandler())
     with HeldSession(road, name=server or told) as session:
@@ -204,7 +204,7 @@ def _in_file(path: Path, server: str | None) -> ServerTools:
     )
 
 
-def _told_by(command: Sequence[str]) -> str:
+def told_by(command: Sequence[str]) -> str:
     """A server's name from what starts it: of `npx -y @scope/server-x` it is `server-x`."""
     runner = re.fullmatch(r"npx|bunx|pnpx|uvx|pipx|uv|node|python[0-9.]*", PurePath(command[0]).stem)
     words = [word for word in command[1:] if not word.startswith("-")] if runner else []
@@ -230,7 +230,12 @@ def _catalogue_name(tools: Sequence[ListedTool]) -> str:
     return SERVER if found * 2 > len(tools) else ""
 
 
-def _from_env(name: str) -> str:
+def from_env(name: str) -> str:
+    """Return the value of an environment variable.
+
+    Raises:
+        GuardError: it is not set.
+    """
     value = os.environ.get(name)
     if value is None:
         raise GuardError(f"the environment variable {name} is not set")

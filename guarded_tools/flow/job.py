@@ -89,7 +89,7 @@ class Job:
             self.next = (self.line.throw, error)
 
     def catch_up(self, step: Await) -> Await:
-        """Do a step that its task was handed and left, and go on to the next. Called by :meth:`walk`, in its context."""
+        """Do a step that its task was handed and left, and go on. Called by :meth:`walk`, in its context."""
         if step.foreign:
             return self.line.throw(Left())
         try:

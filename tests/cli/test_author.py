@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from guarded_tools.cli.server_tools import _told_by
+from guarded_tools.cli.server_tools import told_by
 from guarded_tools.policy import Policy
 from guarded_tools.policy.presets import PRESETS
 from guarded_tools.tools.lock import Lock
@@ -300,7 +300,7 @@ def test_a_lock_that_cannot_be_written_is_an_error(cli, tmp_path):
     ],
 )
 def test_a_server_is_called_after_what_starts_it(command, name):
-    assert _told_by(command) == name
+    assert told_by(command) == name
 
 
 def test_a_failing_case_shows_every_predicate_with_what_it_saw(cli, tmp_path):

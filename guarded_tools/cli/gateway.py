@@ -1,0 +1,156 @@
+"""``gateway``: the guard between an MCP client and its server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from guarded_tools.cli.app import FINE, PROBLEMS
+from guarded_tools.cli.options import State, Url, opened, store_name
+from guarded_tools.cli.server_tools import Command, Env, ServerName, Token, from_env, told_by
+from guarded_tools.errors import ConnectionFailed, GuardError
+from guarded_tools.text.visible import one_line
+from guarded_tools.values import AuditEvent
+
+if TYPE_CHECKING:
+    from guarded_tools.gateway.line import Gateway
+    from guarded_tools.guard import Guard
+    from guarded_tools.mcp_session.transport import Server
+    from guarded_tools.policy.policy import Policy
+
+_TIMEOUT = 600.0
+
+
+def gateway(
+    command: Command = None,
+    *,
+    policy: Annotated[str, typer.Option("--policy", metavar="POLICY", help="A policy file, or a preset's name.")],
+    url: Annotated[
+        str | None, typer.Option("--url", help="The address of the server (streamable HTTP), in place of a command.")
+    ] = None,
+    server: ServerName = None,
+    env: Env = None,
+    token_env: Token = None,
+    store: Url = None,
+    state: State = None,
+    session: Annotated[
+        str | None,
+        typer.Option("--session", help="Whose limits count. Default: this process's own.", show_default=False),
+    ] = None,
+    lock: Annotated[
+        str | None, typer.Option("--lock", metavar="FILE", help="Pinned tools; one that changed is refused.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.001, help="Seconds that the server has to answer.")
+    ] = _TIMEOUT,
+) -> None:
+    """Stand between an MCP client and its server: whatever the policy does not deny passes as it came."""
+    from guarded_tools.mcp_session import generation
+    from guarded_tools.mcp_session.streams import load_sdk
+
+    generation.require_second("gateway takes the second generation of MCP")
+    load_sdk()
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    from guarded_tools.policy.policy import load_policy
+
+    judged = load_policy(policy)
+    servers = {_name(server, judged, command, url): _server(command, url, env or (), token_env)}
+    with _guard(policy, store, state, lock) as guard:
+        _serve(_gateway(guard, servers, judged, timeout, _answered_at(store, state)), session, store_name(store, state))
+    raise typer.Exit(FINE)
+
+
+def _serve(gateway: Gateway, session: str | None, where: str) -> None:
+    """Serve until one of the two ends.
+
+    Raises:
+        typer.Exit: the server could not be started, or ended first.
+    """
+    from guarded_tools.gateway.guarded import Principal
+    from guarded_tools.gateway.stdio import serve_stdio
+
+    principal = Principal(session or f"gateway-{secrets.token_hex(4)}")
+    typer.echo(one_line(f"guarded-tools gateway: session {principal.session}, {where}"), err=True)
+    try:
+        asyncio.run(serve_stdio(gateway, principal))
+    except ConnectionFailed as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(PROBLEMS) from None
+
+
+@contextmanager
+def _guard(policy: str, store: str | None, state: Path | None, lock: str | None) -> Iterator[Guard]:
+    from guarded_tools.approvers.inbox import InboxApprover
+    from guarded_tools.guard import Guard
+
+    kept = opened(store, state)
+    try:
+        guard = Guard(
+            policy, store=kept, approver=InboxApprover(kept), state=state, lock=lock, observers=[_tell_of_questions]
+        )
+        with guard.audit:
+            yield guard
+    finally:
+        kept.close()
+
+
+def _gateway(guard: Guard, servers: Mapping[str, Server], policy: Policy, timeout: float, answered_at: str) -> Gateway:
+    from guarded_tools.gateway.catalogue import PROMPT, RESOURCE, NameCheck
+    from guarded_tools.gateway.line import Gateway
+    from guarded_tools.pictify.catalogue import SERVER, risk_of
+
+    spoken = [name for name in (*policy.hide, *policy.tools) if name.startswith((PROMPT, RESOURCE))]
+    check = NameCheck(guard, servers, spoken)
+    risk = risk_of if SERVER in servers else lambda _: None
+    return Gateway(guard, servers, check, timeout, risk, answered_at)
+
+
+def _answered_at(store: str | None, state: Path | None) -> str:
+    """Say how people answer questions, without the password of a store."""
+    if store is not None:
+        return f"guarded-tools approvals --store {store_name(store, state)}"
+    return "guarded-tools approvals" if state is None else f"guarded-tools approvals --state {state}"
+
+
+def _tell_of_questions(event: AuditEvent) -> None:
+    """Say on standard error, which clients keep as the server's log, that somebody is asked."""
+    if event.kind == "asked":
+        typer.echo(one_line(f"guarded-tools gateway: a question about {event.tool} waits for an answer"), err=True)
+
+
+def _server(command: Sequence[str] | None, url: str | None, env: Sequence[str], token_env: str | None) -> Server:
+    """Read where the server is.
+
+    Raises:
+        GuardError: not exactly one is named, or an option says nothing of it.
+    """
+    from guarded_tools.mcp_session import HttpServer, StdioServer
+
+    if bool(command) == (url is not None):
+        raise GuardError("name one server: -- COMMAND, or --url ADDRESS")
+    if url is not None:
+        if env:
+            raise GuardError("--env hands a variable to a command: it says nothing of --url")
+        return HttpServer(url, {"Authorization": f"Bearer {from_env(token_env)}"} if token_env else {})
+    assert command is not None
+    if token_env:
+        raise GuardError("--token-env is sent to an address: name one with --url")
+    found = StdioServer(command[0], tuple(command[1:]), {name: from_env(name) for name in env})
+    found.check()
+    return found
+
+
+def _name(said: str | None, policy: Policy, command: Sequence[str] | None, url: str | None) -> str:
+    """Return what the server is called, in counters and in the audit."""
+    if said or policy.server:
+        return said or str(policy.server)
+    return (urlsplit(url).hostname or "server") if url is not None else told_by(command or ("server",))

@@ -1,0 +1,91 @@
+"""From one client to its server: what a front end holds for each connection."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from guarded_tools.gateway.catalogue import NameCheck
+from guarded_tools.gateway.guarded import GuardedServer, Principal, Request
+from guarded_tools.gateway.relay import Channel, Relay
+from guarded_tools.gateway.upstream import Params
+from guarded_tools.mcp_session.transport import Server
+from guarded_tools.pipeline.gate import Gate
+from guarded_tools.values import Risk
+
+TIMEOUT = 600.0
+"""Seconds that a server has to answer a request, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What all connections of a gateway share.
+
+    ``timeout``: seconds that a server has to answer a request. ``answered_at`` says how people answer questions, for
+    clients whose question nobody answered.
+    """
+
+    guard: Gate
+    servers: Mapping[str, Server]
+    check: NameCheck
+    timeout: float = TIMEOUT
+    risk: Callable[[str], Risk | None] = lambda _: None
+    answered_at: str = ""
+
+    def line(self, client: Channel | None, caller: Principal) -> Line:
+        """Return the line of a client, or of all those together that nothing tells apart."""
+        (name, server), *_ = self.servers.items()
+        return Line(self, name, server, client, caller)
+
+
+class Line:
+    """A connection of a client's, and one to the server, which ends with it."""
+
+    def __init__(self, gateway: Gateway, name: str, server: Server, client: Channel | None, caller: Principal) -> None:
+        self._guarded = GuardedServer(
+            gateway.guard, name, gateway.check, risk=gateway.risk, answered_at=gateway.answered_at
+        )
+        self._relay = Relay(
+            server,
+            name,
+            client,
+            timeout=gateway.timeout,
+            shown=functools.partial(self._guarded.shown, caller=caller),
+            changed=self._guarded.catalogue.outdated,
+        )
+        self.upstream = self._relay.upstream
+
+    async def start(self) -> None:
+        """Start or reach the server.
+
+        Raises:
+            ConnectionFailed: it cannot be started.
+        """
+        await self.upstream.start()
+
+    async def answer(self, request: Any, method: str, params: Params, caller: Principal) -> dict[str, Any]:
+        """Answer what a client asks.
+
+        Raises:
+            MCPError: the server refused, or the policy did where the protocol has no other word for it.
+        """
+        asked = Request(method, params, caller, str(request.request_id))
+        return await self._guarded.answer(asked, functools.partial(self._relay.send, request))
+
+    async def tell(self, method: str, params: Params) -> None:
+        """Send on what a client says."""
+        await self._relay.tell(method, params)
+
+    async def ended(self) -> None:
+        """Come back once the server is gone."""
+        await self.upstream.ended.wait()
+
+    def last_words(self) -> str:
+        """Return what is known of the server's end, for people."""
+        return self.upstream.last_words()
+
+    async def close(self) -> None:
+        """End the connection to the server."""
+        await self.upstream.close()
