@@ -40,19 +40,26 @@ PAGES: Final = (
 """What stands in the navigation."""
 
 
+def make_live(desk: Desk) -> Live:
+    """Make what tells tabs of changes at a desk."""
+    live = Live({"approvals": lambda: [question.id for question in desk.questions()], "halts": desk.halts})
+    desk.recent.changed = lambda: live.changed("audit")
+    return live
+
+
 def make_app(
-    desk: Desk, door: Door, *, origins: frozenset[str], cookie: str, secure: bool = False, read_only: bool = False
+    desk: Desk,
+    door: Door,
+    live: Live,
+    *,
+    origins: frozenset[str],
+    cookie: str,
+    secure: bool = False,
+    read_only: bool = False,
 ) -> Shield:
     """Make the application. ``origins`` are the addresses that are ours; ``cookie`` names the cookie of a session."""
     prepare()
     presses = Presses()
-    live = Live(
-        {
-            "approvals": lambda: [question.id for question in desk.questions()],
-            "halts": desk.halts,
-        }
-    )
-    desk.recent.changed = lambda: live.changed("audit")
     app = Starlette(
         routes=_routes(),
         lifespan=lambda _: _running(desk, live),

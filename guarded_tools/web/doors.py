@@ -22,6 +22,7 @@ LASTS: Final = 12 * 3600.0
 LINK_LASTS: Final = 600.0
 """Seconds that a link may be opened."""
 _MOST_SESSIONS: Final = 1_000
+_LONGEST_NAME: Final = 200
 _SPAN, _EACH, _TOGETHER = 300.0, 5, 100
 
 
@@ -171,7 +172,7 @@ class ProxyDoor:
             return None
         said = knock.header(self.header)
         # Of two values one came through the proxy, which has to replace what its clients send.
-        name = said[0].strip() if len(said) == 1 else ""
+        name = said[0].strip()[:_LONGEST_NAME] if len(said) == 1 else ""
         return name or None
 
 

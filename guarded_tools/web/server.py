@@ -12,9 +12,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from guarded_tools.approvers.protocol import who
 from guarded_tools.errors import GuardError
-from guarded_tools.web.app import make_app
+from guarded_tools.web.app import make_app, make_live
 from guarded_tools.web.desk import Desk
 from guarded_tools.web.doors import Door, LinkDoor, PasswordDoor, ProxyDoor
+from guarded_tools.web.live import Live
 from guarded_tools.web.settings import WebSettings
 
 _PATIENCE: Final = 10.0
@@ -58,6 +59,19 @@ class PatientProtocol(H11Protocol):
             self._late = None
 
 
+class PageServer(uvicorn.Server):
+    """A server that lets go of its tabs as soon as it is to end: they would stay for ever."""
+
+    def __init__(self, how: uvicorn.Config, live: Live) -> None:
+        super().__init__(how)
+        self.live = live
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the tabs, then the server."""
+        self.live.stop()
+        await super().shutdown(sockets)
+
+
 def bind(settings: WebSettings) -> socket.socket:
     """Take the port.
 
@@ -80,7 +94,7 @@ def serve(
     settings: WebSettings,
     desk: Desk,
     say: Callable[[str], None],
-    started: Callable[[uvicorn.Server], None] = lambda _: None,
+    started: Callable[[PageServer], None] = lambda _: None,
 ) -> None:
     """Serve the page until it is interrupted. ``say`` shows a line to whoever started it: where it is, and the link.
 
@@ -94,11 +108,14 @@ def serve(
     door = open_door(settings, lambda token: say(f"Open once, within ten minutes: {first}/enter?token={token}"))
     # Cookies do not tell ports apart, so each has a name of its own.
     cookie = f"{'__Host-' if settings.secure else ''}guarded_tools_{port}"
-    app = make_app(desk, door, origins=origins, cookie=cookie, secure=settings.secure, read_only=settings.read_only)
+    live = make_live(desk)
+    app = make_app(
+        desk, door, live, origins=origins, cookie=cookie, secure=settings.secure, read_only=settings.read_only
+    )
     say(f"Serving {desk.url.partition('://')[0]} state at {first}; Ctrl-C ends it.")
     if isinstance(door, LinkDoor):
         door.renew()
-    server = uvicorn.Server(config(settings, app))
+    server = PageServer(config(settings, app), live)
     started(server)
     server.run([taken])
 

@@ -15,7 +15,7 @@ from guarded_tools.approvers.inbox import answer, questions
 from guarded_tools.audit import audit_path, read
 from guarded_tools.state import state_dir
 from guarded_tools.stores.disk.address import disk_url
-from guarded_tools.web.app import make_app
+from guarded_tools.web.app import make_app, make_live
 from guarded_tools.web.desk import Desk
 from guarded_tools.web.doors import LinkDoor
 from guarded_tools.web.recent import Recent
@@ -77,7 +77,9 @@ class Site:
             tools or {},
         )
         self.door = LinkDoor("ann (web)", self.tokens.append) if door is None else door
-        self.app = make_app(self.desk, self.door, origins=frozenset({ORIGIN}), cookie="seat", **options)
+        self.app = make_app(
+            self.desk, self.door, make_live(self.desk), origins=frozenset({ORIGIN}), cookie="seat", **options
+        )
 
     @contextmanager
     def open(self):
@@ -167,7 +169,7 @@ class Served:
     @property
     def tabs(self):
         """Those who are told what changes."""
-        return self.running.config.app._app.state.live._tabs
+        return self.running.live._tabs
 
     def stop(self):
         self.running.should_exit = True

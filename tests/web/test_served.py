@@ -72,6 +72,15 @@ def test_two_hundred_tabs_and_some_that_never_read_hold_up_nobody(agent):
     assert not served.thread.is_alive()
 
 
+def test_open_tabs_end_with_the_server():
+    with serving() as served, closing(tab(served, seat_of(served))) as there:
+        served.stop()
+        said = b""
+        while piece := there.recv(4096):
+            said += piece
+        assert said.endswith(b"0\r\n\r\n")  # to its end, and not cut off
+
+
 def test_a_request_that_does_not_come_to_its_end_is_cut_off(monkeypatch):
     monkeypatch.setattr(server, "_PATIENCE", 0.2)
     with serving() as served:
