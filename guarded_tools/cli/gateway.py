@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,28 +31,44 @@ if TYPE_CHECKING:
 _TIMEOUT = 600.0
 
 
+Policies = Annotated[
+    list[str],
+    typer.Option("--policy", metavar="POLICY", help="A policy file, or a preset's name. With --tokens: NAME=POLICY."),
+]
+Address = Annotated[
+    str | None, typer.Option("--url", help="The address of the server (streamable HTTP), in place of a command.")
+]
+Http = Annotated[
+    str | None,
+    typer.Option("--http", metavar="HOST:PORT", help="Listen (streamable HTTP) in place of stdin and stdout."),
+]
+Names = Annotated[Path | None, typer.Option("--tokens", metavar="FILE", help="Names, and hashes of their tokens.")]
+Also = Annotated[
+    list[str] | None, typer.Option("--allow-host", metavar="NAME", help="A further name that clients reach it by.")
+]
+Whose = Annotated[
+    str | None, typer.Option("--session", help="Whose limits count. Default: the client's own.", show_default=False)
+]
+Pins = Annotated[str | None, typer.Option("--lock", metavar="FILE", help="Pinned tools; one that changed is refused.")]
+Patience = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds that the server has to answer.")]
+
+
 def gateway(
     command: Command = None,
     *,
-    policy: Annotated[str, typer.Option("--policy", metavar="POLICY", help="A policy file, or a preset's name.")],
-    url: Annotated[
-        str | None, typer.Option("--url", help="The address of the server (streamable HTTP), in place of a command.")
-    ] = None,
+    policy: Policies,
+    url: Address = None,
     server: ServerName = None,
     env: Env = None,
     token_env: Token = None,
+    http: Http = None,
+    tokens: Names = None,
+    also: Also = None,
     store: Url = None,
     state: State = None,
-    session: Annotated[
-        str | None,
-        typer.Option("--session", help="Whose limits count. Default: this process's own.", show_default=False),
-    ] = None,
-    lock: Annotated[
-        str | None, typer.Option("--lock", metavar="FILE", help="Pinned tools; one that changed is refused.")
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=0.001, help="Seconds that the server has to answer.")
-    ] = _TIMEOUT,
+    session: Whose = None,
+    lock: Pins = None,
+    timeout: Patience = _TIMEOUT,
 ) -> None:
     """Stand between an MCP client and its server: whatever the policy does not deny passes as it came."""
     from guarded_tools.mcp_session import generation
@@ -60,13 +77,64 @@ def gateway(
     generation.require_second("gateway takes the second generation of MCP")
     load_sdk()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    if http is None and (tokens or also):
+        raise GuardError("--tokens and --allow-host are about --http: name an address to listen at")
+    source = _policies(policy, named=tokens is not None)
+    judged = _loaded(source)
+    servers = {_name(server, judged[0], command, url): _server(command, url, env or (), token_env)}
+    with _guard(source, store, state, lock) as guard:
+        ready = _gateway(guard, servers, judged, timeout, _answered_at(store, state))
+        if http is None:
+            _serve(ready, session, store_name(store, state))
+        else:
+            _listen(ready, http, tokens, tuple(also or ()), session)
+    raise typer.Exit(FINE)
+
+
+def _listen(gateway: Gateway, at: str, tokens: Path | None, also: tuple[str, ...], session: str | None) -> None:
+    """Listen until the program is told to end.
+
+    Raises:
+        GuardError: the address is none, is taken, or is open to other machines and asks nobody who they are.
+    """
+    from guarded_tools.gateway.http import PATH, make_app, serve_http
+    from guarded_tools.gateway.tokens import TokenFile
+
+    host, colon, port = at.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not host or not port.isdecimal():
+        raise GuardError(f"--http {at} is no HOST:PORT, such as 127.0.0.1:8765")
+    app = make_app(gateway, None if tokens is None else TokenFile.from_file(tokens), host, also=also, session=session)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, int(port)))
+    except (OSError, OverflowError) as error:
+        raise GuardError(f"--http {at} cannot be listened at: {error}") from None
+    shown = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}{PATH}"
+    asyncio.run(serve_http(app, listener, lambda: typer.echo(f"guarded-tools gateway: {shown}", err=True)))
+
+
+def _policies(given: Sequence[str], *, named: bool) -> str | dict[str, str]:
+    """Read one policy, or one for each name.
+
+    Raises:
+        GuardError: it is neither.
+    """
+    pairs = [each.partition("=") for each in given]
+    if len(given) == 1 and (not pairs[0][1] or Path(given[0]).exists()):
+        return given[0]
+    if not all(equals and name for name, equals, _ in pairs) or len({name for name, _, _ in pairs}) < len(pairs):
+        raise GuardError("name one --policy, or one for each client: --policy ann=one.json --policy bob=two.json")
+    if not named:
+        raise GuardError("a policy for each client needs to know who they are: --http HOST:PORT --tokens FILE")
+    return {name: source for name, _, source in pairs}
+
+
+def _loaded(source: str | Mapping[str, str]) -> list[Policy]:
     from guarded_tools.policy.policy import load_policy
 
-    judged = load_policy(policy)
-    servers = {_name(server, judged, command, url): _server(command, url, env or (), token_env)}
-    with _guard(policy, store, state, lock) as guard:
-        _serve(_gateway(guard, servers, judged, timeout, _answered_at(store, state)), session, store_name(store, state))
-    raise typer.Exit(FINE)
+    return [load_policy(each) for each in ([source] if isinstance(source, str) else source.values())]
 
 
 def _serve(gateway: Gateway, session: str | None, where: str) -> None:
@@ -88,14 +156,20 @@ def _serve(gateway: Gateway, session: str | None, where: str) -> None:
 
 
 @contextmanager
-def _guard(policy: str, store: str | None, state: Path | None, lock: str | None) -> Iterator[Guard]:
+def _guard(policy: str | dict[str, str], store: str | None, state: Path | None, lock: str | None) -> Iterator[Guard]:
     from guarded_tools.approvers.inbox import InboxApprover
     from guarded_tools.guard import Guard
 
     kept = opened(store, state)
     try:
         guard = Guard(
-            policy, store=kept, approver=InboxApprover(kept), state=state, lock=lock, observers=[_tell_of_questions]
+            policy,
+            store=kept,
+            approver=InboxApprover(kept),
+            grant=lambda config: config["configurable"]["grant"],  # who it is by its token, or nobody
+            state=state,
+            lock=lock,
+            observers=[_tell_of_questions],
         )
         with guard.audit:
             yield guard
@@ -103,12 +177,15 @@ def _guard(policy: str, store: str | None, state: Path | None, lock: str | None)
         kept.close()
 
 
-def _gateway(guard: Guard, servers: Mapping[str, Server], policy: Policy, timeout: float, answered_at: str) -> Gateway:
+def _gateway(
+    guard: Guard, servers: Mapping[str, Server], policies: Sequence[Policy], timeout: float, answered_at: str
+) -> Gateway:
     from guarded_tools.gateway.catalogue import PROMPT, RESOURCE, NameCheck
     from guarded_tools.gateway.line import Gateway
     from guarded_tools.pictify.catalogue import SERVER, risk_of
 
-    spoken = [name for name in (*policy.hide, *policy.tools) if name.startswith((PROMPT, RESOURCE))]
+    names = [name for policy in policies for name in (*policy.hide, *policy.tools)]
+    spoken = [name for name in names if name.startswith((PROMPT, RESOURCE))]
     check = NameCheck(guard, servers, spoken)
     risk = risk_of if SERVER in servers else lambda _: None
     return Gateway(guard, servers, check, timeout, risk, answered_at)

@@ -68,11 +68,21 @@ def make_gateway(tmp_path: Path, command: tuple[str, ...], events: list[AuditEve
     """A gateway before that server, under a policy."""
 
     def make(
-        policy: dict[str, Any] | None = None, *, servers: Any = None, timeout: float = 60.0, **options: Any
+        policy: dict[str, Any] | None = None,
+        *,
+        servers: Any = None,
+        grants: Any = None,
+        timeout: float = 60.0,
+        **options: Any,
     ) -> Gateway:
         judged = Policy.model_validate({"version": "1", "tools": {}, **(policy or ALLOW)})
         options = {"store": MemoryStore(), "audit": AuditLog(tmp_path / "audit.jsonl"), **options}
-        guard = Guard(judged, observers=[events.append], **options)
+        guard = Guard(
+            grants or judged,
+            grant=lambda config: config["configurable"]["grant"],
+            observers=[events.append],
+            **options,
+        )
         servers = servers or {"everything": StdioServer(command[0], command[1:])}
         spoken = [name for name in (*judged.hide, *judged.tools) if name.startswith(("prompt:", "resource:"))]
         return Gateway(guard, servers, NameCheck(guard, servers, spoken), timeout)

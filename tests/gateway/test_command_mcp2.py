@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,6 +54,20 @@ def test_a_client_starts_it_in_the_place_of_its_server(revision: str, policy: st
     ]
 
 
+def test_it_listens_for_those_whose_token_it_knows(policy: str, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text(json.dumps({"ann": hashlib.sha256(b"of ann").hexdigest()}))
+    options = ["--policy", f"ann={policy}", "--http", "127.0.0.1:0", "--tokens", str(tokens), "--server", "pictify"]
+    with forked.Popen([sys.executable, *words(*options)], stderr=forked.PIPE) as gateway:
+        found = re.search(r"http://127\.0\.0\.1:\d+/mcp", gateway.stderr.readline())
+        assert found
+        with Wire(found[0], NEW, headers={"authorization": "Bearer of ann"}) as client:
+            assert not client.request("tools/call", {"name": "pictify_list_images", "arguments": {}}).get("isError")
+            assert client.request("tools/call", {"name": "pictify_list_templates", "arguments": {}})["isError"]
+        gateway.terminate()
+        assert gateway.wait(30) in {0, -signal.SIGTERM}  # uvicorn ends as it was told to
+
+
 def run(*argv: str) -> Any:
     return forked.run([sys.executable, *argv], input="", timeout=60)
 
@@ -64,6 +81,10 @@ def test_what_cannot_start_says_why(policy: str, tmp_path: Path) -> None:
         (("--url", "http://127.0.0.1:9/mcp"), SANDBOX, "name one server"),
         (("--token-env", "TOKEN"), SANDBOX, "name one with --url"),
         (("--env", "NOT_SET_ANYWHERE"), SANDBOX, "NOT_SET_ANYWHERE is not set"),
+        (("--http", "0.0.0.0:0"), SANDBOX, "name --tokens FILE as well"),
+        (("--http", "here"), SANDBOX, "is no HOST:PORT"),
+        (("--tokens", "none.json"), SANDBOX, "are about --http"),
+        (("--policy", "ann=strict"), SANDBOX, "name one --policy, or one for each client"),
     ):
         failed = run(*words("--policy", policy, *options, command=command))
         assert failed.returncode == 2, told
