@@ -30,12 +30,12 @@ SECOND = Path(__file__).parents[1] / ".venv-mcp2" / "bin" / "python"
 
 def rows(quick: bool = False) -> Iterator[Row]:
     """Compare the generations; the second's environment is made by ``make setup-mcp2``."""
-    with _caller(sys.executable) as first, _caller(str(SECOND)) as second:
+    with _both() as (first, second):
         held: dict[int, list[float]] = {1: [], 2: []}
         for _ in range(5 if quick else ROUNDS):
-            held[1].append(_timed(first, "held", BLOCK))
-            held[2].append(_timed(second, "held", BLOCK))
-        each = [_timed(second, "each", 1) for _ in range(3 if quick else 10)]
+            held[1].append(timed_by(first, "held", BLOCK))
+            held[2].append(timed_by(second, "held", BLOCK))
+        each = [timed_by(second, "each", 1) for _ in range(3 if quick else 10)]
     one, two, opened = (statistics.median(times) * 1000 for times in (held[1], held[2], each))
     yield Row(
         "guarded call through a held session, generation 2 of MCP over generation 1",
@@ -55,18 +55,25 @@ def rows(quick: bool = False) -> Iterator[Row]:
 
 
 @contextlib.contextmanager
-def _caller(python: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [python, "-m", "benchmarks.generations"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def _both() -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str]]]:
+    module = "benchmarks.generations"
+    with caller(sys.executable, module, "held") as first, caller(str(SECOND), module, "held") as second:
+        yield first, second
+
+
+@contextlib.contextmanager
+def caller(python: str, module: str, first: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a program that makes calls as it is told; it has made a block of the ``first`` kind."""
+    process = subprocess.Popen([python, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        _timed(process, "held", BLOCK)
+        timed_by(process, first, BLOCK)
         yield process
     finally:
         process.communicate()
 
 
-def _timed(process: subprocess.Popen[str], how: str, times: int) -> float:
+def timed_by(process: subprocess.Popen[str], how: str, times: int) -> float:
+    """Return the seconds that one of so many calls took."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(f"{how} {times}\n")

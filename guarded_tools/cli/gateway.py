@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 import typer
@@ -50,6 +50,10 @@ Whose = Annotated[
     str | None, typer.Option("--session", help="Whose limits count. Default: the client's own.", show_default=False)
 ]
 Pins = Annotated[str | None, typer.Option("--lock", metavar="FILE", help="Pinned tools; one that changed is refused.")]
+Approve = Annotated[
+    Literal["inbox", "elicit"],
+    typer.Option("--approve", help="Who is asked: whoever runs `guarded-tools approvals`, or the client itself."),
+]
 Patience = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds that the server has to answer.")]
 
 
@@ -68,6 +72,7 @@ def gateway(
     state: State = None,
     session: Whose = None,
     lock: Pins = None,
+    approve: Approve = "inbox",
     timeout: Patience = _TIMEOUT,
 ) -> None:
     """Stand between an MCP client and its server: whatever the policy does not deny passes as it came."""
@@ -82,7 +87,7 @@ def gateway(
     source = _policies(policy, named=tokens is not None)
     judged = _loaded(source)
     servers = {_name(server, judged[0], command, url): _server(command, url, env or (), token_env)}
-    with _guard(source, store, state, lock) as guard:
+    with _guard(source, store, state, lock, approve) as guard:
         ready = _gateway(guard, servers, judged, timeout, _answered_at(store, state))
         if http is None:
             _serve(ready, session, store_name(store, state))
@@ -156,8 +161,11 @@ def _serve(gateway: Gateway, session: str | None, where: str) -> None:
 
 
 @contextmanager
-def _guard(policy: str | dict[str, str], store: str | None, state: Path | None, lock: str | None) -> Iterator[Guard]:
+def _guard(
+    policy: str | dict[str, str], store: str | None, state: Path | None, lock: str | None, approve: str
+) -> Iterator[Guard]:
     from guarded_tools.approvers.inbox import InboxApprover
+    from guarded_tools.gateway.elicit import ElicitApprover
     from guarded_tools.guard import Guard
 
     kept = opened(store, state)
@@ -165,7 +173,7 @@ def _guard(policy: str | dict[str, str], store: str | None, state: Path | None, 
         guard = Guard(
             policy,
             store=kept,
-            approver=InboxApprover(kept),
+            approver=ElicitApprover(InboxApprover(kept)) if approve == "elicit" else InboxApprover(kept),
             grant=lambda config: config["configurable"]["grant"],  # who it is by its token, or nobody
             state=state,
             lock=lock,

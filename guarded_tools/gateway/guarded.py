@@ -72,7 +72,7 @@ class Request(NamedTuple):
 
     method: str
     params: Mapping[str, Any] | None
-    caller: Principal
+    principal: Principal
     id: str
 
 
@@ -119,9 +119,9 @@ class GuardedServer:
         except ConnectionFailed as failure:
             raise MCPError(INVALID_REQUEST, str(failure)) from None
 
-    def shown(self, uri: str, caller: Principal) -> bool:
+    def shown(self, uri: str, principal: Principal) -> bool:
         """Whether a client may hear of a resource."""
-        return self._guard.visible(self.catalogue.known_as(uri, RESOURCE), caller.config)
+        return self._guard.visible(self.catalogue.known_as(uri, RESOURCE), principal.config)
 
     async def _list(self, request: Request, send: Send) -> dict[str, Any]:
         """List what the client may see."""
@@ -134,12 +134,12 @@ class GuardedServer:
             )
         if not kind:
             entries = self.catalogue.take(entries)
-        visible = [each for each in entries if self._sees(each, named, kind, request.caller)]
+        visible = [each for each in entries if self._sees(each, named, kind, request.principal)]
         return {**raw, key: visible}
 
-    def _sees(self, entry: Any, named: str, kind: str, caller: Principal) -> bool:
+    def _sees(self, entry: Any, named: str, kind: str, principal: Principal) -> bool:
         name = entry.get(named) if isinstance(entry, Mapping) else None
-        return isinstance(name, str) and self._guard.visible(self.catalogue.known_as(name, kind), caller.config)
+        return isinstance(name, str) and self._guard.visible(self.catalogue.known_as(name, kind), principal.config)
 
     async def _call(self, request: Request, send: Send) -> dict[str, Any]:
         params = dict(request.params or {})
@@ -216,8 +216,8 @@ class GuardedServer:
         body: Callable[[dict[str, Any]], Any],
         refusal: Callable[[Any], Any],
     ) -> Invocation:
-        grant = self._guard.grant_for(request.caller.config)
-        call = ToolCall(info.name, arguments, request.caller.session, grant, request.id)
+        grant = self._guard.grant_for(request.principal.config)
+        call = ToolCall(info.name, arguments, request.principal.session, grant, request.id)
         return Invocation(self._guard, call, info, self._judge, body, refusal)
 
     def _permit(self, request: Request, kind: str, name: str) -> None:
@@ -227,10 +227,10 @@ class GuardedServer:
             MCPError: it would.
         """
         known_as = self.catalogue.known_as(name, kind)
-        grant = self._guard.grant_for(request.caller.config)
+        grant = self._guard.grant_for(request.principal.config)
         args = {"uri": name} if kind == RESOURCE else {}
         doubt = self._check.flaw or (_doubt(name) if kind == RESOURCE else "")
-        if doubt or self._guard.explain(ToolCall(known_as, args, request.caller.session, grant)).effect == "deny":
+        if doubt or self._guard.explain(ToolCall(known_as, args, request.principal.session, grant)).effect == "deny":
             raise MCPError(INVALID_REQUEST, doubt or f"{one_line(known_as)} is not allowed by the policy")
 
 

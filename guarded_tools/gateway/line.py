@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guarded_tools.gateway.answers import is_modern
 from guarded_tools.gateway.catalogue import NameCheck
+from guarded_tools.gateway.elicit import asking, shows_forms
 from guarded_tools.gateway.guarded import GuardedServer, Principal, Request
 from guarded_tools.gateway.relay import Channel, Relay
 from guarded_tools.gateway.upstream import Params
@@ -34,16 +36,18 @@ class Gateway:
     risk: Callable[[str], Risk | None] = lambda _: None
     answered_at: str = ""
 
-    def line(self, client: Channel | None, caller: Principal) -> Line:
+    def line(self, client: Channel | None, principal: Principal) -> Line:
         """Return the line of a client, or of all those together that nothing tells apart."""
         (name, server), *_ = self.servers.items()
-        return Line(self, name, server, client, caller)
+        return Line(self, name, server, client, principal)
 
 
 class Line:
     """A connection of a client's, and one to the server, which ends with it."""
 
-    def __init__(self, gateway: Gateway, name: str, server: Server, client: Channel | None, caller: Principal) -> None:
+    def __init__(
+        self, gateway: Gateway, name: str, server: Server, client: Channel | None, principal: Principal
+    ) -> None:
         self._guarded = GuardedServer(
             gateway.guard, name, gateway.check, risk=gateway.risk, answered_at=gateway.answered_at
         )
@@ -52,10 +56,12 @@ class Line:
             name,
             client,
             timeout=gateway.timeout,
-            shown=functools.partial(self._guarded.shown, caller=caller),
+            shown=functools.partial(self._guarded.shown, principal=principal),
             changed=self._guarded.catalogue.outdated,
         )
         self.upstream = self._relay.upstream
+        self._own = client is not None
+        self._forms = False
 
     async def start(self) -> None:
         """Start or reach the server.
@@ -65,14 +71,20 @@ class Line:
         """
         await self.upstream.start()
 
-    async def answer(self, request: Any, method: str, params: Params, caller: Principal) -> dict[str, Any]:
+    async def answer(self, request: Any, method: str, params: Params, principal: Principal) -> dict[str, Any]:
         """Answer what a client asks.
 
         Raises:
             MCPError: the server refused, or the policy did where the protocol has no other word for it.
         """
-        asked = Request(method, params, caller, str(request.request_id))
-        return await self._guarded.answer(asked, functools.partial(self._relay.send, request))
+        if method == "initialize":
+            self._forms = self._own and shows_forms(params)
+        asked = Request(method, params, principal, str(request.request_id))
+        token = asking.set(request if self._forms and not is_modern(params) else None)
+        try:
+            return await self._guarded.answer(asked, functools.partial(self._relay.send, request))
+        finally:
+            asking.reset(token)
 
     async def tell(self, method: str, params: Params) -> None:
         """Send on what a client says."""

@@ -21,20 +21,20 @@ from guarded_tools.gateway.upstream import Params
 _LAST_ANSWERS = 5.0
 
 
-async def serve_stdio(gateway: Gateway, caller: Principal) -> None:
+async def serve_stdio(gateway: Gateway, principal: Principal) -> None:
     """Serve the client at stdin and stdout; as :func:`serve`."""
     async with open_pipes() as (incoming, outgoing):
-        await serve(gateway, caller, incoming, outgoing)
+        await serve(gateway, principal, incoming, outgoing)
 
 
-async def serve(gateway: Gateway, caller: Principal, incoming: Any, outgoing: Any) -> None:
+async def serve(gateway: Gateway, principal: Principal, incoming: Any, outgoing: Any) -> None:
     """Serve one client, until it or the server is gone.
 
     Raises:
         ConnectionFailed: the server cannot be started, or ended before its client did.
     """
     client: JSONRPCDispatcher[Any] = JSONRPCDispatcher(incoming, outgoing)
-    line = gateway.line(client, caller)
+    line = gateway.line(client, principal)
     under_way = 0
     idle = asyncio.Event()
     idle.set()
@@ -44,7 +44,7 @@ async def serve(gateway: Gateway, caller: Principal, incoming: Any, outgoing: An
         under_way += 1
         idle.clear()
         try:
-            return await line.answer(request, method, params, caller)
+            return await line.answer(request, method, params, principal)
         finally:
             under_way -= 1
             if not under_way:
