@@ -97,8 +97,8 @@ async def test_by_default_nothing_is_served_but_what_is_listed(make_gateway: Any
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(["", "./", "x/../", "/"])), min_size=11, max_size=11))
 def test_no_other_spelling_of_a_uri_passes_a_name_by(spelt: list[tuple[bool, str]]) -> None:
     policy = Policy.model_validate({"version": "1", "default": "allow", "hide": HIDE, "tools": {}})
-    # In the middle of a segment these make another name of it, which is not the one that is hidden.
-    begins = [before == "/" for before in "/secret/pla"]
+    # Before the host, or within a segment, these make another name, which is not the one that is hidden.
+    begins = [before == "/" for before in " secret/pla"]
     uri = "demo://" + "".join(
         (more if new else "") + (f"%{ord(letter):02x}" if escaped else letter)
         for (escaped, more), letter, new in zip(spelt, "secret/plan", begins, strict=True)
