@@ -113,6 +113,9 @@ class GuardedServer:
                 self._permit(request, *_reference(request.params))
             elif method == "resources/subscribe":
                 self._permit(request, RESOURCE, _text(request.params, "uri"))
+            elif method == "subscriptions/listen":
+                for uri in _subscribed(request.params):
+                    self._permit(request, RESOURCE, uri)
             elif method not in _PASSED:
                 raise MCPError(METHOD_NOT_FOUND, "Method not found", method)
             return _served(await send(method, request.params))
@@ -254,6 +257,17 @@ def _reference(params: Mapping[str, Any] | None) -> tuple[str, str]:
     if isinstance(reference, Mapping) and reference.get("type") == "ref/resource":
         return RESOURCE, _text(reference, "uri")
     raise MCPError(INVALID_PARAMS, "ref is a prompt's name or a resource's URI")
+
+
+def _subscribed(params: Mapping[str, Any] | None) -> list[str]:
+    """Return the resources whose changes a stream of notifications is to tell."""
+    asked = (params or {}).get("notifications")
+    uris = asked.get("resourceSubscriptions") if isinstance(asked, Mapping) else None
+    if uris is None:
+        return []
+    if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
+        raise MCPError(INVALID_PARAMS, "resourceSubscriptions is a list of URIs")
+    return uris
 
 
 def _text(params: Mapping[str, Any] | None, key: str) -> str:

@@ -23,6 +23,7 @@ from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.tools.lock import Lock
 from guarded_tools.values import Verdict
 from tests.gateway.harness_mcp2 import Opened, streams
+from tests.wire import ENVELOPE
 
 HIDE = ["secret", "prompt:whisper", "resource:demo://secret/*"]
 
@@ -59,6 +60,11 @@ async def test_what_is_hidden_is_in_no_list_and_runs_under_no_name(mode: Any, ma
         assert (await refused(session.get_prompt("whisper"))).data["rule"] == "(hidden)"
         reference = types.PromptReference(type="ref/prompt", name="whisper")
         assert "not allowed" in (await refused(session.complete(reference, {"name": "x", "value": ""}))).message
+        if mode == "auto":
+            ask = session._dispatcher.send_raw_request
+            for uris in (["demo://secret/plan"], ["demo://notes/1", "demo://secret/./plan"], "demo://secret/plan"):
+                listen = {"notifications": {"resourceSubscriptions": uris}, "_meta": ENVELOPE}
+                assert (await refused(ask("subscriptions/listen", listen))).code < 0
         if mode == "legacy":
             assert "not allowed" in (await refused(session.subscribe_resource("demo://secret/plan"))).message
     assert reached() == []
@@ -206,15 +212,14 @@ async def test_of_many_at_once_exactly_so_many_run(make_gateway: Any, reached: A
     assert {event.server for event in events} == {"everything"}
 
 
-@pytest.mark.parametrize("size", [50, 1_000_000])
-async def test_an_oversized_answer_is_cut_or_withheld_as_the_policy_says(size: int, make_gateway: Any) -> None:
+async def test_an_oversized_answer_is_withheld_as_the_policy_says(make_gateway: Any) -> None:
     policy = {"default": "deny", "tools": {"echo": {"result": {"max_chars": 1000, "on_breach": "deny"}}}}
     async with streams(make_gateway(policy)) as ways, opened(ways) as client:
-        result = await client.session.call_tool("echo", {"text": "x" * size})
-    assert result.is_error is (size > 1000)
-    if result.is_error:
-        assert "RESULT WITHHELD" in said(result)
-        assert result.structured_content["withheld"]
+        small, large = [await client.session.call_tool("echo", {"text": "x" * size}) for size in (50, 1_000_000)]
+    assert not small.is_error
+    assert large.is_error
+    assert "RESULT WITHHELD" in said(large)
+    assert large.structured_content["withheld"]
 
 
 async def test_a_human_at_the_inbox_is_asked(make_gateway: Any, reached: Any, events: Any) -> None:
