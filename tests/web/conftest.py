@@ -160,11 +160,11 @@ class Served:
             target=serve, args=(settings, desk, self.lines.put, self.server.put), daemon=True
         )
         self.thread.start()
-        self.running = self.server.get(timeout=20)
-        self.address = self.lines.get(timeout=20).split(" at ")[1].partition(";")[0]
+        self.running = self.server.get(timeout=60)
+        self.address = self.lines.get(timeout=60).split(" at ")[1].partition(";")[0]
 
     def link(self):
-        return self.lines.get(timeout=20).partition(": ")[2]
+        return self.lines.get(timeout=60).partition(": ")[2]
 
     @property
     def tabs(self):

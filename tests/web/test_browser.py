@@ -17,7 +17,7 @@ from guarded_tools.values import ToolInfo
 from tests.web.conftest import serving, until
 
 sync_api = pytest.importorskip("playwright.sync_api")
-sync_api.expect.set_options(timeout=10_000)
+sync_api.expect.set_options(timeout=30_000)
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.serial,
@@ -55,7 +55,7 @@ def opened(chromium, served, **context):
     """A page of a browser of its own, in which nothing may go wrong: no error, nothing refused by its own policy."""
     with chromium.new_context(**context) as own:
         page = own.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.faults = []
         page.on("pageerror", lambda error: page.faults.append(str(error)))
         page.on("console", lambda said: said.type == "error" and page.faults.append(said.text))
