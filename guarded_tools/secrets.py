@@ -12,6 +12,7 @@ This is the public face; which shapes are known, and what masking cannot do, is 
 
 from __future__ import annotations
 
-from guarded_tools.text.redaction import MASK, mask, mask_json
+from guarded_tools.text.redaction import mask, mask_json
+from guarded_tools.text.secret_shapes import MASK
 
 __all__ = ["MASK", "mask", "mask_json"]

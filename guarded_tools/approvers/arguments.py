@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from guarded_tools.text.lookalikes import remarks
-from guarded_tools.text.redaction import MASK, destinations, mask_json
+from guarded_tools.text.redaction import destinations, mask_json
+from guarded_tools.text.secret_shapes import MASK
 from guarded_tools.text.visible import plain, quoted, visible
 
 Style: TypeAlias = Literal["title", "danger", "plain", "quiet", "argument", "note", "removed", "added"]

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.text.redaction import MASK, mask
+from guarded_tools.text.redaction import mask
+from guarded_tools.text.secret_shapes import MASK
 from guarded_tools.text.visible import one_line
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from guarded_tools.audit.read import Record, opened, parse
 from guarded_tools.authoring.recorded.events import NO_ARGS, NO_TOOLS, Charged, Kind, Progress, RecordedEvent
 from guarded_tools.policy.paths import parse_path
-from guarded_tools.text.redaction import MASK
+from guarded_tools.text.secret_shapes import MASK
 
 _KINDS: Final[dict[str, Kind]] = {
     "asked": "asked", "answered": "answered", "admitted": "admitted", "refused": "refused", "settled": "settled",

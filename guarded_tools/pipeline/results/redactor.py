@@ -2,7 +2,7 @@
 
 A text is searched as it came and once more as it reads, without what is invisible in it and with escapes undone
 (:mod:`guarded_tools.text.seen_through`); whatever either search finds is replaced. Searching takes time in proportion
-to the text: patterns of a policy and of mail addresses are RE2's, and those of secrets never look at a character twice.
+to the text: every pattern is RE2's, those of a policy as well as our own of secrets and mail addresses.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from guarded_tools.policy.operators import compile_regex
 from guarded_tools.policy.result_parts import EMAILS, SECRETS, Redaction
 from guarded_tools.text import redaction
+from guarded_tools.text.secret_shapes import whole
 from guarded_tools.text.seen_through import see_through
 
 Find: TypeAlias = Callable[[str], Iterable[tuple[int, int]]]
@@ -24,7 +25,6 @@ Find: TypeAlias = Callable[[str], Iterable[tuple[int, int]]]
 # Letters of any script may stand in an address; one character on each side of the @ makes none.
 _EMAIL: Final = r"[\pL\pN._%+'-]+@(?:[\pL\pN-]+\.)+\pL[\pL\pN-]+"
 _NAMES: Final = {SECRETS: "secret", EMAILS: "email"}
-_HALVES: Final = re.compile("[\ud800-\udfff]")
 
 
 def mark_of(what: Redaction) -> str:
@@ -135,10 +135,7 @@ def _finder(kind: Redaction) -> Find:
 
 
 def _spans(pattern: Any, text: str) -> Iterable[tuple[int, int]]:
-    try:
-        return [match.span() for match in pattern.finditer(text)]
-    except UnicodeEncodeError:  # RE2 reads UTF-8, in which there is no half of a pair
-        return [match.span() for match in pattern.finditer(_HALVES.sub("\ufffd", text))]
+    return [match.span() for match in pattern.finditer(whole(text))]
 
 
 @lru_cache(maxsize=256)
