@@ -39,8 +39,10 @@ class Wire:
         *,
         env: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        envelope: Mapping[str, Any] = ENVELOPE,
     ) -> None:
         self.revision = revision
+        self._envelope = envelope
         self.notes: list[dict[str, Any]] = []
         self._id = 0
         self._headers = {"accept": "application/json, text/event-stream", **(headers or {})}
@@ -69,6 +71,11 @@ class Wire:
             with self._process:
                 self._process.stdin.close()
 
+    def kill(self) -> None:
+        """End the server's process at once."""
+        self._process.kill()
+        self._process.wait()
+
     def tools(self) -> list[dict[str, Any]]:
         """What the server lists."""
         return self.request("tools/list", {})["tools"]
@@ -81,7 +88,7 @@ class Wire:
         """Ask; notifications that come before the answer are kept in :attr:`notes`."""
         self._id += 1
         if self.revision == NEW:
-            params = {**params, "_meta": ENVELOPE}
+            params = {**params, "_meta": self._envelope}
         for message in self._send({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}):
             if message.get("id") == self._id:
                 assert "result" in message, message

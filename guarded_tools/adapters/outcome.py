@@ -181,8 +181,9 @@ def _says_error(result: object) -> bool:
         result = result[0]
     if isinstance(result, ToolMessage):
         return result.status == "error"
-    said = (getattr(result, name, False) for name in ("isError", "is_error"))  # mcp 1, mcp 2 and FastMCP
-    return isinstance(result, BaseModel) and any(flag is True for flag in said)
+    said = getattr(result, "is_error", None)  # mcp 2 and FastMCP, which warn of whoever asks for the older name
+    said = getattr(result, "isError", False) if said is None else said
+    return isinstance(result, BaseModel) and said is True
 
 
 def _only_asks(result: object) -> bool:

@@ -164,6 +164,17 @@ class Unanswered(Exception):  # noqa: N818 - not a failure of this package: it s
     """No answer came in time."""
 
 
+class Suspended(Exception):  # noqa: N818 - as above
+    """What a :class:`SuspendingApprover` raises that leaves a call by itself, and not by LangGraph's interrupts.
+
+    Whoever made the call catches it, has ``request`` answered, and makes the same call once more.
+    """
+
+    def __init__(self, request: ApprovalRequest) -> None:
+        super().__init__(f"{request.tool} waits for an answer")
+        self.request = request
+
+
 class Altered(Exception):  # noqa: N818 - as above
     """What was answered is not what was asked."""
 

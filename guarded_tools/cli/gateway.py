@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
@@ -89,6 +90,8 @@ def gateway(
     servers = {_name(server, judged[0], command, url): _server(command, url, env or (), token_env)}
     with _guard(source, store, state, lock, approve) as guard:
         ready = _gateway(guard, servers, judged, timeout, _answered_at(store, state))
+        if approve == "elicit":
+            ready = _asking_in_clients(ready)
         if http is None:
             _serve(ready, session, store_name(store, state))
         else:
@@ -199,11 +202,18 @@ def _gateway(
     return Gateway(guard, servers, check, timeout, risk, answered_at)
 
 
+def _asking_in_clients(gateway: Gateway) -> Gateway:
+    from guarded_tools.gateway.rounds import Rounds
+
+    return replace(gateway, rounds=Rounds(gateway.guard.store))
+
+
 def _answered_at(store: str | None, state: Path | None) -> str:
     """Say how people answer questions, without the password of a store."""
+    where = "" if state is None else f" --state {state}"
     if store is not None:
-        return f"guarded-tools approvals --store {store_name(store, state)}"
-    return "guarded-tools approvals" if state is None else f"guarded-tools approvals --state {state}"
+        where = f" --store {store_name(store, state)}"
+    return f"guarded-tools approvals{where}, or in a browser: guarded-tools web{where}"
 
 
 def _tell_of_questions(event: AuditEvent) -> None:

@@ -1,8 +1,9 @@
 """Asks in the client itself, by MCP's elicitation: where a call waits, its own client shows the question.
 
-Whoever runs a client can answer for its human, and a program may. So a call that moves money or destroys is never asked
-about here, and goes to another approver; so does one of a client that shows no forms, and one on protocol 2026-07-28,
-where no server may ask. The question goes out on the channel of the very call that waits, and is recorded first.
+Whoever runs a client can answer for its human, and a program may. So a call that moves money or destroys goes to
+another approver unless its policy says otherwise, and so does one of a client that shows no forms. The question goes
+out on the channel of the very call that waits, and is recorded first. On protocol 2026-07-28 no server may ask so:
+:mod:`~guarded_tools.gateway.rounds`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
+from mcp_types import CLIENT_CAPABILITIES_META_KEY
+
 from guarded_tools.approvers import card
 from guarded_tools.approvers.protocol import Approver, Unanswered, withdrawn_by
-from guarded_tools.values import ApprovalRequest, Verdict, is_grave
+from guarded_tools.values import ApprovalRequest, Verdict
 
 asking: ContextVar[Any] = ContextVar("guarded_tools_gateway_asking", default=None)
-"""The channel of the request that is served here, where its client shows forms."""
+"""The channel of the request that is served here, where its client shows forms and may be asked about it."""
 
 _FORM = {
     "type": "object",
@@ -28,14 +31,32 @@ _FORM = {
 
 
 def shows_forms(params: Mapping[str, Any] | None) -> bool:
-    """Whether a client says in ``initialize`` that it shows forms."""
-    capabilities = (params or {}).get("capabilities")
-    said = capabilities.get("elicitation") if isinstance(capabilities, Mapping) else None
-    return isinstance(said, Mapping) and (not said or "form" in said)
+    """Whether a client says that it shows forms: in ``initialize``, or on 2026-07-28 with each request."""
+    meta = (params or {}).get("_meta")
+    said = meta.get(CLIENT_CAPABILITIES_META_KEY) if isinstance(meta, Mapping) else None
+    capabilities = (params or {}).get("capabilities") if said is None else said
+    forms = capabilities.get("elicitation") if isinstance(capabilities, Mapping) else None
+    return isinstance(forms, Mapping) and (not forms or "form" in forms)
+
+
+def form(request: ApprovalRequest) -> dict[str, Any]:
+    """Make a form of a question."""
+    rows = card.rows(request, full=True)
+    told = "\n".join(f"{row.label}: {row.text}" if row.label else row.text for row in rows)
+    return {"message": told, "requestedSchema": _FORM}
+
+
+def verdict_of(answer: object, request: ApprovalRequest) -> Verdict:
+    """Read what a client answered to it: only a plain yes lets the call run, as it is shown."""
+    content = answer.get("content") if isinstance(answer, Mapping) and answer.get("action") == "accept" else None
+    by = f"the client of {request.session}"
+    if isinstance(content, Mapping) and content.get("approve") is True:
+        return Verdict.approve(by=by)
+    return Verdict.reject(by=by)
 
 
 class ElicitApprover:
-    """Asks in the client, and ``otherwise`` where that may not be or cannot be. ``otherwise`` waits in a thread."""
+    """Asks in the client, and ``otherwise`` where there is no ``asking``. ``otherwise`` waits in a thread."""
 
     def __init__(self, otherwise: Approver) -> None:
         self._otherwise = otherwise
@@ -47,17 +68,13 @@ class ElicitApprover:
             Unanswered: the client could not be asked.
         """
         channel = asking.get()
-        if channel is None or is_grave(request.risk):
+        if channel is None:
             return await self._elsewhere(request)
-        question = {"message": _told(request), "requestedSchema": _FORM}
         try:
-            answer = await channel.send_raw_request("elicitation/create", question, {"timeout": request.timeout})
+            answer = await channel.send_raw_request("elicitation/create", form(request), {"timeout": request.timeout})
         except Exception as error:  # noqa: BLE001 - a client is somebody else's program
             raise Unanswered(f"the client could not be asked: {error}") from None
-        content = answer.get("content")
-        if answer.get("action") == "accept" and isinstance(content, Mapping) and content.get("approve") is True:
-            return Verdict.approve(by=f"the client of {request.session}")
-        return Verdict.reject(by=f"the client of {request.session}")
+        return verdict_of(answer, request)
 
     async def _elsewhere(self, request: ApprovalRequest) -> Verdict | bool:
         """Ask the other approver, and have it take its question back where nobody waits any more."""
@@ -73,8 +90,3 @@ class ElicitApprover:
             left.set()
             raise
         return verdict
-
-
-def _told(request: ApprovalRequest) -> str:
-    rows = card.rows(request, full=True)
-    return "\n".join(f"{row.label}: {row.text}" if row.label else row.text for row in rows)

@@ -8,6 +8,7 @@ needs only that what it is about would not be denied. Methods that nobody here k
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -18,9 +19,12 @@ from mcp_types import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND
 
 from guarded_tools.adapters.invocation import Invocation
 from guarded_tools.adapters.outcome import judge_mcp
+from guarded_tools.approvers.protocol import Suspended
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.gateway import answers
 from guarded_tools.gateway.catalogue import PROMPT, RESOURCE, Catalogue, NameCheck
+from guarded_tools.gateway.elicit import asking, shows_forms
+from guarded_tools.gateway.rounds import METHODS, Round, RoundApprover, Rounds
 from guarded_tools.pipeline.gate import Gate
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import Risk, ToolCall, ToolInfo
@@ -68,12 +72,13 @@ class Send(Protocol):
 
 
 class Request(NamedTuple):
-    """What a client asks. ``id`` is its own for it."""
+    """What a client asks. ``id`` is its own for it; ``round`` is set where it may be answered with a question."""
 
     method: str
     params: Mapping[str, Any] | None
     principal: Principal
     id: str
+    round: Round | None = None
 
 
 class GuardedServer:
@@ -88,12 +93,14 @@ class GuardedServer:
         keyed: bool = False,
         risk: Callable[[str], Risk | None] = lambda _: None,
         answered_at: str = "",
+        rounds: Rounds | None = None,
     ) -> None:
         self.catalogue = Catalogue(guard, name, check, risk, keyed=keyed)
         self._guard = guard
         self._check = check
         self._judge = judge_mcp(name)
         self._answered_at = answered_at
+        self._rounds = rounds
 
     async def answer(self, request: Request, send: Send) -> dict[str, Any]:
         """Answer a client's request.
@@ -103,10 +110,8 @@ class GuardedServer:
         """
         method = request.method
         try:
-            if method == "tools/call":
-                return await self._call(request, send)
-            if method in _READS:
-                return await self._read(request, send)
+            if method in METHODS:
+                return await self._round(request, send)
             if method in _LISTS:
                 return await self._list(request, send)
             if method == "completion/complete":
@@ -121,6 +126,17 @@ class GuardedServer:
             return _served(await send(method, request.params))
         except ConnectionFailed as failure:
             raise MCPError(INVALID_REQUEST, str(failure)) from None
+
+    async def _round(self, request: Request, send: Send) -> dict[str, Any]:
+        """Serve what a human may be asked about, and answer with the question where the client is to show it so."""
+        serve = self._call if request.method == "tools/call" else self._read
+        if self._rounds is None or not (answers.is_modern(request.params) and shows_forms(request.params)):
+            return await serve(request, send)
+        asked = await self._rounds.come_back(request.params or {})
+        try:
+            return await serve(request._replace(params=asked.params, round=asked), send)
+        except Suspended as left:
+            return self._rounds.question(asked, left.request)
 
     def shown(self, uri: str, principal: Principal) -> bool:
         """Whether a client may hear of a resource."""
@@ -173,7 +189,7 @@ class GuardedServer:
 
         invocation = self._invocation(request, info, arguments, body, self._refused(info.name, found))
         try:
-            result = await invocation._replace(fault=fault).arun()
+            result = await invocation._replace(fault=fault or invocation.fault).arun()
         except ConnectionFailed as failure:
             answer = answers.failed(str(failure))
         except MCPError as error:
@@ -198,9 +214,8 @@ class GuardedServer:
             onward = {"uri": judged.get("uri")} if kind == RESOURCE else {"arguments": judged} if judged else {}
             return await send(request.method, {**params, **onward})
 
-        result: Any = await (
-            self._invocation(request, info, arguments, body, self._refusal(info.name))._replace(fault=fault).arun()
-        )
+        invocation = self._invocation(request, info, arguments, body, self._refusal(info.name))
+        result: Any = await invocation._replace(fault=fault or invocation.fault).arun()
         if isinstance(result, MCPError):
             raise result
         return dict(result)
@@ -219,9 +234,15 @@ class GuardedServer:
         body: Callable[[dict[str, Any]], Any],
         refusal: Callable[[Any], Any],
     ) -> Invocation:
-        grant = self._guard.grant_for(request.principal.config)
+        grant, guard, asked = self._guard.grant_for(request.principal.config), self._guard, request.round
+        if not guard.client_may_answer(info, grant):
+            asking.set(None)  # for this request alone: whoever serves it sets it anew
+        elif asked is not None:
+            guard = copy.copy(guard)
+            guard.approver = RoundApprover(asked)
         call = ToolCall(info.name, arguments, request.principal.session, grant, request.id)
-        return Invocation(self._guard, call, info, self._judge, body, refusal)
+        fault = "" if asked is None else asked.fault
+        return Invocation(guard, call, info, self._judge, body, refusal, fault=fault)
 
     def _permit(self, request: Request, kind: str, name: str) -> None:
         """See that what a request is about would not be denied.

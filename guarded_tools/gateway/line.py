@@ -12,6 +12,7 @@ from guarded_tools.gateway.catalogue import NameCheck
 from guarded_tools.gateway.elicit import asking, shows_forms
 from guarded_tools.gateway.guarded import GuardedServer, Principal, Request
 from guarded_tools.gateway.relay import Channel, Relay
+from guarded_tools.gateway.rounds import Rounds
 from guarded_tools.gateway.upstream import Params
 from guarded_tools.mcp_session.transport import Server
 from guarded_tools.pipeline.gate import Gate
@@ -26,7 +27,8 @@ class Gateway:
     """What all connections of a gateway share.
 
     ``timeout``: seconds that a server has to answer a request. ``answered_at`` says how people answer questions, for
-    clients whose question nobody answered.
+    clients whose question nobody answered. ``rounds``: with it, clients that may be asked nothing in between are
+    answered with the question.
     """
 
     guard: Gate
@@ -35,6 +37,7 @@ class Gateway:
     timeout: float = TIMEOUT
     risk: Callable[[str], Risk | None] = lambda _: None
     answered_at: str = ""
+    rounds: Rounds | None = None
 
     def line(self, client: Channel | None, principal: Principal) -> Line:
         """Return the line of a client, or of all those together that nothing tells apart."""
@@ -49,7 +52,12 @@ class Line:
         self, gateway: Gateway, name: str, server: Server, client: Channel | None, principal: Principal
     ) -> None:
         self._guarded = GuardedServer(
-            gateway.guard, name, gateway.check, risk=gateway.risk, answered_at=gateway.answered_at
+            gateway.guard,
+            name,
+            gateway.check,
+            risk=gateway.risk,
+            answered_at=gateway.answered_at,
+            rounds=gateway.rounds,
         )
         self._relay = Relay(
             server,

@@ -38,6 +38,7 @@ from guarded_tools.values import (
     ToolCall,
     ToolInfo,
     UnknownIdentity,
+    is_grave,
 )
 
 T = TypeVar("T")
@@ -210,6 +211,11 @@ class Gate:
     def risk_of(self, info: ToolInfo, grant: str | None = None) -> Risk:
         """Class a tool: as the policy says, else as it is known, else as its words tell; a stranger is destructive."""
         return self._registry.risk(info, grant)
+
+    def client_may_answer(self, info: ToolInfo, grant: str | None) -> bool:
+        """Whether a question about a tool may be put to whoever calls it: no grave one, unless the policy says so."""
+        policy = self._registry.policy(grant)
+        return not is_grave(self.risk_of(info, grant)) or (policy is not None and policy.approvals.grave_in_client)
 
     # The line and its two drivers
 

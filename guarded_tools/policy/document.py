@@ -112,12 +112,15 @@ _LATER: Final[Mapping[str, Any]] = {
 
 
 class ApprovalLimits(Part):
-    """How many questions a human is put to. ``window`` is in seconds."""
+    """How many questions a human is put to, and where. ``window`` is in seconds."""
 
     max_pending: Max = 5
     max_asks: Max = 20
     window: Window = 600
     max_rejections: Max = 3
+    grave_in_client: bool = Field(
+        default=False, description="Whether an MCP client itself may be asked about what moves money or destroys."
+    )
 
 
 class PolicyDocument(Part):
@@ -203,6 +206,8 @@ class PolicyDocument(Part):
         for key in ("flow", "model"):
             if content[key] is None:
                 del content[key]
+        if not content["approvals"]["grave_in_client"]:
+            del content["approvals"]["grave_in_client"]
         for rules in (content["all_tools"], *content["tools"].values()):
             for key, unsaid in _LATER.items():
                 if key in rules and rules[key] == unsaid:

@@ -138,7 +138,7 @@ def test_a_number_that_no_message_could_hold_is_refused(op):
 
 
 def test_limits_of_questions_have_defaults_and_can_be_set():
-    assert tuple(Policy.model_validate(BASE).approvals.model_dump().values()) == (5, 20, 600, 3)
+    assert tuple(Policy.model_validate(BASE).approvals.model_dump().values()) == (5, 20, 600, 3, False)
     policy = Policy.model_validate({**BASE, "approvals": {"max_pending": 1, "window": "1h"}})
     assert (policy.approvals.max_pending, policy.approvals.window, policy.approvals.max_asks) == (1, 3600, 20)
 

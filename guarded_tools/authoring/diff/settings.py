@@ -34,7 +34,7 @@ COMPARED: Final[Mapping[str, frozenset[str]]] = {
         )
     ),
     "rules": frozenset((*_RULES, "labels", "after", "needs", "result", "risk", "refunds", "schema_check", "shadow")),
-    "approvals": frozenset(("max_pending", "max_asks", "window", "max_rejections")),
+    "approvals": frozenset(("max_pending", "max_asks", "window", "max_rejections", "grave_in_client")),
 }
 """The fields that are compared, by the part of the format they stand in."""
 
@@ -70,6 +70,11 @@ def _approvals(old: Policy, new: Policy) -> Iterator[PolicyChange]:
     if before != after:
         words = f"the window in which questions are counted: {duration(before)}, now {duration(after)}"
         yield PolicyChange("approval", "looser" if after < before else "tighter", (), words, "/approvals/window")
+    if old.approvals.grave_in_client != new.approvals.grave_in_client:
+        may = new.approvals.grave_in_client
+        words = f"an MCP client {'may' if may else 'may not'} be asked about its own financial and destructive calls"
+        at = "/approvals/grave_in_client"
+        yield PolicyChange("approval", "looser" if may else "tighter", (), words, at)
 
 
 def _unknown(old: PolicyDocument, new: PolicyDocument) -> Iterator[PolicyChange]:
