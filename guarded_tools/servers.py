@@ -224,7 +224,7 @@ def guarded_tools(
         policy: As :class:`~guarded_tools.guard.Guard` takes it.
         keyed: Name tools by server: ``server/tool`` in policies, ``server_tool`` to models.
         read_timeout: Seconds a call may take.
-        start_timeout: Seconds a server may take to start. Default: 10, and 90 for commands that download.
+        start_timeout: Seconds a server may take to start. Default: 60, and 90 for commands that download.
         question_timeout: Seconds a human has for what a server asks in the middle of a call (elicitation).
         on_progress: Called in a session's own thread with each :class:`~guarded_tools.mcp_session.Progress` of a call.
         **options: What else :class:`~guarded_tools.guard.Guard` takes. What a server asks in the middle of a call

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from guarded_tools.cli.console import write_draft
-from guarded_tools.cli.server_tools import Command, Env, Sandbox, ServerName, Token, Tools, Url, one_source, read_tools
+from guarded_tools.cli.server_tools import (
+    Command,
+    Env,
+    Sandbox,
+    ServerName,
+    StartTimeout,
+    Token,
+    Tools,
+    Url,
+    one_source,
+    read_tools,
+)
 from guarded_tools.errors import GuardError, PolicyError
 
 if TYPE_CHECKING:
@@ -32,6 +43,7 @@ def scan(
     server: ServerName = None,
     env: Env = None,
     token_env: Token = None,
+    start_timeout: StartTimeout = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file, which must not exist yet.")
     ] = None,
@@ -44,7 +56,9 @@ def scan(
     from guarded_tools.authoring.scan import draft, draft_yaml, rate
     from guarded_tools.tools.risk import RANK
 
-    offer = _offer(one_source(tools, command, sandbox=sandbox, url=url), server, env, token_env)
+    offer = _offer(
+        one_source(tools, command, sandbox=sandbox, url=url, start_timeout=start_timeout), server, env, token_env
+    )
     rated = [rate(info, annotations, offer.known(info.name)) for info, annotations in offer.tools]
     if form is None:
         form = "json" if output is not None and output.suffix == ".json" else "yaml"
@@ -68,6 +82,7 @@ def lock(
     server: ServerName = None,
     env: Env = None,
     token_env: Token = None,
+    start_timeout: StartTimeout = None,
     file: Annotated[Path, typer.Option("--file", "-f", help="The lock.")] = LOCK_FILE,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if a tool changed, is new or is gone.")
@@ -78,7 +93,9 @@ def lock(
     from guarded_tools.tools.lock import Lock
 
     pinned = Lock.from_file(file) if check or file.exists() else None
-    offer = _offer(one_source(tools, command, sandbox=sandbox, url=url), server, env, token_env)
+    offer = _offer(
+        one_source(tools, command, sandbox=sandbox, url=url, start_timeout=start_timeout), server, env, token_env
+    )
     drifts = pinned.compare(offer.server, offer.infos) if pinned is not None else []
     if not check:
         fresh = Lock.of(offer.infos)

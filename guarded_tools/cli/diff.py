@@ -12,7 +12,7 @@ import typer
 from guarded_tools.cli.app import FINE, PROBLEMS
 from guarded_tools.cli.policy_source import read_policy
 from guarded_tools.cli.replay import Strict, Widening
-from guarded_tools.cli.server_tools import ToolsToCheck, known_tools, tools_of
+from guarded_tools.cli.server_tools import StartTimeout, ToolsToCheck, known_tools, tools_of
 
 if TYPE_CHECKING:
     from guarded_tools.authoring.diff import Difference
@@ -30,6 +30,7 @@ def diff(
     new: Annotated[str, typer.Argument(metavar="NEW", help=_NAMED, show_default=False)],
     *,
     server: ToolsToCheck = None,
+    start_timeout: StartTimeout = None,
     allow_widening: Widening = False,
     strict: Strict = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -42,7 +43,7 @@ def diff(
     from guarded_tools.authoring.diff.words import to_json
 
     before, after = read_policy(old), read_policy(new)
-    given = None if server is None else tools_of(server)
+    given = None if server is None else tools_of(server, start_timeout)
     listed = known_tools(after.server, given) or known_tools(before.server, given) or []
     infos = {info.name: info for info in listed}
     with _progress() as told:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from guarded_tools.cli.app import FINE, PROBLEMS
-from guarded_tools.cli.server_tools import ToolsToCheck, parse_source, read_tools
+from guarded_tools.cli.server_tools import StartTimeout, ToolsToCheck, parse_source, read_tools
 from guarded_tools.errors import GuardError
 
 if TYPE_CHECKING:
     from guarded_tools.authoring.drill.report import Heading
     from guarded_tools.authoring.drill.run import Drilled
-    from guarded_tools.cli.server_tools import ServerTools
+    from guarded_tools.cli.server_tools import ServerTools, ToolSource
     from guarded_tools.policy import Policy
 
 
@@ -28,6 +28,7 @@ def drill(
     ] = None,
     *,
     server: ToolsToCheck = None,
+    start_timeout: StartTimeout = None,
     lock: Annotated[bool, typer.Option("--lock/--no-lock", help="Whether your program pins the tools.")] = True,
     grant: Annotated[
         bool, typer.Option("--grant/--no-grant", help="Whether your program says who the agent acts for.")
@@ -54,7 +55,8 @@ def drill(
         raise GuardError(f"-o {output} is no picture: name one that ends with .svg, .png or .pdf")
     if (policy is None) == (against is None):
         raise GuardError("name what to drill: a policy, or another guard with --against module:object")
-    heading, drilled = _policy(policy, server, lock=lock, grant=grant) if policy else _foreign(against or "", server)
+    asked = None if server is None else parse_source(server, start_timeout)
+    heading, drilled = _policy(policy, asked, lock=lock, grant=grant) if policy else _foreign(against or "", asked)
     if output is not None:
         _draw(output, heading, drilled)
     if as_json:
@@ -66,7 +68,7 @@ def drill(
     raise typer.Exit(PROBLEMS if failed else FINE)
 
 
-def _policy(source: str, server: str | None, *, lock: bool, grant: bool) -> tuple[Heading, Drilled]:
+def _policy(source: str, server: ToolSource | None, *, lock: bool, grant: bool) -> tuple[Heading, Drilled]:
     from guarded_tools.authoring.drill.course import pinned, targets_of
     from guarded_tools.authoring.drill.report import Heading
     from guarded_tools.authoring.drill.run import drill as run
@@ -84,7 +86,7 @@ def _policy(source: str, server: str | None, *, lock: bool, grant: bool) -> tupl
     return Heading(source, offer.server or "several servers", _assumed(lock=lock, grant=grant)), drilled
 
 
-def _foreign(against: str, server: str | None) -> tuple[Heading, Drilled]:
+def _foreign(against: str, server: ToolSource | None) -> tuple[Heading, Drilled]:
     from guarded_tools.authoring.drill.course import targets_of
     from guarded_tools.authoring.drill.report import Heading
     from guarded_tools.authoring.drill.run import drill as run
@@ -101,12 +103,12 @@ def _foreign(against: str, server: str | None) -> tuple[Heading, Drilled]:
         return Heading(against, whose), run(subject, targets, told=told)
 
 
-def _offer(server: str | None, policy: Policy | None) -> ServerTools:
+def _offer(server: ToolSource | None, policy: Policy | None) -> ServerTools:
     from guarded_tools.pictify.catalogue import SERVER
 
     if server is None and (policy is None or policy.server != SERVER):
         raise GuardError("say whose tools are attacked: --tools TOOLS, as for `guarded-tools validate`")
-    found = read_tools(parse_source(server or SERVER))
+    found = read_tools(server or parse_source(SERVER))
     if not found.tools:
         raise GuardError("there are no tools to attack")
     return found

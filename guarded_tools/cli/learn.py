@@ -14,13 +14,14 @@ from guarded_tools.cli.app import FINE, PROBLEMS
 from guarded_tools.cli.console import write_draft
 from guarded_tools.cli.options import State
 from guarded_tools.cli.recorded import Audit, Calls, Checkpoints, opened
-from guarded_tools.cli.server_tools import ToolsToCheck, parse_source, read_tools
+from guarded_tools.cli.server_tools import StartTimeout, ToolsToCheck, parse_source, read_tools
 from guarded_tools.errors import GuardError
 
 if TYPE_CHECKING:
     from guarded_tools.authoring.learn.base import Base
     from guarded_tools.authoring.learn.draft import KnownTool
     from guarded_tools.authoring.learn.terms import Terms
+    from guarded_tools.cli.server_tools import ToolSource
 
 _MOST_ROOM = 1000
 
@@ -55,6 +56,7 @@ def learn(
     calls: Calls = None,
     base: Below = None,
     server: ToolsToCheck = None,
+    start_timeout: StartTimeout = None,
     headroom: Headroom = "1.5",
     values: Values = 8,
     tolerate: Tolerate = 5.0,
@@ -73,7 +75,8 @@ def learn(
     under = None if base is None else _base(base)
     if output is not None and output.exists() and not force:
         write_draft(output, "")
-    known, name = _known(server, None if under is None else under.policy.server)
+    asked = None if server is None else parse_source(server, start_timeout)
+    known, name = _known(asked, None if under is None else under.policy.server)
     with opened(audit, checkpoints, calls, state, doing="Learning", walks=WALKS) as recorded:
         learnt = learn_from(recorded.__iter__, Given(known, terms, under, name), steps=recorded.steps)
         remarks = [*learnt.remarks, *recorded.remarks()]
@@ -115,12 +118,12 @@ def _base(source: str) -> Base:
     return Base(read_data(Path(preset_path(source) if is_preset(source) else source)), policy)
 
 
-def _known(said: str | None, server: str | None) -> tuple[dict[str, KnownTool], str]:
+def _known(said: ToolSource | None, server: str | None) -> tuple[dict[str, KnownTool], str]:
     """What is known of the tools: those that were named, else those of the base's own server; and whose they are."""
     from guarded_tools.authoring.learn.draft import KnownTool
     from guarded_tools.pictify.catalogue import SERVER
 
     if said is None and server != SERVER:
         return {}, ""
-    offer = read_tools(parse_source(said or SERVER))
+    offer = read_tools(said or parse_source(SERVER))
     return {info.name: KnownTool(info, hints, offer.known(info.name)) for info, hints in offer.tools}, offer.server

@@ -12,7 +12,7 @@ import typer
 
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
 from guarded_tools.cli.options import State, Url
-from guarded_tools.cli.server_tools import ToolsToCheck, known_tools, tools_of
+from guarded_tools.cli.server_tools import StartTimeout, ToolsToCheck, known_tools, tools_of
 from guarded_tools.errors import GuardError, PolicyError, Problem
 from guarded_tools.policy.presets import PRESETS, cases_of, preset_text
 from guarded_tools.text.strict_json import no_key_twice
@@ -29,13 +29,14 @@ def validate(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Policy files, or presets' names.")],
     *,
     server: ToolsToCheck = None,
+    start_timeout: StartTimeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Report every problem of policy files at once, each with its place and what to write instead.
 
     Tools are looked up where --tools says which there are, and for Pictify's, which are known, without.
     """
-    given = None if server is None else tools_of(server)
+    given = None if server is None else tools_of(server, start_timeout)
     told: list[dict[str, Any]] = []
     code = FINE
     for file in files:
@@ -64,6 +65,7 @@ def explain(
     session: Annotated[str, typer.Option("--session", help="The session that calls.")] = "default",
     grant: Annotated[str | None, typer.Option("--grant", help="The identity it acts for.", show_default=False)] = None,
     server: ToolsToCheck = None,
+    start_timeout: StartTimeout = None,
     store: Url = None,
     state: State = None,
     as_json: AsJson = False,
@@ -79,7 +81,7 @@ def explain(
         warnings.simplefilter("ignore")
         policy = load_policy(file)
     call = ToolCall(tool, _arguments(args), session, grant)
-    tools = tools_of(server or "pictify") if server or policy.server == "pictify" else []
+    tools = tools_of(server or "pictify", start_timeout) if server or policy.server == "pictify" else []
     info = next((info for info in tools if info.name == tool), ToolInfo(tool))
     explanation = look(policy, call, info.schema, risk_of(policy, info))
     met = standing(explanation, call, store, state)

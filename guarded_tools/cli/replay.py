@@ -13,7 +13,7 @@ from guarded_tools.cli.app import FINE, PROBLEMS
 from guarded_tools.cli.audit import Session, Since, Tool, moment_of
 from guarded_tools.cli.options import State
 from guarded_tools.cli.recorded import Audit, Calls, Checkpoints, opened
-from guarded_tools.cli.server_tools import ToolsToCheck, known_tools, tools_of
+from guarded_tools.cli.server_tools import StartTimeout, ToolsToCheck, known_tools, tools_of
 
 if TYPE_CHECKING:
     from guarded_tools.authoring.replay.engine import Replay
@@ -39,6 +39,7 @@ def replay(
     calls: Calls = None,
     base: Base = None,
     server: ToolsToCheck = None,
+    start_timeout: StartTimeout = None,
     session: Session = None,
     tool: Tool = None,
     since: Since = None,
@@ -58,7 +59,7 @@ def replay(
 
     new, old = _policy(policy), None if base is None else _policy(base)
     wanted = Selection(session, tool, moment_of(since))
-    infos = known_tools(new.server, None if server is None else tools_of(server)) or []
+    infos = known_tools(new.server, None if server is None else tools_of(server, start_timeout)) or []
     played = Replay(new, infos={info.name: info for info in infos}, base=old)
     with opened(audit, checkpoints, calls, state) as recorded:
         told = summarise(played.rows(recorded), wanted, examples=examples)

@@ -53,14 +53,25 @@ Env = Annotated[
 Token = Annotated[
     str | None, typer.Option("--token-env", metavar="NAME", help="The environment variable that holds a bearer token.")
 ]
+StartTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--start-timeout",
+        metavar="SECONDS",
+        min=0.1,
+        help="How long a server may take to start. Default: 60, npx 90.",
+        show_default=False,
+    ),
+]
 
 
 class ToolSource(NamedTuple):
-    """Where tools are listed. ``where`` is an address or a path, ``command`` what starts a server."""
+    """Where tools are listed. ``where`` is an address or a path, ``command`` starts a server in so many seconds."""
 
     kind: Literal["catalogue", "sandbox", "address", "file", "command"]
     where: str = ""
     command: tuple[str, ...] = ()
+    start_timeout: float | None = None
 
 
 class ServerTools(NamedTuple):
@@ -80,16 +91,16 @@ class ServerTools(NamedTuple):
         return risk_of if self.server == SERVER else lambda _: None
 
 
-def parse_source(text: str) -> ToolSource:
+def parse_source(text: str, start_timeout: float | None = None) -> ToolSource:
     """Read what ``--tools`` names.
 
     Raises:
         GuardError: it is none of the things that it may be.
     """
     if text in {SERVER, "sandbox"}:
-        return ToolSource("catalogue" if text == SERVER else "sandbox")
+        return ToolSource("catalogue" if text == SERVER else "sandbox", start_timeout=start_timeout)
     if text.startswith(("http://", "https://")):
-        return ToolSource("address", text)
+        return ToolSource("address", text, start_timeout=start_timeout)
     # A command may end with the name of a file, too.
     if Path(text).suffix in {".json", ".lock"} and (Path(text).exists() or not re.search(r"\s", text)):
         return ToolSource("file", text)
@@ -99,10 +110,17 @@ def parse_source(text: str) -> ToolSource:
         raise GuardError(f"--server {text!r} is no command: {error}") from None
     if not command or shutil.which(command[0]) is None:
         raise GuardError(f"--server {text!r} is no server's name, lock, file of tools, address or command")
-    return ToolSource("command", command=tuple(command))
+    return ToolSource("command", "", tuple(command), start_timeout)
 
 
-def one_source(tools: str | None, command: Sequence[str] | None, *, sandbox: bool, url: str | None) -> ToolSource:
+def one_source(
+    tools: str | None,
+    command: Sequence[str] | None,
+    *,
+    sandbox: bool,
+    url: str | None,
+    start_timeout: float | None = None,
+) -> ToolSource:
     """Read which server is meant, in whichever spelling.
 
     Raises:
@@ -116,7 +134,7 @@ def one_source(tools: str | None, command: Sequence[str] | None, *, sandbox: boo
     ]
     if len(named) != 1:
         raise GuardError("name one server: --tools TOOLS, --sandbox, --url ADDRESS, or -- COMMAND")
-    return named[0]
+    return named[0]._replace(start_timeout=start_timeout)
 
 
 def read_tools(
@@ -138,12 +156,13 @@ def read_tools(
         return ServerTools(name, tuple((info._replace(server=name), {}) for info in catalogue().values()))
     if source.kind == "file":
         return _in_file(Path(source.where), server)
-    return _ask(source, server, env or (), token_env)
+    road, told = _road(source, env or (), token_env)
+    return _ask(road, server, told, source.start_timeout)
 
 
-def tools_of(said: str) -> list[ToolInfo]:
+def tools_of(said: str, start_timeout: float | None = None) -> list[ToolInfo]:
     """List the tools of a source as ``--tools`` names it; raises as :func:`read_tools`."""
-    return read_tools(parse_source(said)).infos
+    return read_tools(parse_source(said, start_timeout)).infos
 
 
 def known_tools(server: object, given: list[ToolInfo] | None) -> list[ToolInfo] | None:
@@ -151,21 +170,25 @@ def known_tools(server: object, given: list[ToolInfo] | None) -> list[ToolInfo] 
     return tools_of(SERVER) if given is None and server == SERVER else given
 
 
-def _ask(source: ToolSource, server: str | None, env: Sequence[str], token_env: str | None) -> ServerTools:
-    from guarded_tools.mcp_session import HeldSession, HttpServer, StdioServer
+def _road(source: ToolSource, env: Sequence[str], token_env: str | None) -> tuple[StdioServer | HttpServer, str]:
+    """Return how a server is reached, and what its address or command tells of its name."""
+    from guarded_tools.mcp_session import HttpServer, StdioServer
 
-    road: StdioServer | HttpServer
     if source.kind == "address":
         headers = {"Authorization": f"Bearer {from_env(token_env)}"} if token_env else {}
-        road, told = HttpServer(source.where, headers=headers), urlsplit(source.where).hostname or ""
-    elif source.kind == "sandbox":
-        road, told = StdioServer(sys.executable, ("-m", "guarded_tools.pictify.sandbox")), SERVER
-    else:
-        given = {name: from_env(name) for name in env}
-        road, told = StdioServer(source.command[0], source.command[1:], env=given), told_by(source.command)
+        return HttpServer(source.where, headers=headers), urlsplit(source.where).hostname or ""
+    if source.kind == "sandbox":
+        return StdioServer(sys.executable, ("-m", "guarded_tools.pictify.sandbox")), SERVER
+    given = {name: from_env(name) for name in env}
+    return StdioServer(source.command[0], source.command[1:], env=given), told_by(source.command)
+
+
+def _ask(road: StdioServer | HttpServer, server: str | None, told: str, start_timeout: float | None) -> ServerTools:
+    from guarded_tools.mcp_session import HeldSession
+
     # It logs every line that is no message, with a traceback; the error that ends the command says enough.
     logging.getLogger("mcp").addHandler(logging.NullHandler())
-    with HeldSession(road, name=server or told) as session:
+    with HeldSession(road, name=server or told, start_timeout=start_timeout) as session:
         tools = session.tools
     name = server or (_catalogue_name(tools) or told)
     twice = [tool for tool, times in Counter(tool.name for tool in tools).items() if times > 1]

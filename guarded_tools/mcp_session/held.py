@@ -30,7 +30,7 @@ class HeldSession:
         server: A :class:`StdioServer` or an :class:`HttpServer`.
         name: What errors call the server.
         read_timeout: Seconds a call may take.
-        start_timeout: Seconds the server may take to start. Default: 10, and 90 for commands that download.
+        start_timeout: Seconds the server may take to start. Default: 60, and 90 for commands that download.
         on_tools_changed: Called in the session's own thread with the new tools when the server says that they
             changed, or when a reopened server lists others.
         on_progress: Called in the session's own thread with each :class:`Progress` that the server tells of a call.

@@ -40,6 +40,8 @@ Unchanged: TypeAlias = Callable[[ListedTool], bool]
 
 _CLOSE_TIMEOUT = 6.0  # the SDK's own escalation is stdin closed, 2 s, SIGTERM, 2 s, SIGKILL
 
+_SILENCE = 2.0  # seconds after which a human wonders what it waits for
+
 log = logging.getLogger("guarded_tools.mcp")
 
 
@@ -213,6 +215,7 @@ class SessionThread:
     async def _open(self) -> Connection:
         connection = Connection(self)
         running = self.spawn(connection.run())
+        told = asyncio.get_running_loop().call_later(_SILENCE, log.warning, "waiting for %s …", self.name)
         try:
             done, _ = await asyncio.wait(
                 {running, connection.ready}, timeout=self.start_timeout, return_when=asyncio.FIRST_COMPLETED
@@ -220,9 +223,18 @@ class SessionThread:
         except asyncio.CancelledError:
             running.cancel()
             raise
+        finally:
+            told.cancel()
         if connection.ready in done:
             return connection
-        reason = connection.reason if running in done else f"did not answer within {self.start_timeout:g} s"
+        reason = (
+            connection.reason
+            if running in done
+            else (
+                f"did not answer within {self.start_timeout:g} s; a server that starts slower gets more with"
+                f" start_timeout (in the shell: --start-timeout)"
+            )
+        )
         running.cancel()
         raise await connection.failed(f"{self.name} {reason}", sent=False)
 

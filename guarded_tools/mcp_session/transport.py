@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DOWNLOADERS = frozenset({"npx", "bunx", "pnpx", "uvx", "pipx"})
 """Commands that may download the server before they start it."""
+START_TIMEOUT = 60.0
+"""Seconds until a server is given up that has not answered yet. On a busy machine, imports alone take ten."""
 
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
 _SHORTEST_KEY = 16
@@ -54,7 +56,7 @@ class StdioServer:
     @property
     def start_timeout(self) -> float:
         """Seconds it may take to start."""
-        return 90.0 if PurePath(self.command).stem.lower() in DOWNLOADERS else 10.0
+        return 90.0 if PurePath(self.command).stem.lower() in DOWNLOADERS else START_TIMEOUT
 
     def secrets(self) -> Iterable[str]:
         """What must never appear in an error."""
@@ -101,7 +103,7 @@ class HttpServer:
     @property
     def start_timeout(self) -> float:
         """Seconds it may take to answer for the first time."""
-        return 10.0
+        return START_TIMEOUT
 
     @property
     def is_loopback(self) -> bool:

@@ -45,7 +45,7 @@ def pictify_tools(
         command: What starts the server.
         env: More environment for the server's process, which gets MCP's default one and ``PICTIFY_*``.
         read_timeout: Seconds a call may take.
-        start_timeout: Seconds the server may take to start. Default: 10, and 90 for ``npx``.
+        start_timeout: Seconds the server may take to start. Default: 60, and 90 for ``npx``.
         **options: What else :class:`~guarded_tools.guard.Guard` takes: ``store``, ``approver``, ``session``, …
 
     Yields a list of tools with the guard as its ``guard``.

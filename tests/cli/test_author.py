@@ -104,6 +104,18 @@ def test_a_server_that_is_not_there_or_not_one_is_an_error(cli, command, argv):
     assert ran.out == ""
 
 
+@pytest.mark.parametrize("command", ["scan", "lock", "validate", "learn", "drill"])
+def test_who_waits_for_a_server_is_told_how_to_wait_longer(cli, command, tmp_path):
+    silent = f"{sys.executable} -c 'import sys; sys.stdin.read()'"
+    policy = ["standard"] if command in {"validate", "drill"} else []
+    (tmp_path / "audit.jsonl").touch()
+    recorded = ["--audit", "audit.jsonl"] if command == "learn" else []
+    ran = cli(command, *policy, *recorded, "--tools", silent, "--start-timeout", "0.1")
+    assert ran.code == 2
+    assert "did not answer within 0.1 s" in ran.err
+    assert "--start-timeout" in ran.err
+
+
 def test_a_variable_is_named_and_its_value_never_shown(cli, monkeypatch):
     assert "NO_SUCH_THING is not set" in cli("scan", "--env", "NO_SUCH_THING", *SANDBOX).err
     monkeypatch.setenv("MY_TOKEN", "s3cret-value")
