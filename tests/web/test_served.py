@@ -72,6 +72,13 @@ def test_two_hundred_tabs_and_some_that_never_read_hold_up_nobody(agent):
     assert not served.thread.is_alive()
 
 
+def test_no_page_waits_for_the_rest_of_a_packet():
+    with serving() as served, closing(tab(served, seat_of(served))):
+        (connection,) = served.running.server_state.connections
+        there = connection.transport.get_extra_info("socket")
+        assert there.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
 def test_open_tabs_end_with_the_server():
     with serving() as served, closing(tab(served, seat_of(served))) as there:
         served.stop()
