@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import json
 import sys
 import threading
@@ -264,4 +265,28 @@ def test_raising_inside_incr_rolls_back_across_rows(path, one):
     store._operations._recently_refused.clear()
     assert isinstance(store.reserve(tight), Full)
     assert used(path) == {"session:s": 1, "global": 1}
+    store.close()
+
+
+def test_listing_entries_does_not_walk_through_the_scopes(tmp_path):
+    store = DiskStore(tmp_path)
+    for key in ("p/1", "p/2", "q", "\U0010ffff"):
+        store.put(key, b"v")
+    store.reserve_together([([Charge(f"session:{number}", "calls", 1, 9, 3600, "/l")],) for number in range(3_000)])
+    steps = []
+    store._operations._database.cache()._con.set_progress_handler(lambda: steps.append(1), 100)
+    assert [key for key, _ in store.scan("p/")] == ["p/1", "p/2"]
+    assert len(steps) < 10
+    assert [key for key, _ in store.scan("\U0010ffff")] == ["\U0010ffff"]
+    store.close()
+
+
+def test_entries_are_listed_by_any_prefix(tmp_path):
+    letters = "a/0\ud7ff\ue000\U0010ffff"
+    keys = [*letters, *map("".join, itertools.product(letters, repeat=2))]
+    store = DiskStore(tmp_path)
+    for key in keys:
+        store.put(key, b"v")
+    for prefix in ("", *keys):
+        assert {key for key, _ in store.scan(prefix)} == {key for key in keys if key.startswith(prefix)}
     store.close()

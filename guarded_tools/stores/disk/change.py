@@ -12,9 +12,13 @@ does one inside ``transact``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from guarded_tools.errors import StoreError
+
+_LAST = "\U0010ffff"
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair: no text in a database
 
 
 class Change:
@@ -49,3 +53,9 @@ def value_of(value: object) -> bytes:
     if type(value) is not bytes:
         raise StoreError("the database holds a value that was not written by guarded_tools")
     return value
+
+
+def beyond(prefix: str) -> str | bytes:
+    """Return what all texts with this prefix stand before: else SQLite walks on through every scope that there is."""
+    following = chr(ord(prefix[-1]) + 1) if prefix and prefix[-1] < _LAST else ""
+    return f"{prefix[:-1]}{following}" if following and not _HALF.match(following) else b""  # texts stand before bytes

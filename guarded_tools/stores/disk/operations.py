@@ -30,7 +30,7 @@ from guarded_tools.marks import Bound, Carried, Mark, SessionRules
 from guarded_tools.stores.attempt import Attempt
 from guarded_tools.stores.clock import Clock, ReadClock, at
 from guarded_tools.stores.common import by_scope, halt_of, if_alive, pick, reserved, settled, with_expiry
-from guarded_tools.stores.disk.change import Change, key_of, scope_of, value_of
+from guarded_tools.stores.disk.change import Change, beyond, key_of, scope_of, value_of
 from guarded_tools.stores.disk.database import Database
 from guarded_tools.stores.row import Row
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
@@ -292,10 +292,11 @@ class Operations:
         """List a page of the live values whose key begins with a prefix; and where it ends."""
         self._database.directory.check()
         rows = self._database.read(
-            "SELECT key, value FROM Cache WHERE raw = 1 AND typeof(key) = 'text' AND key > ? AND key >= ? "
+            "SELECT key, value FROM Cache WHERE raw = 1 AND typeof(key) = 'text' AND key > ? AND key >= ? AND key < ? "
             "AND substr(key, 1, ?) = ? ORDER BY key LIMIT ?",
             after,
             prefix,
+            beyond(prefix),
             len(prefix),
             prefix,
             _PAGE,
