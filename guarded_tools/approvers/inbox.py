@@ -177,7 +177,9 @@ class Question(NamedTuple):
         try:
             record = json.loads(kept)
             # Half a surrogate pair is text to Python and to the guard, and none to pydantic.
-            _checks().validate_json(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace"), strict=True)
+            halves = b"\\ud" in kept
+            whole = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") if halves else kept
+            _checks().validate_json(whole, strict=True)
             usage = tuple(Usage(*each) for each in record["request"].pop("usage"))
             question = cls(**record)._replace(request=ApprovalRequest(**record["request"], usage=usage))
             if question.dump() != kept or not _ID.fullmatch(question.id) or key != f"{_OPEN}{question.id}":
