@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -71,26 +72,59 @@ def calls(records: Iterable[Record], *, shadow: bool = False) -> Iterator[CallRo
 
     With ``shadow`` the calls are those of rules under trial, with the outcome these would have had.
     """
-    begun: dict[str, list[Record]] = {}
-    waiting: dict[tuple[str, str, str], str] = {}
-    for number, record in enumerate(records):
-        kind = record.get("kind")
-        if kind == "control" or (kind == "shadow") != shadow:
-            continue
+    joined = JoinedCalls(shadow=shadow)
+    for record in records:
+        row = joined.add(record)
+        if row is not None:
+            yield row
+    yield from joined.open()
+
+
+class JoinedCalls:
+    """Joins records into calls as they come, one after the other; see :func:`calls`."""
+
+    def __init__(self, *, shadow: bool = False) -> None:
+        self._shadow = shadow
+        self._numbers = itertools.count()
+        self._begun: dict[str, list[Record]] = {}
+        self._waiting: dict[tuple[str, str, str], str] = {}
+        self._rows: dict[str, CallRow] = {}  # of calls that are open, where they were asked for
+
+    def add(self, record: Record) -> CallRow | None:
+        """Take the next record; returns the call that it ends."""
+        number, kind = next(self._numbers), record.get("kind")
+        if kind == "control" or (kind == "shadow") != self._shadow:
+            return None
         key = str(record.get("key") or number)
+        self._rows.pop(key, None)
         # A run that waited in a checkpoint comes back as a call of its own, with the model's id for it.
         resumed = same_call(record)
         if kind == "asked" and resumed[2]:
-            begun[key] = begun.pop(waiting.get(resumed, key), [])
-            waiting[resumed] = key
-        if kind in ENDED:
-            asked = waiting.pop(resumed, key)
-            before = begun.pop(asked, []) if asked != key else []
-            yield _row([*before, *begun.pop(key, ()), record], str(record.get("outcome", OPEN)))
-        else:
-            begun.setdefault(key, []).append(record)
-    for rest in begun.values():
-        yield _row(rest, OPEN)
+            self._begun[key] = self._take(self._waiting.get(resumed, key))
+            self._waiting[resumed] = key
+        if kind not in ENDED:
+            self._begun.setdefault(key, []).append(record)
+            return None
+        asked = self._waiting.pop(resumed, key)
+        before = self._take(asked) if asked != key else []
+        return _row([*before, *self._take(key), record], str(record.get("outcome", OPEN)))
+
+    def _take(self, key: str) -> list[Record]:
+        self._rows.pop(key, None)
+        return self._begun.pop(key, [])
+
+    def open(self) -> list[CallRow]:
+        """List the calls that have not ended, in the order in which they began."""
+        for key, records in self._begun.items():
+            if key not in self._rows:
+                self._rows[key] = _row(records, OPEN)
+        return [self._rows[key] for key in self._begun]
+
+    def forget(self, seq: int) -> None:
+        """Forget what has not ended, and of which no record came since number ``seq``."""
+        for key in [key for key, records in self._begun.items() if not records or records[-1]["seq"] < seq]:
+            self._take(key)
+        self._waiting = {call: key for call, key in self._waiting.items() if key in self._begun}
 
 
 def same_call(record: Record) -> tuple[str, str, str]:

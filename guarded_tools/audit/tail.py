@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 from guarded_tools.audit.backwards import STRETCH, Reach, lines_backwards, opened_newest_first
 from guarded_tools.audit.read import Filter, Record, parse
 from guarded_tools.audit.summary import ENDED, OPEN, CallRow, calls, same_call
 
 _ANY = Filter()
+_SEARCHED = 4 * 1024 * 1024
 _FURTHER = 1_000
+_dumps = json.JSONEncoder(ensure_ascii=True).encode
 _OF_A_QUESTION = {"approval", "human_ms"}
 
 
@@ -63,6 +68,55 @@ def latest_calls(path: str | PathLike[str], wanted: Filter = _ANY, *, count: int
         latest.add(record, new=False)
     rows = calls(reversed(latest.records), shadow=bool(wanted.shadow))
     return sorted(rows, key=lambda row: row.ended)[-count:] if count else []
+
+
+def story(path: str | PathLike[str], key: str, *, most_bytes: int, block: int = _SEARCHED) -> list[Record]:
+    """Return all records of one call, oldest first, as far as they stand in the last ``most_bytes`` of a log.
+
+    Of a call whose run was resumed those of its earlier runs are among them.
+    """
+    found = [record for record in _mentioning(path, key, most_bytes, block) if record.get("key") == key]
+    for call in {same_call(record) for record in found if record.get("call_id")}:
+        found += _earlier_runs(
+            found, [one for one in _mentioning(path, call[2], most_bytes, block) if same_call(one) == call]
+        )
+    return sorted(found, key=lambda record: record["seq"])
+
+
+def _earlier_runs(found: list[Record], mentions: list[Record]) -> list[Record]:
+    """Pick what came before a call's own records and did not end; a model may use an id of its own a second time."""
+    own, first = {record.get("key") for record in found}, min(record["seq"] for record in found)
+    before = [record for record in mentions if record["seq"] < first and record.get("key") not in own]
+    last_end = max((record["seq"] for record in before if record.get("kind") in ENDED), default=0)
+    return [record for record in before if record["seq"] > last_end]
+
+
+def _mentioning(path: str | PathLike[str], text: str, most_bytes: int, block: int) -> Iterator[Record]:
+    """Yield the records in whose lines a text stands. Lines are looked for, not read: most hold nothing of it."""
+    needle, left = _dumps(text).encode("ascii"), most_bytes
+    for _, file in opened_newest_first(Path(path)):
+        end, lines = os.fstat(file.fileno()).st_size, set[int]()
+        while end > 0 and left > 0:
+            start = max(end - min(block, left), 0)
+            piece = os.pread(file.fileno(), end - start + len(needle) - 1, start)
+            left -= end - start
+            at = piece.find(needle)
+            while 0 <= at < end - start:
+                begins, line = _line_around(file, start + at)
+                record = None if begins in lines else parse(line)
+                lines.add(begins)
+                if record is not None:
+                    yield record
+                at = piece.find(needle, at + 1)
+            end = start
+
+
+def _line_around(file: BinaryIO, offset: int) -> tuple[int, bytes]:
+    """Return where the line in which ``offset`` stands begins, and the line."""
+    base = max(offset - STRETCH, 0)
+    piece = os.pread(file.fileno(), 2 * STRETCH, base)
+    begins, ends = piece.rfind(b"\n", 0, offset - base) + 1, piece.find(b"\n", offset - base)
+    return base + begins, piece[begins : ends if ends >= 0 else None]
 
 
 class _Latest:

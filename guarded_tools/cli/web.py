@@ -82,7 +82,7 @@ def _desk(policy: str | None, tools: str | None, state: Path | None, store: str 
     opened(store, state).close()
     recent = Recent(audit_path(state_dir(state)))
     in_force = None if policy is None else lambda: read_policy(policy)
-    return Desk(store_url(store, state), state, recent, in_force, _known(tools), policy or "")
+    return Desk(store_url(store, state), state, recent, in_force, _known(tools))
 
 
 def _known(tools: str | None) -> dict[str, ToolInfo]:

@@ -43,7 +43,13 @@ PAGES: Final = (
 def make_live(desk: Desk) -> Live:
     """Make what tells tabs of changes at a desk."""
     live = Live({"approvals": lambda: [question.id for question in desk.questions()], "halts": desk.halts})
-    desk.recent.changed = lambda: live.changed("audit")
+
+    def came(kind: str) -> None:
+        live.changed("audit")
+        if kind in {"answered", ""}:
+            live.changed("answered")
+
+    desk.recent.changed = came
     return live
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, Final, Literal, NamedTuple
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,7 +16,7 @@ from guarded_tools.audit.summary import answer as answered_with
 from guarded_tools.policy.policy import decide
 from guarded_tools.values import ToolCall, Verdict
 from guarded_tools.web.desk import Desk
-from guarded_tools.web.page import page
+from guarded_tools.web.page import page, part
 
 MOST_CARDS: Final = 25
 """Questions that one page shows in full."""
@@ -28,8 +29,9 @@ class CardShown(NamedTuple):
     """A question as its card: rows, all arguments where the rows leave something out, and what may be answered."""
 
     question: Question
-    rows: list[card.CardRow]
-    everything: list[card.CardRow]
+    seal: str
+    rows: Markup
+    everything: Markup | None
     offers: dict[str, str]
     editable: str
     parameters: list[dict[str, Any]]
@@ -123,14 +125,20 @@ def _approval(record: Record) -> Record:
 
 
 def _card(desk: Desk, question: Question) -> CardShown:
-    request = question.request
-    folded = card.is_folded(request.args)
-    everything = card.arguments(request.args, full=True) if folded else []
-    info = desk.tools.get(request.tool)
-    parameters = described(info.schema if info is not None else None)
-    return CardShown(
-        question, card.rows(request), everything, card.durations(request), card.editable(request.args), parameters
-    )
+    def draw(question: Question) -> CardShown:
+        request = question.request
+        info = desk.tools.get(request.tool)
+        return CardShown(
+            question,
+            question.seal,
+            part("rows", card.rows(request)),
+            part("rows", card.arguments(request.args, full=True)) if card.is_folded(request.args) else None,
+            card.durations(request),
+            card.editable(request.args),
+            described(info.schema if info is not None else None),
+        )
+
+    return desk.drawn(question, draw)
 
 
 def described(schema: Any) -> list[dict[str, Any]]:

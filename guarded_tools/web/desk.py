@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from guarded_tools.approvers.inbox import Question, questions
 from guarded_tools.errors import GuardError
@@ -16,6 +17,10 @@ from guarded_tools.web.recent import Recent
 
 if TYPE_CHECKING:
     from guarded_tools.policy import Policy
+
+T = TypeVar("T")
+
+_MOST_DRAWN: Final = 200
 
 
 @dataclass
@@ -31,9 +36,12 @@ class Desk:
     recent: Recent
     policy: Callable[[], Policy] | None = None
     tools: Mapping[str, ToolInfo] = field(default_factory=dict)
-    policy_name: str = ""
+    clock: Callable[[], float] = time.monotonic
     _store: Store | None = None
     _known: dict[tuple[str, bytes], Question] = field(default_factory=dict)
+    _seen: tuple[float, list[Question]] = (float("-inf"), [])
+    _drawn: dict[str, tuple[Question, object]] = field(default_factory=dict)
+    _looking: threading.Lock = field(default_factory=threading.Lock)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def store(self) -> Store:
@@ -63,8 +71,28 @@ class Desk:
             self._store = None
 
     def questions(self) -> list[Question]:
-        """List the questions that wait, oldest first."""
-        return questions(self.store(), self._known)
+        """List the questions that wait, oldest first. Whoever comes while others look shares what is seen next."""
+        came = self.clock()
+        with self._looking:
+            seen_at, found = self._seen
+            if seen_at < came:
+                seen_at = self.clock()
+                found = questions(self.store(), self._known)
+                self._seen = seen_at, found
+            return found
+
+    def drawn(self, question: Question, draw: Callable[[Question], T]) -> T:
+        """Return what ``draw`` makes of a question; made once for all who look at it."""
+        kept = self._drawn.get(question.id)
+        # The very same, as it was read: one that was altered in the store is another.
+        if kept is not None and kept[0] is question:
+            return cast("T", kept[1])
+        made = draw(question)
+        with self._lock:
+            self._drawn[question.id] = question, made
+            while len(self._drawn) > _MOST_DRAWN:
+                del self._drawn[next(iter(self._drawn))]
+        return made
 
     def halts(self) -> list[Halted]:
         """List what is halted."""

@@ -1,8 +1,9 @@
 """What is live: a tab is told that something changed, and fetches its page again. What changed is never sent here.
 
 So there is one place where text is escaped, and a tab that reads slowly misses nothing: what it has not been told
-is one set of names, however long it takes. The store is looked at by one thread for all tabs together, and only while
-there is one.
+is one set of names, however long it takes. The store is looked at by one thread for all tabs together: twice a second,
+and now and then where there is none, so that whoever comes waits for no long list. Where calls come without a pause,
+tabs are told of them once a second.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Final, Literal, TypeAlias
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Final, Literal, TypeAlias, get_args
 
 from guarded_tools.errors import GuardError
 
-Topic: TypeAlias = Literal["approvals", "audit", "halts"]
+Topic: TypeAlias = Literal["approvals", "answered", "audit", "halts"]
 
 MOST_TABS: Final = 600
 """Tabs that are told what changes; a tab that nobody looks at does not listen."""
 _LOOK_EVERY: Final = 0.5
+_LOOK_ALONE: Final = 10.0
 _HEARTBEAT: Final = 15.0
 _PAUSE: Final = 0.25
+_PACE: Final[Mapping[Topic, float]] = {"audit": 1.0}
 
 
 class Live:
@@ -33,6 +36,7 @@ class Live:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tabs: dict[asyncio.Event, set[str]] = {}
         self._untold: set[Topic] = set()
+        self._not_before: dict[Topic, float] = {}
         # Of another run of the server it is another one.
         self.version = time.time_ns() // 1_000
         self._ending = threading.Event()
@@ -65,20 +69,22 @@ class Live:
             if loop is None or loop.is_closed() or topic in self._untold:
                 return
             self._untold.add(topic)
-        loop.call_soon_threadsafe(self._tell)
+        loop.call_soon_threadsafe(self._tell_when_due, loop, topic)
 
-    def _tell(self) -> None:
+    def _tell_when_due(self, loop: asyncio.AbstractEventLoop, topic: Topic) -> None:
+        loop.call_at(self._not_before.get(topic, 0.0), self._tell, loop, topic)
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, topic: Topic) -> None:
         with self._lock:
-            topics = self._untold.copy()
-            self._untold.clear()
+            self._untold.discard(topic)
+        self._not_before[topic] = loop.time() + _PACE.get(topic, 0.0)
         self.version += 1
         for changed, untold in self._tabs.items():
-            untold.update(topics)
+            untold.add(topic)
             changed.set()
 
     def _watch(self) -> None:
-        while not self._ending.wait(_LOOK_EVERY):
-            self._wanted.wait()
+        while not self._ending.is_set():
             for topic, look in self._looks.items():
                 try:
                     seen = look()
@@ -88,6 +94,8 @@ class Live:
                 if self._seen.get(topic, self) != seen:
                     self._seen[topic] = seen
                     self.changed(topic)
+            self._ending.wait(_LOOK_EVERY)
+            self._wanted.wait(_LOOK_ALONE)
 
     async def events(self, since: str, still_in: Callable[[], bool]) -> AsyncIterator[bytes]:
         """Yield events for one tab, for as long as ``still_in`` holds, and a heartbeat.
@@ -97,7 +105,7 @@ class Live:
         changed, untold = asyncio.Event(), set[str]()
         self._tabs[changed] = untold
         if since != str(self.version):
-            untold.update([*self._looks, "audit"])
+            untold.update(get_args(Topic))
             changed.set()
         self._wanted.set()
         try:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import jinja2
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -114,6 +115,12 @@ def prepare() -> None:
 def render(template: str, values: Mapping[str, Any]) -> str:
     """Write a template with values."""
     return _engine.get_template(template).render(values)
+
+
+def part(macro: str, *values: object) -> Markup:
+    """Write one part of a page, by the macro that makes it, to be put into a page as it is."""
+    written: Markup = getattr(_engine.get_template("parts.html").module, macro)(*values)
+    return written
 
 
 def page(request: Request, template: str, status: int = HTTPStatus.OK, **values: Any) -> HTMLResponse:

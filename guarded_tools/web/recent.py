@@ -1,7 +1,8 @@
 """The latest of the audit, kept in memory: one thread follows it, and no page reads a log to its end.
 
-What is kept: the latest :data:`KEPT` records, and how many calls ended how in each minute of the last day. A page that
-needs more says so, and names the command that reads all.
+What is kept: the latest :data:`KEPT` records and the calls that they make, and how many calls ended how in each minute
+of the last day. The day is counted in the background, newest first, so a page that was just opened is there at once and
+says from when on it counts. A page that needs more says so, and names the command that reads all.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from guarded_tools.audit import Filter, Record, follow, newest_first, when
-from guarded_tools.audit.summary import CallRow, calls
+from guarded_tools.audit import Record, follow, newest_first, when
+from guarded_tools.audit.summary import CallRow, JoinedCalls
+from guarded_tools.audit.tail import story
+from guarded_tools.audit.tally import tally
 
 log = logging.getLogger("guarded_tools.web")
 
@@ -24,70 +27,104 @@ KEPT: Final = 5_000
 """Records that are kept."""
 DAY: Final = 1_440
 """Minutes that are counted."""
-_LOOKED_AT: Final = 100_000
+COUNTED: Final = 1024 * 1024 * 1024
+"""Bytes of the audit in which the calls of the last day are counted, as the page starts."""
 _POLL: Final = 0.2
 _PAUSE: Final = 5.0
+_BREATH: Final = 0.001
 _STORY: Final = 64 * 1024 * 1024
 _LONGEST_STORY: Final = 200
+_FORGET_EVERY: Final = 500
 
 
 class Recent:
-    """Follows the audit at ``path`` from :meth:`start` to :meth:`stop`; ``changed`` is called as records come."""
+    """Follows the audit at ``path`` from :meth:`start` to :meth:`stop`; ``changed`` is told the kinds that came."""
 
     def __init__(
-        self, path: Path, changed: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.time
+        self, path: Path, changed: Callable[[str], None] = lambda _: None, clock: Callable[[], float] = time.time
     ) -> None:
         self._path, self.changed, self._clock = path, changed, clock
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._records: deque[Record] = deque(maxlen=KEPT)
+        self._joined = JoinedCalls()
+        self._ended: deque[tuple[int, CallRow]] = deque(maxlen=KEPT)
         self._minutes: dict[int, Counter[str]] = {}
         self._counted_from = 0.0
-        self._rows: tuple[int, list[CallRow]] = (-1, [])
         self._last = 0
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Read the latest, and follow from there in a thread."""
-        self._thread = threading.Thread(target=self._follow, name="guarded-tools-web-audit", daemon=True)
-        self._thread.start()
+        self._begin(self._follow, "guarded-tools-web-audit")
+
+    def _begin(self, work: Callable[..., None], name: str, *args: object) -> None:
+        thread = threading.Thread(target=work, name=name, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._ending.set()
-        if self._thread is not None:
-            self._thread.join(5)
+        for thread in self._threads:
+            thread.join(5)
 
-    def load(self) -> None:
-        """Read the latest records, without following."""
-        since = self._clock() - DAY * 60
-        found: list[Record] = []
-        for record in itertools.islice(newest_first(self._path), _LOOKED_AT):
-            if when(record) < since and len(found) >= KEPT:
-                break
-            found.append(record)
-        whole = len(found) < _LOOKED_AT
-        self._counted_from = since if whole or not found else when(found[-1])
+    def load(self) -> int:
+        """Read the latest records, without following; returns the number of the oldest of them."""
+        found = list(itertools.islice(newest_first(self._path), KEPT))
+        self._counted_from = when(found[-1]) if len(found) == KEPT else self._clock() - DAY * 60
         for record in reversed(found):
             if record["seq"] > self._last:
                 self._keep(record)
+        return int(found[-1]["seq"]) if found else 0
+
+    def count(self, before: int) -> None:
+        """Count the calls of the last day that ended in lines before number ``before``."""
+        since = self._clock() - DAY * 60
+        for reach, minutes in tally(self._path, before=before, since=since, most_bytes=COUNTED):
+            if self._ending.wait(_BREATH):
+                return
+            with self._lock:
+                for minute, counted in minutes.items():
+                    self._minutes.setdefault(minute, Counter()).update(counted)
+                if reach != 0:
+                    self._counted_from = since if reach is None else min(self._counted_from, reach * 60.0)
+        self.changed("")
 
     def _follow(self) -> None:
+        counted = False
         while not self._ending.is_set():
             try:
-                self.load()
-                self.changed()
+                first = self.load()
+                self.changed("")
+                if not counted:
+                    self._begin(self._count, "guarded-tools-web-count", first)
+                    counted = True
                 for record in follow(self._path, after=self._last, poll=_POLL, stop=self._ending.is_set):
                     self._keep(record)
-                    self.changed()
+                    self.changed(str(record.get("kind", "")))
             except OSError as error:
                 log.warning("the audit %s cannot be read: %s", self._path, error.strerror)
                 self._ending.wait(_PAUSE)
+
+    def _count(self, before: int) -> None:
+        try:
+            self.count(before)
+        except OSError as error:
+            log.warning("the audit %s cannot be counted: %s", self._path, error.strerror)
 
     def _keep(self, record: Record) -> None:
         with self._lock:
             self._records.append(record)
             self._last = record["seq"]
+            row = self._joined.add(record)
+            if row is not None:
+                self._ended.append((self._last, row))
+            # What never ends is forgotten with the lines around it: a call of a process that died is not open for ever.
+            while self._ended and self._ended[0][0] <= self._last - KEPT:
+                self._ended.popleft()
+            if self._last % _FORGET_EVERY == 0:
+                self._joined.forget(self._last - KEPT + 1)
             if record.get("kind") in {"settled", "refused"}:
                 minute = int(when(record) // 60)
                 self._minutes.setdefault(minute, Counter())[str(record.get("outcome", ""))] += 1
@@ -101,20 +138,13 @@ class Recent:
             return list(self._records)
 
     def calls(self) -> list[CallRow]:
-        """Join what is kept into calls, latest first; those of which no end is known are the first of all."""
+        """Return the calls of what is kept, latest first; those of which no end is known are the first of all."""
         with self._lock:
-            last, records = self._last, list(self._records)
-        if self._rows[0] != last:
-            self._rows = last, list(calls(records))[::-1]
-        return self._rows[1]
+            return [*reversed(self._joined.open()), *(row for _, row in reversed(self._ended))]
 
     def story(self, key: str) -> list[Record]:
-        """Return the records of one call, oldest first: of what is kept, else of the last 64 MiB of the audit."""
-        found = [record for record in self.records() if record.get("key") == key]
-        if not found:
-            older = newest_first(self._path, Filter(key=key), most_bytes=_STORY)
-            found = list(itertools.islice(older, _LONGEST_STORY))[::-1]
-        return found
+        """Return the records of one call, oldest first: of the last 64 MiB of the audit."""
+        return story(self._path, key, most_bytes=_STORY)[-_LONGEST_STORY:]
 
     def minutes(self) -> Mapping[int, Counter[str]]:
         """Return how many calls ended how, by the minute since the epoch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any, Final
@@ -113,6 +114,8 @@ def serve(
     app = make_app(
         desk, door, live, origins=origins, cookie=cookie, secure=settings.secure, read_only=settings.read_only
     )
+    with contextlib.suppress(GuardError):  # which the page says
+        desk.questions()  # read before anybody waits for them
     say(f"Serving {desk.url.partition('://')[0]} state at {first}; Ctrl-C ends it.")
     if isinstance(door, LinkDoor):
         door.renew()

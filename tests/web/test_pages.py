@@ -15,7 +15,7 @@ from guarded_tools.audit import AuditLog, audit_path, read
 from guarded_tools.errors import StoreError
 from guarded_tools.state import state_dir
 from guarded_tools.values import AuditEvent, ToolInfo
-from guarded_tools.web import approvals, desk
+from guarded_tools.web import approvals, desk, live, recent
 from guarded_tools.web.charts import HEIGHT, chart
 from guarded_tools.web.recent import DAY, KEPT, Recent
 from tests.web.conftest import POLICY, form_of, said, text_of
@@ -292,6 +292,87 @@ def test_what_is_kept_of_an_audit_is_bounded_and_counted(tmp_path):
     last_hour = chart("", recent.minutes(), now, bars=61, each=1)
     assert last_hour.total == Counter(ok=2, denied=1)
     assert len(recent.records()) == 4 < KEPT
+
+
+def test_the_whole_day_is_counted_though_only_the_latest_lines_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(recent, "KEPT", 10)
+    now = time.time()
+    times = iter([now - DAY * 60 - 9_000, *(now - 36_000 + 60 * number for number in range(500))])
+    with AuditLog(tmp_path / "audit.jsonl", clock=lambda: next(times), max_bytes=20_000) as log:
+        for number in range(501):
+            log.write(AuditEvent("refused", "t", outcome="denied", key=str(number)))
+    kept = Recent(tmp_path / "audit.jsonl")
+    first = kept.load()
+    assert (first, sum(kept.minutes().values(), Counter()).total()) == (492, 10)
+    assert kept.counted_from == pytest.approx(now - 36_000 + 60 * 490, abs=1)
+    kept.count(first)
+    assert sum(kept.minutes().values(), Counter()) == Counter(denied=500)
+    assert kept.counted_from == pytest.approx(now - DAY * 60, abs=60)
+    monkeypatch.setattr(recent, "COUNTED", 5_000)
+    some = Recent(tmp_path / "audit.jsonl")
+    some.count(some.load())
+    # What is beyond the bytes that are counted is not said to be counted.
+    assert len(some.minutes()) < 60
+    assert some.counted_from == min(some.minutes()) * 60
+
+
+def test_a_call_that_never_ended_is_open_until_the_lines_around_it_are_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(recent, "KEPT", 10)
+    monkeypatch.setattr(recent, "_FORGET_EVERY", 1)
+    kept = Recent(tmp_path / "audit.jsonl")
+    with AuditLog(tmp_path / "audit.jsonl") as log:
+        log.write(AuditEvent("admitted", "t", key="crashed"))
+        for number in range(11):
+            log.write(AuditEvent("refused", "t", outcome="denied", key=str(number)))
+            kept.load()
+            assert len(kept.calls()) == min(number + 2, 10)
+            assert (kept.calls()[0].key == "crashed") == (number < 9)
+
+
+def test_whoever_comes_while_others_look_shares_what_they_see_next(site, monkeypatch):
+    looks, moments = [], iter([1.0, 2.0, 1.5, 3.0, 4.0])
+    monkeypatch.setattr(desk, "questions", lambda *_: looks.append("look") or [len(looks)])
+    at = site().desk
+    at.clock = lambda: next(moments)
+    assert at.questions() == [1]  # came at 1, looked at 2
+    assert at.questions() == [1]  # came at 1.5, before that look began
+    assert at.questions() == [2]
+
+
+def test_of_calls_without_a_pause_tabs_are_told_once_a_second():
+    class Loop:
+        """A loop whose time stands still until it is told."""
+
+        now, due = 100.0, ()
+        time = lambda self: self.now  # noqa: E731
+        is_closed = lambda self: False  # noqa: E731
+
+        def call_soon_threadsafe(self, call, *args):
+            call(*args)
+
+        def call_at(self, when, call, *args):
+            self.due = [*self.due, (max(when, self.now), call, args)]
+
+        def run(self, until):
+            self.now = until
+            ready = [one for one in self.due if one[0] <= until]
+            self.due = [one for one in self.due if one[0] > until]
+            for _, call, args in ready:
+                call(*args)
+
+    told, loop = live.Live({}), Loop()
+    told._loop = loop
+    versions = []
+    for tenth in range(31):
+        for _ in range(20):
+            told.changed("audit")
+        loop.run(100 + tenth / 10)
+        versions.append(told.version - versions[0] if versions else told.version)
+    assert [version for version in versions[1:] if version][-1] == 3
+    told.changed("approvals")  # and of a question at once
+    before = told.version
+    loop.run(loop.now)
+    assert told.version == before + 1
 
 
 @settings(max_examples=60)
