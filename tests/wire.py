@@ -86,15 +86,19 @@ class Wire:
 
     def request(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Ask; notifications that come before the answer are kept in :attr:`notes`."""
-        self._id += 1
-        if self.revision == NEW:
-            params = {**params, "_meta": self._envelope}
-        for message in self._send({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}):
+        for message in self.begin(method, params):
             if message.get("id") == self._id:
                 assert "result" in message, message
                 return message["result"]
             self.notes.append(message)
         raise AssertionError(f"{method} was not answered")
+
+    def begin(self, method: str, params: Mapping[str, Any]) -> Any:
+        """Ask, and wait for no answer; iterate over what comes back."""
+        self._id += 1
+        if self.revision == NEW:
+            params = {**params, "_meta": self._envelope}
+        return self._send({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params})
 
     def _send(self, message: dict[str, Any]) -> Any:
         """Send a message; iterate over what comes back."""

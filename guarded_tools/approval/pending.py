@@ -20,9 +20,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from typing import Literal, NamedTuple, TypeAlias
 
-from guarded_tools.approvers.protocol import CallAddress
+from guarded_tools.approvers.protocol import CallAddress, is_gone, who
 from guarded_tools.errors import StoreError
 from guarded_tools.flow import Await, Flow
 from guarded_tools.policy.document import ApprovalLimits
@@ -85,14 +86,21 @@ class Asked(NamedTuple):
 def claim(
     session: str, question: str, seconds: float, limits: ApprovalLimits, place: CallAddress, *, store: Store
 ) -> Flow[str | None]:
-    """Open a question for so many seconds, if the session has a slot for it: the slot, or ``None``."""
+    """Open a question for so many seconds, if the session has a slot for it: the slot, or ``None``.
+
+    Where all are taken, those of processes that waited for their answers and are no more are taken from them.
+    """
     seconds = max(seconds, 0.0)
-    for number in range(limits.max_pending):
-        slot = f"{_slots(session)}{number}"
-        if (yield Await(store.add, store.aadd, (slot, question.encode(), seconds + 1))):
-            entry = json.dumps({"thread": place.thread, "turn": place.turn}).encode()
-            yield Await(store.put, store.aput, (_live(question), entry, seconds))
-            return slot
+    asker = None if place.call else [who(), os.getpid()]  # a run that was suspended outlives its process
+    entry = json.dumps({"thread": place.thread, "turn": place.turn, "asker": asker}).encode()
+    for is_full in (False, True):
+        for number in range(limits.max_pending):
+            slot = f"{_slots(session)}{number}"
+            if is_full:
+                yield from _free_of_dead(slot, store)
+            if (yield Await(store.add, store.aadd, (slot, question.encode(), seconds + 1))):
+                yield Await(store.put, store.aput, (_live(question), entry, seconds))
+                return slot
     return None
 
 
@@ -160,6 +168,16 @@ def _open(session: str | None, store: Store) -> Flow[list[tuple[str, str]]]:
 def _free(slot: str, question: str, store: Store) -> Flow[None]:
     if (yield Await(store.get, store.aget, (slot,))) == question.encode():
         yield Await(store.take, store.atake, (slot,))
+
+
+def _free_of_dead(slot: str, store: Store) -> Flow[None]:
+    """End the question that holds a slot, where nobody is left to wait for its answer."""
+    question = ((yield Await(store.get, store.aget, (slot,))) or b"").decode("ascii", "replace")
+    entry = yield Await(store.get, store.aget, (_live(question),))
+    with contextlib.suppress(ValueError, TypeError, AttributeError):  # withdrawn, over, or of an older version
+        asker, pid = json.loads(entry).get("asker")
+        if is_gone(asker, pid):
+            yield from close(slot, question, store=store)
 
 
 def _slots(session: str | None) -> str:

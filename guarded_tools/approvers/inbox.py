@@ -16,12 +16,13 @@ import json
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from guarded_tools.approvers.notify import Notice, Notifier, Webhook, http_address
-from guarded_tools.approvers.protocol import Altered, Unanswered, who, withdrawn
+from guarded_tools.approvers.protocol import Altered, Unanswered, is_gone, who, withdrawn
 from guarded_tools.errors import StoreError
 from guarded_tools.values import ApprovalRequest, Usage, Verdict, digest
 
@@ -45,7 +46,9 @@ class InboxApprover:
     """Puts each question into ``store`` and waits there for an answer.
 
     Whoever runs ``guarded-tools approvals`` on the same store answers. An answer is noticed within 0.3 seconds. A
-    question whose process died expires with its ``timeout``, in seconds; one that was given up is taken off at once.
+    question that was given up is taken off at once. One whose process died waits until its ``timeout``, in seconds: the
+    same call of the same session, made again on that host, takes it up as it is, with the answer if there is one. An
+    answer lets one call run, whoever waits for it.
 
     Args:
         store: The guard's open store.
@@ -88,12 +91,13 @@ class InboxApprover:
             Altered: what was answered is not what was asked, or the answer cannot be read. Nothing runs.
             StoreError: the store cannot be relied on. Nothing runs.
         """
-        deadline = time.monotonic() + request.timeout
-        question = Question.ask(request)
-        self._store.put(f"{_OPEN}{question.id}", question.dump(), request.timeout)
+        question, deadline = self._left_behind(request), time.monotonic() + request.timeout
+        if question is None:
+            question = _attended(Question.ask(request))
+            self._put(question)
+        else:
+            deadline = min(deadline, time.monotonic() + question.closes_at - time.time())
         try:
-            if self._notifier is not None:
-                self._notifier.tell(Notice.of(request, question.id, self._link))
             while time.monotonic() < deadline and not withdrawn():
                 kept = self._store.get(f"{_ANSWERS}{question.id}")
                 verdict = None if kept is None else self._read(question, kept)
@@ -101,8 +105,29 @@ class InboxApprover:
                     return verdict
                 time.sleep(POLL)
         finally:
+            _attends.discard(question.id)
             self._store.take(f"{_OPEN}{question.id}")
         raise Unanswered(f"nobody answered within {request.timeout:g} seconds")
+
+    def _put(self, question: Question) -> None:
+        self._store.put(f"{_OPEN}{question.id}", question.dump(), question.request.timeout)
+        if self._notifier is not None:
+            self._notifier.tell(Notice.of(question.request, question.id, self._link))
+
+    def _left_behind(self, request: ApprovalRequest) -> Question | None:
+        """Find the question that was asked about this very call by a process that is no more."""
+        for entry in self._store.scan(_OPEN):
+            try:
+                question = Question.load(*entry)
+            except StoreError:
+                continue
+            asked = question.request
+            same = dataclasses.replace(request, usage=asked.usage, expires_at=asked.expires_at, call_id=asked.call_id)
+            if question._replace(request=same).seal == question.seal and is_gone(question.asker, question.pid):
+                with _attending:
+                    if question.id not in _attends:
+                        return _attended(question._replace(request=same))
+        return None
 
     def _read(self, question: Question, kept: bytes) -> Verdict | None:
         """Take an answer, or say why not: an edit that would be refused leaves the question open."""
@@ -121,8 +146,20 @@ class InboxApprover:
             self._store.take(f"{_ANSWERS}{question.id}")
             self._store.put(receipt, f"the policy refuses this edit: {problem}".encode(), _KEPT)
             return None
+        if self._store.take(f"{_OPEN}{question.id}") is None:
+            raise Unanswered("this answer let the same call run elsewhere, or came as its question expired")
         self._store.put(receipt, b"", _KEPT)
         return verdict
+
+
+_attends: set[str] = set()
+_attending = threading.Lock()
+
+
+def _attended(question: Question) -> Question:
+    """Take note that this process waits for an answer."""
+    _attends.add(question.id)
+    return question
 
 
 class Receipt(NamedTuple):

@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import getpass
 import inspect
+import os
 import socket
 import threading
 from collections.abc import Awaitable, Iterator
@@ -205,6 +206,19 @@ def who() -> str:
     except (KeyError, OSError, ImportError):
         user = "?"
     return f"{user}@{socket.gethostname()}"
+
+
+def is_gone(asker: str, pid: int) -> bool:
+    """Whether the process that asked is certainly no more: one of this user's on this host. False in doubt."""
+    if asker != who() or os.name != "posix":  # elsewhere this way of looking ends what it looks at
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass  # it is somebody's, or no process at all
+    return False
 
 
 class _DenyAll:

@@ -1,13 +1,14 @@
 """Open questions: how many, until when by which clock, and what ends them before they are answered."""
 
 import asyncio
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from guarded_tools.approval import pending, workflow
-from guarded_tools.approvers.protocol import CallAddress
+from guarded_tools.approvers.protocol import CallAddress, who
 from guarded_tools.errors import CannotAsk, StoreError
 from guarded_tools.flow import arun, run
 from guarded_tools.policy import ApprovalLimits
@@ -244,3 +245,19 @@ def test_of_an_answer_and_a_withdrawal_at_once_exactly_one_counts():
         with ThreadPoolExecutor(2) as pool:
             wins.append(sum(future.result() for future in [pool.submit(close), pool.submit(withdraw)]))
     assert wins == [1] * 50
+
+
+def test_places_of_processes_that_are_no_more_are_given_to_others(monkeypatch):
+    store, one = MemoryStore(), ApprovalLimits(max_pending=1)
+    waits, suspended = CallAddress(), CallAddress("call", "task")
+
+    def claims(session, question, place):
+        return run(pending.claim(session, question, 60.0, one, place, store=store))
+
+    assert claims("a", "first", waits)
+    assert claims("b", "first of b", suspended)
+    assert claims("a", "second", waits) is None
+    monkeypatch.setattr(pending, "is_gone", lambda asker, pid: (asker, pid) == (who(), os.getpid()))
+    assert claims("a", "third", waits)
+    assert run(pending.close("", "first", store=store)) == "over", "an answer to it runs nothing"
+    assert claims("b", "second of b", waits) is None, "a run that was suspended outlives its process"

@@ -1,7 +1,11 @@
 """Questions in a store: what others can read of them, and which answers count."""
 
 import asyncio
+import dataclasses
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -9,6 +13,7 @@ import pytest
 
 from guarded_tools.approvers import inbox
 from guarded_tools.approvers.inbox import InboxApprover, Question, answer, is_open, questions
+from guarded_tools.approvers.protocol import Unanswered
 from guarded_tools.errors import StoreError
 from guarded_tools.flow import arun
 from guarded_tools.values import Usage, Verdict
@@ -318,6 +323,55 @@ def test_an_answer_that_nobody_picks_up_is_told_so(store, sync_approvals):
     store.put(f"approvals/inbox/{question.id}", question.dump(), 5)  # as an agent leaves it that was killed
     assert answer(store, question, Verdict.approve(), wait=0.2).kind == "unclaimed"
     assert questions(store) == [], "it would be asked again, and could not be answered"
+
+
+@pytest.fixture
+def dead():
+    """The id of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def left_behind(store, request, pid, **fields):
+    question = Question.ask(request)._replace(pid=pid, **fields)
+    store.put(f"approvals/inbox/{question.id}", question.dump(), 60)
+    return question
+
+
+def test_only_the_same_call_takes_up_what_a_dead_process_asked(store, sync_approvals, dead):
+    request = sync_approvals.request()
+    question = left_behind(store, request, dead)
+    approver = InboxApprover(store)
+    for other in (
+        dataclasses.replace(request, session="another"),
+        dataclasses.replace(request, args={"x": 1.0}),
+        dataclasses.replace(request, digest="another"),
+        dataclasses.replace(request, reason="another"),
+        dataclasses.replace(request, grant="another"),
+    ):
+        assert approver._left_behind(other) is None
+    again = dataclasses.replace(request, call_id="9", expires_at=5.0, check_edit=lambda args: "")
+    taken = approver._left_behind(again)
+    assert (taken.id, taken.seal) == (question.id, question.seal)
+    assert taken.request.check_edit is not None
+    assert approver._left_behind(again) is None, "it is waited for here by now"
+
+
+def test_what_a_living_process_or_one_elsewhere_asked_stays_its_own(store, sync_approvals, dead):
+    request = sync_approvals.request()
+    for pid, fields in ((os.getpid(), {}), (os.getppid(), {}), (dead, {"asker": "ann@elsewhere"}), (2**62, {})):
+        left_behind(store, request, pid, **fields)
+        assert InboxApprover(store)._left_behind(request) is None
+
+
+def test_an_answer_lets_one_call_run_whoever_waits_for_it(store, sync_approvals, dead):
+    question = left_behind(store, sync_approvals.request(), dead)
+    answer(store, question, Verdict.approve(), wait=0)
+    kept = store.get(f"approvals/answer/{question.id}")
+    assert InboxApprover(store)._read(question, kept).kind == "approve"
+    with pytest.raises(Unanswered, match="elsewhere"):
+        InboxApprover(store)._read(question, kept)
 
 
 async def test_cancelling_the_call_withdraws_the_question(sync_approvals):

@@ -254,6 +254,23 @@ def test_an_agent_that_was_killed_leaves_a_question_that_expires_and_runs_nothin
     assert office.ran() == []
 
 
+@pytest.mark.parametrize("answered_first", [True, False])
+def test_a_call_that_is_made_again_takes_up_the_question_of_its_killed_process(office, answered_first):
+    killed = office.agent(timeout=60)
+    question = killed.question()
+    killed.process.send_signal(signal.SIGKILL)
+    killed.process.wait()
+    if answered_first:
+        assert "nobody picked the answer up yet" in office.run("approve", question, "--yes", code=1)
+    assert office.agent(args={"x": 2}, timeout=60).question() != question
+    again = office.agent(timeout=60)
+    if not answered_first:
+        office.run("approve", question, "--yes")
+    assert again.ended()["said"] == "ran"
+    assert office.ran() == [{"x": 1}]
+    assert [line["kind"] for line in office.story()].count("admitted") == 1
+
+
 def test_an_answering_process_that_was_killed_leaves_the_question_to_others(office):
     agent = office.agent()
     question = agent.question()

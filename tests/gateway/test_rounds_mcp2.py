@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp import Client
 
+from guarded_tools.approvers.inbox import answer, questions
 from guarded_tools.audit import newest_first
 from guarded_tools.gateway.rounds import Rounds
 from guarded_tools.guard import Guard
+from guarded_tools.stores import open_store
 from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.testing import FrozenClock
-from guarded_tools.values import ApprovalRequest
+from guarded_tools.values import ApprovalRequest, Verdict
 from tests.gateway.harness_mcp2 import Opened, streams
 from tests.gateway.test_elicit_mcp2 import Form, asking, form, said
-from tests.wire import ENVELOPE, NEW, Wire
+from tests.wire import ENVELOPE, NEW, OLD, Wire
 
 LIMIT = {"counter": "n", "window": "hour", "max": 9}
 POLICY = {
@@ -199,26 +202,57 @@ def _sealed() -> tuple[Rounds, list[str], set[str]]:
 _ROUNDS, _STATES, _NAMES = _sealed()
 
 
-def test_a_question_outlives_the_gateway_and_its_call_runs_once(
-    tmp_path: Path, command: tuple[str, ...], reached: Any
-) -> None:
+ADD = {"name": "add", "arguments": {"a": 1}}
+
+
+def gateway_of(tmp_path: Path, command: tuple[str, ...]) -> tuple[list[str], Path]:
+    """Words that start a gateway which asks in its clients, and where it keeps what it keeps."""
     policy, home = tmp_path / "policy.json", tmp_path / "home"
     policy.write_text(json.dumps({"version": "1", **POLICY}))
     words = ["-m", "guarded_tools.cli", "gateway", "--policy", str(policy), "--state", str(home), "--session", "mine"]
-    words += ["--approve", "elicit", "--server", "everything", "--", sys.executable, *command[1:]]
-    call = {"name": "add", "arguments": {"a": 1}}
+    return [*words, "--approve", "elicit", "--server", "everything", "--", sys.executable, *command[1:]], home
+
+
+def waiting(store: Any) -> Any:
+    until = time.monotonic() + 20
+    while not (found := questions(store)):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return found[0]
+
+
+def test_a_question_outlives_the_gateway_and_its_call_runs_once(
+    tmp_path: Path, command: tuple[str, ...], reached: Any
+) -> None:
+    words, home = gateway_of(tmp_path, command)
     with Wire(words, NEW, envelope=FORMS) as client:
-        state = client.request("tools/call", call)["requestState"]
+        state = client.request("tools/call", ADD)["requestState"]
         client.kill()
     with Wire(words, NEW, envelope=FORMS) as client:
-        ran = client.request("tools/call", {**call, "requestState": state, "inputResponses": YES})
+        ran = client.request("tools/call", {**ADD, "requestState": state, "inputResponses": YES})
         assert ran["content"][0]["text"] == "2"
         client.kill()
     with Wire(words, NEW, envelope=FORMS) as client:
-        assert client.request("tools/call", {**call, "requestState": state, "inputResponses": YES})["isError"]
+        assert client.request("tools/call", {**ADD, "requestState": state, "inputResponses": YES})["isError"]
     assert reached() == ["add 1 1"]
     kinds = [line["kind"] for line in newest_first(home / "audit.jsonl")][::-1]
     assert kinds[:4] == ["asked", "answered", "admitted", "settled"]
     assert kinds.count("admitted") == 1
-    guard = Guard(str(policy), state=home)
-    assert counted(guard, "mine") == [1]
+    assert counted(Guard(str(tmp_path / "policy.json"), state=home), "mine") == [1]
+
+
+@pytest.mark.parametrize("revision", [OLD, NEW])
+def test_a_question_in_the_inbox_outlives_the_gateway(
+    revision: str, tmp_path: Path, command: tuple[str, ...], reached: Any
+) -> None:
+    words, home = gateway_of(tmp_path, command)
+    store = open_store(f"disk://{home}")
+    with Wire(words, revision) as client:
+        client.begin("tools/call", ADD)
+        question = waiting(store)
+        client.kill()
+        assert answer(store, question, Verdict.approve(), wait=0).kind == "unclaimed"
+    with Wire(words, revision) as client:
+        assert client.request("tools/call", ADD)["content"][0]["text"] == "2"
+    assert reached() == ["add 1 1"]
+    assert counted(Guard(str(tmp_path / "policy.json"), state=home), "mine") == [1]
