@@ -20,7 +20,7 @@ FLOORS = [
     {"_version", "text", "flow", "files", "libraries", "marks"},
     {"values", "secrets"},
     {"errors"},
-    {"state", "mcp_session", "policy", "stores", "audit", "tools", "telemetry"},
+    {"state", "listening", "mcp_session", "policy", "stores", "audit", "tools", "telemetry"},
     {"approvers"},  # one that keeps something is handed a store
     {"approval"},
     {"pipeline"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 import typer
 
 from guarded_tools.cli.app import FINE, PROBLEMS
+from guarded_tools.cli.gateway_listen import Listening, SignedBy, ending_when_told, listen
 from guarded_tools.cli.options import State, Url, opened, store_name
 from guarded_tools.cli.server_tools import Command, Env, ServerName, Token, from_env, told_by
 from guarded_tools.errors import ConnectionFailed, GuardError
@@ -44,6 +44,17 @@ Http = Annotated[
     typer.Option("--http", metavar="HOST:PORT", help="Listen (streamable HTTP) in place of stdin and stdout."),
 ]
 Names = Annotated[Path | None, typer.Option("--tokens", metavar="FILE", help="Names, and hashes of their tokens.")]
+Keys = Annotated[str | None, typer.Option("--jwks", metavar="URL|FILE", help="Keys of the issuer of clients' tokens.")]
+Issuer = Annotated[str, typer.Option("--jwt-issuer", metavar="URL", help="Who issues clients' tokens.")]
+Audience = Annotated[str, typer.Option("--jwt-audience", metavar="NAME", help="Whom these tokens are made for.")]
+Claim = Annotated[str, typer.Option("--jwt-claim", metavar="CLAIM", help="What of a token names the client.")]
+Algorithm = Annotated[str, typer.Option("--jwt-algorithm", metavar="NAME", help="How tokens are signed.")]
+Certificate = Annotated[Path | None, typer.Option("--tls-cert", help="A certificate, as PEM.")]
+Key = Annotated[Path | None, typer.Option("--tls-key", help="Its key, as PEM.")]
+Public = Annotated[str, typer.Option("--public", metavar="URL", help="The address that clients use.")]
+ProxyFrom = Annotated[
+    str, typer.Option("--proxy-from", metavar="ADDRESS", help="The address that the proxy with TLS connects from.")
+]
 Also = Annotated[
     list[str] | None, typer.Option("--allow-host", metavar="NAME", help="A further name that clients reach it by.")
 ]
@@ -68,7 +79,16 @@ def gateway(
     token_env: Token = None,
     http: Http = None,
     tokens: Names = None,
+    jwks: Keys = None,
+    jwt_issuer: Issuer = "",
+    jwt_audience: Audience = "",
+    jwt_claim: Claim = "sub",
+    jwt_algorithm: Algorithm = "RS256",
     also: Also = None,
+    public: Public = "",
+    proxy_from: ProxyFrom = "",
+    certificate: Certificate = None,
+    key: Key = None,
     store: Url = None,
     state: State = None,
     session: Whose = None,
@@ -83,44 +103,21 @@ def gateway(
     generation.require_second("gateway takes the second generation of MCP")
     load_sdk()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    if http is None and (tokens or also):
-        raise GuardError("--tokens and --allow-host are about --http: name an address to listen at")
-    source = _policies(policy, named=tokens is not None)
+    signed = SignedBy(jwks, jwt_issuer, jwt_audience, jwt_claim, jwt_algorithm)
+    listening = Listening(http, tokens, signed, tuple(also or ()), public, proxy_from, certificate, key)
+    listening.check()
+    source = _policies(policy, named=listening.named)
     judged = _loaded(source)
     servers = {_name(server, judged[0], command, url): _server(command, url, env or (), token_env)}
-    with _guard(source, store, state, lock, approve) as guard:
+    with ending_when_told(), _guard(source, store, state, lock, approve) as guard:
         ready = _gateway(guard, servers, judged, timeout, _answered_at(store, state))
         if approve == "elicit":
             ready = _asking_in_clients(ready)
         if http is None:
             _serve(ready, session, store_name(store, state))
         else:
-            _listen(ready, http, tokens, tuple(also or ()), session)
+            listen(ready, listening, session)
     raise typer.Exit(FINE)
-
-
-def _listen(gateway: Gateway, at: str, tokens: Path | None, also: tuple[str, ...], session: str | None) -> None:
-    """Listen until the program is told to end.
-
-    Raises:
-        GuardError: the address is none, is taken, or is open to other machines and asks nobody who they are.
-    """
-    from guarded_tools.gateway.http import PATH, make_app, serve_http
-    from guarded_tools.gateway.tokens import TokenFile
-
-    host, colon, port = at.rpartition(":")
-    host = host.strip("[]")
-    if not colon or not host or not port.isdecimal():
-        raise GuardError(f"--http {at} is no HOST:PORT, such as 127.0.0.1:8765")
-    app = make_app(gateway, None if tokens is None else TokenFile.from_file(tokens), host, also=also, session=session)
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, int(port)))
-    except (OSError, OverflowError) as error:
-        raise GuardError(f"--http {at} cannot be listened at: {error}") from None
-    shown = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}{PATH}"
-    asyncio.run(serve_http(app, listener, lambda: typer.echo(f"guarded-tools gateway: {shown}", err=True)))
 
 
 def _policies(given: Sequence[str], *, named: bool) -> str | dict[str, str]:
@@ -135,7 +132,9 @@ def _policies(given: Sequence[str], *, named: bool) -> str | dict[str, str]:
     if not all(equals and name for name, equals, _ in pairs) or len({name for name, _, _ in pairs}) < len(pairs):
         raise GuardError("name one --policy, or one for each client: --policy ann=one.json --policy bob=two.json")
     if not named:
-        raise GuardError("a policy for each client needs to know who they are: --http HOST:PORT --tokens FILE")
+        raise GuardError(
+            "a policy for each client needs to know who they are: --http HOST:PORT --tokens FILE, or --jwks"
+        )
     return {name: source for name, _, source in pairs}
 
 

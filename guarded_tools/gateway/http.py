@@ -13,73 +13,70 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
 from mcp import MCPError
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware, get_access_token
 from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
+from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import INVALID_REQUEST
+from pydantic import AnyHttpUrl
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from guarded_tools._version import __version__
-from guarded_tools.errors import ConnectionFailed, GuardError
+from guarded_tools.errors import ConnectionFailed
+from guarded_tools.gateway.access import PATH, Entrance, OnlyFrom
 from guarded_tools.gateway.guarded import Principal
 from guarded_tools.gateway.line import Gateway, Line
+from guarded_tools.gateway.signed import SignedTokens
 from guarded_tools.gateway.tokens import TokenFile
 
-PATH = "/mcp"
 MOST_SESSIONS = 100
 """How many clients may have a session at once: each may have a process of its own behind it."""
 
-_HERE = ("127.0.0.1", "localhost", "[::1]")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host can only be reached from this machine."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
 
 def make_app(
-    gateway: Gateway, tokens: TokenFile | None, host: str, *, also: tuple[str, ...] = (), session: str | None = None
+    gateway: Gateway, tokens: TokenFile | SignedTokens | None, entrance: Entrance, *, session: str | None = None
 ) -> Starlette:
-    """Return the application. ``also`` are further names that clients reach it by, ``session`` the one of them all.
+    """Return the application. ``session`` is the one of all its clients.
 
     Raises:
-        GuardError: it would be open to other machines and ask nobody who they are.
+        GuardError: it would be open to other machines and ask nobody who they are, or let others read along.
     """
-    if tokens is None and not is_loopback(host):
-        raise GuardError(
-            f"--http {host}: whoever reaches this address could call every tool; name --tokens FILE as well"
-        )
+    entrance.check(named=tokens is not None)
     front = _Front(gateway, session, named=tokens is not None)
     server: Server[Any] = Server("guarded-tools-gateway", version=__version__)
     server.middleware[:] = [front.take]
-    names = [*(_HERE if is_loopback(host) else [host]), *also]
     security = TransportSecuritySettings(
-        allowed_hosts=[each for name in names for each in (name, f"{name}:*")],
+        allowed_hosts=[each for name in entrance.names for each in (name, f"{name}:*")],
         allowed_origins=[
-            f"{scheme}://{name}{port}" for name in names for scheme in ("http", "https") for port in ("", ":*")
+            f"{scheme}://{name}{port}" for name in entrance.names for scheme in ("http", "https") for port in ("", ":*")
         ],
     )
     manager = StreamableHTTPSessionManager(server, security_settings=security, max_sessions=MOST_SESSIONS)
     endpoint: Any = StreamableHTTPASGIApp(manager)
-    around: list[Middleware] = []
+    routes: list[BaseRoute] = []
+    around = [Middleware(OnlyFrom, address=entrance.proxy)] if entrance.proxy else []
     if tokens is not None:
-        endpoint = RequireAuthMiddleware(endpoint, [])
-        around = [
+        told = None
+        if isinstance(tokens, SignedTokens):
+            here = AnyHttpUrl(entrance.address)
+            told = build_resource_metadata_url(here)
+            routes += create_protected_resource_routes(here, [AnyHttpUrl(tokens.issuer)])
+        endpoint = RequireAuthMiddleware(endpoint, [], told)
+        around += [
             Middleware(AuthenticationMiddleware, backend=BearerAuthBackend(tokens)),
             Middleware(AuthContextMiddleware),
         ]
@@ -92,13 +89,28 @@ def make_app(
         finally:
             await front.close()
 
-    return Starlette(routes=[Route(PATH, endpoint=endpoint)], middleware=around, lifespan=lifespan)
+    return Starlette(routes=[Route(PATH, endpoint=endpoint), *routes], middleware=around, lifespan=lifespan)
 
 
-async def serve_http(app: Starlette, listener: socket.socket, started: Callable[[], None] = lambda: None) -> None:
+async def serve_http(
+    app: Starlette,
+    listener: socket.socket,
+    started: Callable[[], None] = lambda: None,
+    *,
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> None:
     """Listen until the program is told to end, or this is cancelled: sessions are ended either way."""
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
-    server = uvicorn.Server(config)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        timeout_graceful_shutdown=2,
+        proxy_headers=False,  # where a connection comes from is what the network says
+        server_header=False,
+        ssl_certfile=certificate,
+        ssl_keyfile=None if key is None else str(key),
+    )
+    server = _Listener(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not (server.started or serving.done()):  # noqa: ASYNC110 - uvicorn tells of it by this flag alone
         await asyncio.sleep(0.01)
@@ -110,6 +122,17 @@ async def serve_http(app: Starlette, listener: socket.socket, started: Callable[
         server.should_exit = True
         await serving
         raise
+
+
+class _Listener(uvicorn.Server):
+    """Ends when it is told to, and the program goes on to close what it has open."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End. Any signal but Ctrl-C's is not sent again: the program would end where it stands."""
+        if sig == signal.SIGINT:
+            super().handle_exit(sig, frame)
+        else:
+            self.should_exit = True
 
 
 class _Front:

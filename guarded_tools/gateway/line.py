@@ -64,8 +64,7 @@ class Line:
             name,
             client,
             timeout=gateway.timeout,
-            # Where several share a line, each was asked about what it listens to.
-            shown=functools.partial(self._guarded.shown, principal=principal) if client else lambda _: True,
+            shown=functools.partial(self._guarded.shown, principal=principal),
             changed=self._guarded.catalogue.outdated,
         )
         self.upstream = self._relay.upstream
@@ -91,7 +90,8 @@ class Line:
         asked = Request(method, params, principal, str(request.request_id))
         token = asking.set(request if self._forms and not is_modern(params) else None)
         try:
-            return await self._guarded.answer(asked, functools.partial(self._relay.send, request))
+            shown = functools.partial(self._guarded.shown, principal=principal)
+            return await self._guarded.answer(asked, functools.partial(self._relay.send, request, shown=shown))
         finally:
             asking.reset(token)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from mcp import MCPError
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
@@ -18,6 +18,9 @@ from mcp_types import METHOD_NOT_FOUND
 
 from guarded_tools.gateway.upstream import Params, Upstream
 from guarded_tools.mcp_session.transport import Server
+
+Shown: TypeAlias = Callable[[str], bool]
+"""Says whether somebody may hear of a resource."""
 
 _ASKED = frozenset({"ping", "sampling/createMessage", "roots/list", "elicitation/create"})
 _TOLD = frozenset({"notifications/initialized", "notifications/roots/list_changed", "notifications/progress"})
@@ -39,7 +42,8 @@ class Channel(Protocol):
 class Relay:
     """A server behind a gateway, and the client that it is reached for; ``None`` where several clients share it.
 
-    ``shown`` says whether the client may hear of a resource. ``changed`` is called when the server's tools change.
+    ``shown`` is about the client; of what several share, each stream has its own. ``changed`` is called when the
+    server's tools change.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class Relay:
         client: Channel | None,
         *,
         timeout: float,
-        shown: Callable[[str], bool] = lambda _: True,
+        shown: Shown = lambda _: True,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.upstream = Upstream(server, name, asked=self._asked, told=self._told, timeout=timeout)
@@ -58,13 +62,19 @@ class Relay:
         self._changed = changed
         self._tokens = itertools.count(1)
         self._progress: dict[str, tuple[Channel, Any]] = {}
-        self._streams: dict[str, tuple[Channel, Any]] = {}
+        self._streams: dict[str, tuple[Channel, Any, Shown]] = {}
         self._under_way: dict[int, Any] = {}
 
     async def send(
-        self, request: Any, method: str, params: Params, *, schema: Mapping[str, Any] | None = None
+        self,
+        request: Any,
+        method: str,
+        params: Params,
+        *,
+        schema: Mapping[str, Any] | None = None,
+        shown: Shown = lambda _: True,
     ) -> dict[str, Any]:
-        """Send on what a client asks in ``request``, and return the answer.
+        """Send on what a client asks in ``request``, and return the answer. ``shown`` is about whoever asks.
 
         Raises:
             ConnectionFailed: no answer came.
@@ -77,7 +87,7 @@ class Relay:
             self._progress[token] = (request, original)
         number = self.upstream.reserve()
         if method == "subscriptions/listen":
-            self._streams[str(number)] = (request, request.request_id)
+            self._streams[str(number)] = (request, request.request_id, shown)
         self._under_way[number] = request
         try:
             return await self.upstream.request_as(number, method, params, schema=schema)
@@ -118,14 +128,15 @@ class Relay:
             return
         if method == "notifications/tools/list_changed":
             self._changed()
-        if method == "notifications/resources/updated" and not self._shown(str((params or {}).get("uri"))):
-            return
+        updated = str((params or {}).get("uri")) if method == "notifications/resources/updated" else None
         meta = (params or {}).get("_meta")
         stream = meta.get(SUBSCRIPTION_ID_META_KEY) if isinstance(meta, Mapping) else None
         if isinstance(meta, Mapping) and stream is not None:
-            way, original = self._streams.get(str(stream), (None, None))
-            if way is not None:
+            way, original, shown = self._streams.get(str(stream), (None, None, self._shown))
+            if way is not None and (updated is None or shown(updated)):
                 await way.notify(method, {**(params or {}), "_meta": {**meta, SUBSCRIPTION_ID_META_KEY: original}})
+            return
+        if updated is not None and not self._shown(updated):
             return
         way = self._way() if method == "notifications/message" else self._client
         if way is not None:

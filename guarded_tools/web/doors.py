@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from guarded_tools.listening import same_address
 
 Clock: TypeAlias = Callable[[], float]
 
@@ -168,19 +169,12 @@ class ProxyDoor:
 
     def visitor(self, knock: Knock) -> str | None:
         """Name who the proxy let in."""
-        if not _same_address(knock.address, self.address):
+        if not same_address(knock.address, self.address):
             return None
         said = knock.header(self.header)
         # Of two values one came through the proxy, which has to replace what its clients send.
         name = said[0].strip()[:_LONGEST_NAME] if len(said) == 1 else ""
         return name or None
-
-
-def _same_address(one: str, other: str) -> bool:
-    try:
-        return ipaddress.ip_address(one) == ipaddress.ip_address(other)
-    except ValueError:  # a client of a socket without addresses
-        return False
 
 
 def _digest(said: str) -> str:

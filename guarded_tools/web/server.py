@@ -13,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from guarded_tools.approvers.protocol import who
 from guarded_tools.errors import GuardError
+from guarded_tools.listening import bind
 from guarded_tools.web.app import make_app, make_live
 from guarded_tools.web.desk import Desk
 from guarded_tools.web.doors import Door, LinkDoor, PasswordDoor, ProxyDoor
@@ -73,25 +74,6 @@ class PageServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def bind(settings: WebSettings) -> socket.socket:
-    """Take the port.
-
-    Raises:
-        GuardError: it is taken, or not ours to take.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # Named, so that asyncio knows it for TCP and holds back no packet: else each page comes 40 ms late.
-    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind((settings.host, settings.port))
-        taken.listen(512)
-    except OSError as error:
-        taken.close()
-        raise GuardError(f"{settings.host} port {settings.port} cannot be used: {error.strerror}") from None
-    return taken
-
-
 def serve(
     settings: WebSettings,
     desk: Desk,
@@ -103,7 +85,7 @@ def serve(
     Raises:
         GuardError: the port cannot be used.
     """
-    taken = bind(settings)
+    taken = bind(settings.host, settings.port)
     port = taken.getsockname()[1]
     origins = settings.origins(port)
     first = settings.public or next(origin for origin in sorted(origins) if "localhost" not in origin)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from guarded_tools.errors import GuardError
+from guarded_tools.listening import check_proxy, check_tls, is_loopback
 
 LOCAL: Final = "127.0.0.1"
 _PORTS: Final = {"http": 80, "https": 443}
@@ -38,7 +38,7 @@ class WebSettings:
     @property
     def is_local(self) -> bool:
         """Whether only programs on this machine reach it."""
-        return ipaddress.ip_address(self.host).is_loopback
+        return is_loopback(self.host)
 
     @property
     def secure(self) -> bool:
@@ -73,7 +73,7 @@ def checked(settings: WebSettings) -> WebSettings:
         raise GuardError(f"--host {host} is no address: write the one to bind, such as {LOCAL} or 0.0.0.0") from None
     found = WebSettings(**{**vars(settings), "host": host, "public": _public(settings.public)})
     _check_doors(found)
-    _check_tls(found)
+    check_tls(found.certificate, found.key)
     if found.is_local:
         return found
     if found.certificate is None:
@@ -92,22 +92,9 @@ def _check_doors(settings: WebSettings) -> None:
     if settings.password is not None and settings.proxy_header:
         raise GuardError("--password-file and --proxy-user-header exclude each other: there is one door")
     if settings.proxy_from:
-        try:
-            ipaddress.ip_address(settings.proxy_from)
-        except ValueError:
-            raise GuardError(f"--proxy-from {settings.proxy_from} is no address of one proxy") from None
+        check_proxy(settings.proxy_from)
     if settings.proxy_header and not settings.proxy_header.replace("-", "").isalnum():
         raise GuardError(f"--proxy-user-header {settings.proxy_header} is no name of a header")
-
-
-def _check_tls(settings: WebSettings) -> None:
-    if (settings.certificate is None) != (settings.key is None):
-        raise GuardError("--tls-cert and --tls-key belong together")
-    if settings.certificate is not None and settings.key is not None:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.certificate, settings.key)
-        except (OSError, ssl.SSLError) as error:
-            raise GuardError(f"{settings.certificate} and {settings.key} cannot be used: {error}") from None
 
 
 def _public(url: str) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
-import socket
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,11 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from guarded_tools.errors import GuardError
+from guarded_tools.gateway.access import Entrance
+from guarded_tools.gateway.guarded import Principal
 from guarded_tools.gateway.http import make_app, serve_http
 from guarded_tools.gateway.tokens import TokenFile
+from guarded_tools.listening import bind
 from guarded_tools.mcp_session import HttpServer
 from guarded_tools.policy import Policy
 from tests.adapters.claiming_server import listening
@@ -35,15 +38,17 @@ HASHES = {name: hashlib.sha256(f"token of {name}".encode()).hexdigest() for name
 @asynccontextmanager
 async def served(gateway: Any, tokens: TokenFile | None = None, **options: Any):
     """The address of a gateway that listens."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener = bind("127.0.0.1", 0)
     ready = asyncio.Event()
-    app = make_app(gateway, tokens, "127.0.0.1", **options)
+    entrance = Entrance("127.0.0.1", listener.getsockname()[1], **options)
+    app = make_app(gateway, tokens, entrance)
     serving = asyncio.create_task(serve_http(app, listener, ready.set))
     await ready.wait()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-    serving.cancel()
-    await asyncio.wait({serving})
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+    finally:
+        serving.cancel()
+        await asyncio.wait({serving})
 
 
 def at(url: str, **headers: str) -> Any:
@@ -98,7 +103,7 @@ async def test_each_session_has_limits_of_its_own_and_none_can_be_made_up(make_g
             async with opened(at(url, **{"mcp-session-id": made_up, "x-user": made_up}), Human(), "auto") as client:
                 ran.append(await add(client))
         assert ran == [True, True, False]
-        async with httpx2.AsyncClient() as raw:
+        async with httpx2.AsyncClient(timeout=30) as raw:
             stray = await raw.post(
                 url, json=request("tools/list"), headers=accepting(OLD, **{"mcp-session-id": "f" * 32})
             )
@@ -117,7 +122,7 @@ def accepting(version: str, **more: str) -> dict[str, str]:
 
 
 async def test_who_has_no_token_of_the_file_is_nobody(make_gateway: Any, reached: Any) -> None:
-    async with served(make_gateway(), TokenFile(HASHES)) as url, httpx2.AsyncClient() as raw:
+    async with served(make_gateway(), TokenFile(HASHES)) as url, httpx2.AsyncClient(timeout=30) as raw:
         for authorization in (
             "",
             "Bearer",
@@ -165,7 +170,7 @@ async def test_a_verified_name_is_the_grant_with_its_own_policy(make_gateway: An
 
 
 async def test_a_session_serves_no_other_token(make_gateway: Any, reached: Any) -> None:
-    async with served(make_gateway(), TokenFile(HASHES)) as url, httpx2.AsyncClient() as raw:
+    async with served(make_gateway(), TokenFile(HASHES)) as url, httpx2.AsyncClient(timeout=30) as raw:
         hello = {"protocolVersion": OLD, "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
         begun = await raw.post(url, json=request("initialize", **hello), headers=accepting(OLD, **named("ann")))
         session = begun.headers["mcp-session-id"]
@@ -177,7 +182,7 @@ async def test_a_session_serves_no_other_token(make_gateway: Any, reached: Any) 
 
 
 async def test_pages_of_other_sites_reach_nothing(make_gateway: Any, reached: Any) -> None:
-    async with served(make_gateway()) as url, httpx2.AsyncClient() as raw:
+    async with served(make_gateway()) as url, httpx2.AsyncClient(timeout=30) as raw:
         body = request("tools/call", name="add", arguments={"a": 1}, _meta=ENVELOPE)
         for wrong in (
             {"host": "evil.example"},
@@ -212,12 +217,37 @@ async def test_what_the_gateway_and_its_client_know_of_each_other_stays_there(ma
             assert "cookie" not in result.structured_content
 
 
-def test_an_address_that_others_reach_needs_tokens(make_gateway: Any) -> None:
+def test_an_address_that_others_reach_needs_tokens_and_tls(make_gateway: Any) -> None:
+    tokens = TokenFile(HASHES)
     for host in ("0.0.0.0", "::", "192.168.1.5", "example.com", "127.0.0.1.example.com"):
+        entrance = Entrance(host, also=("mcp.example.com",))
         with pytest.raises(GuardError, match="name --tokens FILE"):
-            make_app(make_gateway(), None, host)
-        make_app(make_gateway(), TokenFile(HASHES), host)
-    make_app(make_gateway(), None, "::1")
+            make_app(make_gateway(), None, entrance._replace(tls=True))
+        with pytest.raises(GuardError, match="--tls-cert and --tls-key"):
+            make_app(make_gateway(), tokens, entrance)
+        make_app(make_gateway(), tokens, entrance._replace(tls=True))
+        make_app(make_gateway(), tokens, entrance._replace(proxy="10.0.0.7"))
+        with pytest.raises(GuardError, match="no address of one proxy"):
+            make_app(make_gateway(), tokens, entrance._replace(proxy="10.0.0.0/8"))
+    with pytest.raises(GuardError, match="say by which they do"):
+        make_app(make_gateway(), tokens, Entrance("0.0.0.0", tls=True))
+    with pytest.raises(GuardError, match="name --tokens FILE"):  # whoever a proxy lets in is nobody
+        make_app(make_gateway(), None, Entrance("127.0.0.1", proxy="10.0.0.7"))
+    with pytest.raises(GuardError, match="is no address"):
+        make_app(make_gateway(), tokens, Entrance("127.0.0.1", public="mcp.example.com"))
+    make_app(make_gateway(), None, Entrance("::1"))
+
+
+async def test_behind_a_proxy_nobody_else_is_let_in(make_gateway: Any, reached: Any) -> None:
+    for proxy, status in (("10.0.0.7", 403), ("127.0.0.1", 200)):
+        async with (
+            served(make_gateway(), TokenFile(HASHES), proxy=proxy, public="https://mcp.example.com/mcp") as url,
+            httpx2.AsyncClient(timeout=30) as raw,
+        ):
+            claimed = {"x-forwarded-for": "10.0.0.7", "forwarded": "for=10.0.0.7", "host": "mcp.example.com"}
+            headers = accepting(NEW, **named("ann"), **claimed, **{"mcp-method": "server/discover"})
+            body = request("server/discover", _meta=ENVELOPE)
+            assert (await raw.post(url, json=body, headers=headers)).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -249,3 +279,23 @@ def test_tokens_are_told_by_their_hash_alone(tmp_path: Path) -> None:
     path.chmod(0o666)
     with pytest.raises(GuardError, match="chmod go-w"):
         TokenFile.from_file(path)
+
+
+async def test_on_a_line_that_is_shared_nobody_hears_of_what_is_hidden(make_gateway: Any) -> None:
+    """Of what a server tells, too: it may tell of more than it was asked about."""
+    gateway = make_gateway({"default": "allow", "hide": ["resource:demo://secret/*"]})
+    line = gateway.line(None, Principal("s"))
+    heard: list[str] = []
+
+    class Stream:
+        request_id = 7
+
+        async def notify(self, method: str, params: Any) -> None:
+            heard.append(params["uri"])
+
+    relay = line._relay
+    relay._streams["1"] = (Stream(), 7, functools.partial(line._guarded.shown, principal=Principal("s")))
+    for uri in ("demo://notes/1", "demo://secret/plan", "demo://notes/2"):
+        params = {"uri": uri, "_meta": {"io.modelcontextprotocol/subscriptionId": "1"}}
+        await relay._told(None, "notifications/resources/updated", params)
+    assert heard == ["demo://notes/1", "demo://notes/2"]
