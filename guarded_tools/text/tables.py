@@ -17,25 +17,32 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from guarded_tools.text.tones import TERMINAL, Tone, fullness
+from guarded_tools.text.tones import PAGE, TERMINAL, Tone, fullness
 from guarded_tools.text.visible import lines, plain
+from guarded_tools.text.width import columns as width
 
 if TYPE_CHECKING:
     import rich.table
     from rich.text import Text
 
-# Colours of middle lightness and see-through lines, which read on light and on dark pages.
-_COLOURS: Final[Mapping[Tone, str]] = {"good": "#2a9d5c", "warn": "#c98500", "bad": "#d64545"}
 _CSS: Final[Mapping[Tone, str]] = {
-    **{tone: f"color:{colour};font-weight:600" for tone, colour in _COLOURS.items()},
-    "quiet": "opacity:.65",
+    **{tone: f"color:{colour};font-weight:600" for tone, colour in PAGE.items()},
+    "quiet": "opacity:.75",
 }
 _CELL = "padding:.25em .9em .25em 0;text-align:left;vertical-align:top;border-bottom:1px solid #8884"
-_TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;direction:ltr;unicode-bidi:isolate"
+_TEXT = "direction:ltr;unicode-bidi:isolate"
+# A page that is too narrow takes room from the long columns, between words, and leaves each a few words a line. Only a
+# word that is longer than any that a person writes may be broken.
+_SHORT = "white-space:pre"
+_LONG = "white-space:pre-wrap;min-width:12em"
+_SHORTEST = 28
+_TOO_LONG = re.compile(r"\S{41,}")
+_BREAKABLE = 20
 _BAR = "display:inline-block;width:8em;height:.7em;margin-right:.6em;border:1px solid #8888;border-radius:2px"
 _BLOCKS = 12
 
@@ -81,8 +88,14 @@ def _pieces(content: Content) -> list[Cell]:
 
 def to_html(table: Table) -> str:
     """Lay out a table as an HTML fragment. All texts are escaped, and what is invisible in them is shown as such."""
-    head = "".join(f'<th style="{_CELL};font-weight:600">{_escape(column)}</th>' for column in table.columns)
-    body = "".join(f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in table.rows)
+    fits = [_is_short(column) for column in zip_longest(*table.rows, fillvalue="")]
+    head = "".join(
+        f'<th style="{_CELL};font-weight:600;white-space:nowrap">{_escape(column)}</th>' for column in table.columns
+    )
+    body = "".join(
+        f"<tr>{''.join(_html_cell(content, short=fits[at]) for at, content in enumerate(row))}</tr>"
+        for row in table.rows
+    )
     below = f'<div style="{_CSS["quiet"]};margin-top:.4em">{_escape(table.note)}</div>' if table.note else ""
     return (
         f'<div {AS_IT_IS} style="font-size:.92em;margin:.4em 0">'
@@ -92,24 +105,43 @@ def to_html(table: Table) -> str:
     )
 
 
-def _html_cell(content: Content) -> str:
+def _is_short(column: Sequence[Content]) -> bool:
+    """Whether no line of any content is so long that it may have to be broken."""
+    return all(
+        width(line) <= _SHORTEST
+        for content in column
+        for line in "".join(lines(piece.text) for piece in _pieces(content)).split("\n")
+    )
+
+
+def _html_cell(content: Content, *, short: bool) -> str:
     pieces = _pieces(content)
     bars = "".join(_html_bar(piece.share) for piece in pieces if piece.share is not None)
     shown = ""
     for tone, alike in groupby(pieces, key=lambda piece: piece.tone):
         style = f"{_TEXT};{_CSS[tone]}" if tone else _TEXT
-        shown += f'<span style="{style}">{"".join(_escape(piece.text) for piece in alike)}</span>'
-    return f'<td style="{_CELL}">{bars}{shown}</td>'
+        shown += f'<span style="{style}">{"".join(_breakable(piece.text) for piece in alike)}</span>'
+    return f'<td style="{_CELL};{_SHORT if short else _LONG}">{bars}{shown}</td>'
 
 
 def _html_bar(share: float) -> str:
     share = min(max(share, 0.0), 1.0)
-    filled = f"linear-gradient(90deg,{_COLOURS[fullness(share)]} {share:.0%},transparent {share:.0%})"
+    filled = f"linear-gradient(90deg,{PAGE[fullness(share)]} {share:.0%},transparent {share:.0%})"
     return f'<span style="{_BAR};background:{filled}"></span>'
 
 
 def _escape(text: str) -> str:
     return html.escape(lines(text))
+
+
+def _breakable(text: str) -> str:
+    """Escape a text in which words that are too long for any column may go on in the next line."""
+    shown, parts, end = lines(text), [], 0
+    for word in _TOO_LONG.finditer(shown):
+        pieces = (word[0][at : at + _BREAKABLE] for at in range(0, len(word[0]), _BREAKABLE))
+        parts += [html.escape(shown[end : word.start()]), "<wbr>".join(map(html.escape, pieces))]
+        end = word.end()
+    return "".join([*parts, html.escape(shown[end:])])
 
 
 # For terminals

@@ -43,6 +43,13 @@ EFFECTS: Final[Mapping[str, Tone]] = {"allow": "good", "ask": "warn", "deny": "b
 TERMINAL: Final[Mapping[Tone, str]] = {"": "", "good": "green", "warn": "yellow", "bad": "red", "quiet": "dim"}
 """How rich writes each tone."""
 PICTURE: Final[Mapping[Tone, str]] = {"good": "#4c9f70", "warn": "#e3b23c", "bad": "#c0392b"}
+# The text around it is dark on a light page and light on a dark one: mixed with its colour, each can be read on both.
+PAGE: Final[Mapping[Tone, str]] = {
+    "good": "color-mix(in srgb, var(--jp-success-color1, #388e3c) 60%, currentColor)",
+    "warn": "color-mix(in srgb, var(--jp-warn-color1, #f57c00) 45%, currentColor)",
+    "bad": "color-mix(in srgb, var(--jp-error-color1, #d32f2f) 60%, currentColor)",
+}
+"""How a notebook's page writes each tone: in its theme's own colour, or in ours where it names none."""
 
 _OTHER: Final = Look("bad", "#d64545")
 _NEARLY_FULL: Final = 0.75
