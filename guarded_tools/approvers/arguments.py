@@ -33,6 +33,8 @@ _LONG_KEY: Final = 200
 _PLACES: Final = 8
 GOES_ON: Final = "↳ "
 """No row begins with it but one that goes on with the string of the row above."""
+REMARK: Final = "^ "
+"""Of the notes, those begin with it that say how what stands above them may be misread."""
 
 
 class CardRow(NamedTuple):
@@ -71,7 +73,7 @@ def written(args: Mapping[str, Any], *, full: bool) -> tuple[list[CardRow], bool
         said = [plain(place, 120) for place in hidden[:_PLACES]]
         said += [f"{len(hidden) - _PLACES:,} more"] if len(hidden) > _PLACES else []
         writer.rows += [CardRow(f"where {MASK} stands, this was named: {', '.join(said)}", "note")] if hidden else []
-        writer.rows += [CardRow(f"  ^ {remark}", "note") for remark in remarks(" ".join(hidden))]
+        writer.rows += [CardRow(f"  {REMARK}{remark}", "note") for remark in remarks(" ".join(hidden))]
     return writer.rows, masked or writer.folded
 
 
@@ -163,7 +165,7 @@ class _Writer:
             )
             key = f"{key[:_LONG_KEY]}…"
         for remark in remarks(key):
-            self._put_note(f"^ of the next key: {remark}", depth)
+            self._put_note(f"{REMARK}of the next key: {remark}", depth)
         return f"{quoted(key)}: "
 
     def _string(self, lead: str, value: str, comma: str, depth: int, budget: int) -> None:
@@ -172,7 +174,7 @@ class _Writer:
             lines[-2:] = [lines[-2] + '"']
         self._lines(lead, [visible(line) for line in lines], comma, depth, budget)
         for remark in remarks(value):
-            self._put_note(f"^ {remark}", depth)
+            self._put_note(f"{REMARK}{remark}", depth)
 
     def _lines(self, lead: str, lines: list[str], comma: str, depth: int, budget: int) -> None:
         size = sum(map(len, lines))

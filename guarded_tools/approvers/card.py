@@ -15,12 +15,13 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from guarded_tools.approvers.arguments import GOES_ON, CardRow, Style, arguments, is_folded, written
+from guarded_tools.approvers.arguments import GOES_ON, REMARK, CardRow, Style, arguments, is_folded, written
 from guarded_tools.text import strict_json
 from guarded_tools.text.lookalikes import remarks
 from guarded_tools.text.quantities import of_most
 from guarded_tools.text.redaction import mask, mask_json
 from guarded_tools.text.tables import AS_IT_IS
+from guarded_tools.text.tones import PAGE
 from guarded_tools.text.units import duration
 from guarded_tools.text.visible import plain, visible
 from guarded_tools.text.width import columns, pieces
@@ -74,9 +75,10 @@ def parse_edit(text: str) -> dict[str, Any]:
 def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[CardRow]:
     """Show how arguments were edited: every row of both that differs, and a little around it.
 
-    What is new is shown in full; secrets of a known shape that were there before are masked.
+    What is new is shown in full; secrets of a known shape that were there before are masked. The order of keys says
+    nothing, and is that of before.
     """
-    shown = _veiled(dict(before), dict(after), mask_json(before))
+    shown = _veiled(dict(before), _in_order(after, before), mask_json(before))
     old, new = ([row.text for row in arguments(args, full=True)] for args in shown)
     rows: list[CardRow] = []
     for line in list(difflib.unified_diff(old, new, lineterm="", n=2))[2:]:
@@ -86,6 +88,16 @@ def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[CardRow]:
             style: Style = "removed" if line[0] == "-" else "added" if line[0] == "+" else "argument"
             rows.append(CardRow(line if style == "added" else mask(line), style))
     return rows[1:] or [CardRow("nothing was changed", "quiet")]
+
+
+def _in_order(after: Any, before: Any) -> Any:
+    """Put keys in the order in which they stood before; new ones come last."""
+    if isinstance(after, Mapping) and isinstance(before, Mapping):
+        keys = [*(key for key in before if key in after), *(key for key in after if key not in before)]
+        return {key: _in_order(after[key], before.get(key)) for key in keys}
+    if isinstance(after, list) and isinstance(before, list):
+        return [_in_order(*each) for each in zip(after, before, strict=False)] + after[len(before) :]
+    return after
 
 
 def _veiled(before: Any, after: Any, masked: Any) -> tuple[Any, Any]:
@@ -139,7 +151,10 @@ def _field(label: str, text: str, original: str, style: Style = "plain") -> list
     """A row of its own, and a note for each word in it that may read as another; nothing where it is empty."""
     if not text:
         return []
-    return [CardRow(text, style, label), *(CardRow(f"^ {remark}", "note") for remark in remarks(original[:2_000]))]
+    return [
+        CardRow(text, style, label),
+        *(CardRow(f"{REMARK}{remark}", "note") for remark in remarks(original[:2_000])),
+    ]
 
 
 def _screen_lines(written: Sequence[CardRow]) -> int:
@@ -211,20 +226,27 @@ _RICH: Mapping[Style, str] = {
 }
 _CSS: Mapping[Style, str] = {
     "title": "font-weight:bold",
-    "danger": "font-weight:bold;color:#b00020",
+    "danger": f"font-weight:bold;color:{PAGE['bad']}",
     "plain": "",
-    "quiet": "opacity:.7",
+    "quiet": "opacity:.75",
     "argument": "",
-    "note": "color:#8a6d00",
-    "removed": "color:#b00020",
-    "added": "color:#006b2d",
+    "note": f"color:{PAGE['warn']}",
+    "removed": f"color:{PAGE['bad']}",
+    "added": f"color:{PAGE['good']}",
 }
-_BOX = "border:1px solid #c90;border-radius:4px;padding:.6em 1em"
-# The line above each row, and the indent of what wraps, keep padding in a value from passing for a row of its own.
-_ROW = (
-    "font-family:monospace;white-space:pre-wrap;overflow-wrap:anywhere;direction:ltr;unicode-bidi:isolate;"
-    "border-top:1px dotted #8884;padding-left:8ch;text-indent:-8ch;"
+_BOX = "border:1px solid #c90;border-radius:4px;padding:.6em 1em;margin:.4em 0"
+# The line above each row, and the indent of what wraps, keep padding in a value from passing for a row of its own. The
+# bar in front of what belongs to an argument is no text: nobody copies it, and no value can draw it.
+_APART = "border-top:1px dotted #8884;text-indent:-8ch;"
+_ROW = "font-family:monospace;white-space:pre-wrap;overflow-wrap:anywhere;direction:ltr;unicode-bidi:isolate;" + _APART
+_FIELD = "padding-left:8ch;"
+_BAR = "margin-left:2ch;border-left:2px solid #8888;padding-left:9ch;"
+# What goes on with a string: to the eye a row of its own, to whoever copies no new line.
+_ON = (
+    "display:inline-block;vertical-align:top;box-sizing:border-box;width:calc(100% + 8ch);margin-left:-8ch;"
+    "padding-left:8ch;" + _APART
 )
+_OURS = "-webkit-user-select:none;user-select:none"
 
 
 def _label(row: CardRow, width: int = 100) -> str:
@@ -243,4 +265,20 @@ def _wrapped(row: CardRow, width: int) -> Iterator[tuple[str, str]]:
 
 
 def _html_rows(shown: Sequence[CardRow]) -> str:
-    return "".join(f'<div style="{_ROW}{_CSS[row.style]}">{html.escape(_label(row) + row.text)}</div>' for row in shown)
+    """Lay out rows of which a reader copies what is theirs: arguments are JSON, and a string in them is one line."""
+    divs: list[str] = []
+    before: Style = "plain"
+    for row in shown:
+        ours, text = "", _label(row) + row.text if row.label else row.text
+        goes_on = row.style == before == "argument" and text.lstrip(" ").startswith(GOES_ON)
+        if goes_on:
+            ours, text = text[: (at := text.index(GOES_ON) + len(GOES_ON))], text[at:]
+        elif row.style == "note" and text.lstrip(" ").startswith(REMARK):
+            ours, text = text, ""
+        inner = (f'<span style="{_OURS}">{html.escape(ours)}</span>' if ours else "") + html.escape(text)
+        if goes_on:
+            divs[-1] += f'<span style="{_ON}">{inner}</span>'
+        else:
+            divs.append(f'<div style="{_ROW}{_FIELD if row.label else _BAR}{_CSS[row.style]}">{inner}')
+        before = row.style
+    return "".join(f"{div}</div>" for div in divs)

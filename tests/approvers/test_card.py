@@ -474,7 +474,7 @@ def test_html_in_arguments_is_text():
 @given(st.dictionaries(anything, values, max_size=4))
 def test_html_holds_no_tag_or_attribute_of_the_call(args):
     tags = parsed(card.to_html(request(args)))
-    assert {tag for tag, _ in tags.seen} <= {"div", "b", "details", "summary"}
+    assert {tag for tag, _ in tags.seen} <= {"div", "b", "span", "details", "summary"}
     (_, outermost), *others = tags.seen
     assert set(outermost) == {"class", "style"}
     assert all(set(attrs) <= {"style"} for _, attrs in others)
@@ -554,6 +554,16 @@ def test_the_difference_shows_what_changed_in_full():
     assert '+    "d": 1.0' in shown.replace('+  "d"', '+    "d"')
     assert "FOLDED" not in shown
     assert card.to_text(card.diff(before, dict(before))) == "  │ nothing was changed\n"
+
+
+def test_an_edit_that_only_moves_keys_changes_nothing():
+    before = {"a": [{"x": 1, "y": 2}, 3], "b": {"c": 1, "d": "e"}}
+    moved = {"b": {"d": "e", "c": 1}, "a": [{"y": 2, "x": 1}, 3]}
+    assert [row.text for row in card.diff(before, moved)] == ["nothing was changed"]
+    changed = [
+        row for row in card.diff(before, {"new": 1, **moved, "b": {"d": "f", "c": 1}}) if row.style != "argument"
+    ]
+    assert [row.text for row in changed] == ['-    "d": "e"', "-  }", '+    "d": "f"', "+  },", '+  "new": 1']
 
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\n-----END PRIVATE KEY-----"
