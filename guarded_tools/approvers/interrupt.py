@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from guarded_tools.approvers import card
 from guarded_tools.approvers.protocol import CallAddress
@@ -16,6 +17,7 @@ from guarded_tools.values import BUDGET_CALL, ApprovalRequest, Verdict, canonica
 
 _KINDS = {"approve": "approve", "accept": "approve", "edit": "edit", "reject": "reject", "ignore": "reject"}
 _KINDS |= {"respond": "respond", "response": "respond"}
+EditCheck: TypeAlias = Callable[[Mapping[str, Any]], str]
 
 
 class InterruptApprover:
@@ -82,12 +84,33 @@ class InterruptApprover:
         typed = {"response_schema": schema} if "response_schema" in inspect.signature(interrupt).parameters else {}
         payload = _payload(request, schema)
         while True:
+            _keep_check(payload, request.check_edit)
             # An answer that was refused stays the task's first; the next interrupt() has an answer of its own.
             answer = interrupt(payload, **typed)
             try:
                 return _verdict(request.tool, answer)
             except ValueError as error:
                 payload = {**_payload(request, schema), "error": f"the last answer was not understood: {error}"}
+
+
+# An interrupt's value is JSON in a checkpoint, and a check is a function: it stays where the question was asked.
+_MOST_CHECKS = 500
+_checks: OrderedDict[str, EditCheck] = OrderedDict()
+
+
+def check_of(value: Mapping[str, Any]) -> EditCheck | None:
+    """Return what says why an edit would be refused, for an interrupt's value; ``None`` where another process asked."""
+    try:
+        return _checks.get(canonical(value))
+    except ValueError:  # not ours, whatever it calls itself
+        return None
+
+
+def _keep_check(payload: Mapping[str, Any], check: EditCheck | None) -> None:
+    if check is not None:
+        _checks[canonical(payload)] = check
+        while len(_checks) > _MOST_CHECKS:
+            _checks.popitem(last=False)
 
 
 _SHARED = (

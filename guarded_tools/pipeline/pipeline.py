@@ -49,7 +49,6 @@ from guarded_tools.values import (
     Reservation,
     ToolCall,
     ToolInfo,
-    Usage,
     scopes_of,
 )
 
@@ -146,7 +145,7 @@ class Pipeline:
                 question, blocked = session_rules.asking(context, blocked), None
         answer = None
         if suspends(self._approver):  # which may show the question once more, so it has to be the whole of it
-            answer = yield from workflow.resume(self._request(question), **self._human(question))
+            answer = yield from workflow.resume((yield from self._shown(question, read)), **self._human(question))
         if answer is None and context.paused is not None:
             answer = execution.permitted_by(context.paused)
         if answer is not None:
@@ -160,10 +159,16 @@ class Pipeline:
 
     def _ask(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
         """Put a call before the human, and judge it anew with the answer."""
-        usage = yield from usage_shown(context, self._store, self._now())
-        request = self._request(context, usage, self._check_edit(context, read))
+        request = yield from self._shown(context, read)
         answer = yield from workflow.ask(request, **self._human(context))
         return self._answered(context, answer, read)
+
+    def _shown(self, context: CallContext, read: Read | None) -> Flow[ApprovalRequest]:
+        """Make the question of a call; of one that is not asked about, nobody sees how full its limits are."""
+        asked = context.decision.effect == "ask"
+        usage = (yield from usage_shown(context, self._store, self._now())) if asked else ()
+        risk = self._registry.risk(context.info, context.call.grant)
+        return request_from(context, risk, self._moment(), usage, self._check_edit(context, read))
 
     def _answered(self, context: CallContext, answer: ApprovalResult, read: Read | None) -> CallContext:
         """Judge a call anew with what a human answered: as it was, or as it was edited, under the policy of now."""
@@ -206,15 +211,6 @@ class Pipeline:
             return (decision.message or decision.rule) if decision.effect == "deny" else ""
 
         return check
-
-    def _request(
-        self,
-        context: CallContext,
-        usage: tuple[Usage, ...] = (),
-        check_edit: Callable[[Mapping[str, Any]], str] | None = None,
-    ) -> ApprovalRequest:
-        risk = self._registry.risk(context.info, context.call.grant)
-        return request_from(context, risk, self._moment(), usage, check_edit)
 
     def _shadow(self, context: CallContext, shadow: Decision) -> Flow[None]:
         """Record what a rule on trial would have done, on counters of its own; nothing of it touches the call."""

@@ -1,6 +1,7 @@
 """Asking by interrupting a LangGraph run: each answer reaches its own call, counts once, and runs once."""
 
 import json
+import re
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from langgraph.types import Command, Send, interrupt
 from markdown_it import MarkdownIt
 
 from guarded_tools import Guard, Policy
-from guarded_tools.approvers.interrupt import InterruptApprover
+from guarded_tools.approvers.interrupt import InterruptApprover, check_of
 from guarded_tools.audit import AuditLog
 
 ASK = {"action": "approve", "risk": "write"}
@@ -447,6 +448,18 @@ def test_a_policy_that_denies_by_now_wins_over_an_approval(start, tmp_path):
     run.resume(APPROVE)
     assert run.ran == []
     assert "closed" in run.answers()["call_0"]
+
+
+def test_a_question_shown_again_is_as_whole_as_it_was(start):
+    run = start(tools={"t": ASK | {"rate_limit": "5/minute"}}).agent_of(turn(("t", {"x": 1}), ("t", {"x": 2})))
+    first = run.go()["__interrupt__"]
+    [left] = run.resume({first[0].id: APPROVE})["__interrupt__"]
+    assert re.search(r"^limit: +[01] of 5 used", left.value["description"], re.MULTILINE)  # the call beside it runs now
+    for waiting in (*first, left):
+        check = check_of(json.loads(json.dumps(waiting.value)))
+        assert "valid integer" in check({"x": "two"})
+        assert check({"x": 2}) == ""
+    assert check_of({"type": "tool_approval"}) is None
 
 
 def test_an_edit_is_judged_anew(start):
