@@ -19,6 +19,7 @@ from hypothesis import settings
 from guarded_tools.cli.app import main
 from guarded_tools.mcp_session.generation import installed
 from tests import forked
+from tests.browsing import CHROMIUM
 
 # What only one generation of MCP has is tested where that is installed.
 collect_ignore_glob = ["**/*_mcp2.py" if installed() == 1 else "**/*_mcp1.py"]
@@ -118,6 +119,18 @@ def http_sandbox():
             process.stdout.close()
 
     return http_sandbox
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser without a page; its tests have :data:`tests.browsing.MARKS`."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Root has no sandbox of its own here, and the page that is opened is ours.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,27 +6,60 @@ import asyncio
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from guarded_tools.approvers import card
+from guarded_tools.approvers.became import became, values_of
+from guarded_tools.approvers.interrupt import check_of
 from guarded_tools.text.visible import plain
-from guarded_tools.values import ApprovalRequest
+from guarded_tools.values import ApprovalRequest, digest
+
+
+class _Question(NamedTuple):
+    """An interrupt that waits. ``request`` is what is shown of it, ``None`` where it is not a guard's."""
+
+    id: str
+    value: Any
+    request: ApprovalRequest | None
+
+    @property
+    def key(self) -> str:
+        """Names the question by all that is to be seen of it: to Python, 1 and True are equal."""
+        return digest(self.id, self.html, json.dumps(self.offers), repr(self.value) if self.request is None else "")
+
+    @property
+    def html(self) -> str:
+        return _line(f"The run asks: {self.value!r}") if self.request is None else card.to_html(self.request)
+
+    @property
+    def offers(self) -> list[tuple[str, str]] | None:
+        if self.request is None:
+            return None
+        durations = card.durations(self.request).items()
+        return [("Approve", "once"), *((f"Approve {what}", kind) for kind, what in durations)]
+
+    def shown(self) -> dict[str, Any]:
+        args = "" if self.request is None else card.editable(self.request.args)
+        return {"key": self.key, "html": self.html, "args": args, "offers": self.offers}
 
 
 class Buttons:
-    """The questions of one run, with a row of buttons for each. ``result`` is what the run returned last."""
+    """The questions of one run, with buttons for each, and what became of those that were answered.
+
+    ``result`` is what the run returned last, ``widget`` what is displayed.
+    """
 
     def __init__(self, run: Callable[[Any], Any], result: Any, session: str) -> None:
-        import ipywidgets
+        from guarded_tools.approvers.button_widget import ButtonWidget
 
         self._run = run
         self._session = session
         self._resuming: asyncio.Future[Any] | None = None
         self._places: dict[str, int] = {}
-        self._cards: dict[str, tuple[Any, Any]] = {}
+        self._became: list[card.CardRow] = []
+        self._turn = 0
         self.result = result
-        self.widget = ipywidgets.VBox()
-        self._show()
+        self.widget = ButtonWidget(self._heard, self._board())
 
     @property
     def pending(self) -> list[Any]:
@@ -39,7 +72,8 @@ class Buttons:
         """Resume the run with the answer to one of its questions, as a click does."""
         from langgraph.types import Command
 
-        self._lock(locked=True)
+        question = next((one for one in self._questions() if one.id == interrupt_id), None)
+        self._show(busy=True)
         try:
             result = self._run(Command(resume={interrupt_id: answer}))
         except BaseException as error:
@@ -49,101 +83,83 @@ class Buttons:
             return
         if inspect.isawaitable(result):
             self._resuming = asyncio.ensure_future(result)
-            self._resuming.add_done_callback(self._returned)
+            self._resuming.add_done_callback(lambda resuming: self._returned(resuming, question, answer))
         else:
-            self.result = result
-            self._show()
+            self._went_on(result, question, answer)
 
-    def _returned(self, resuming: asyncio.Future[Any]) -> None:
+    def _returned(self, resuming: asyncio.Future[Any], question: _Question | None, answer: Any) -> None:
+        self._resuming = None
         error = None if resuming.cancelled() else resuming.exception()
-        if error is None and not resuming.cancelled():
-            self.result = resuming.result()
-        self._show(error)
+        if error is not None or resuming.cancelled():
+            self._show(error)
+        else:
+            self._went_on(resuming.result(), question, answer)
 
-    def _lock(self, *, locked: bool) -> None:
-        for widget in _buttons(self.widget):
-            widget.disabled = locked
+    def _went_on(self, result: Any, question: _Question | None, answer: Any) -> None:
+        self.result = result
+        if question is not None:
+            self._became.append(_told(question, answer, result, [one.value for one in self.pending]))
+        self._show()
 
-    def _show(self, error: BaseException | None = None) -> None:
-        import ipywidgets
-
-        # LangGraph lists them in the order in which they came up; what a human is about to click must not move.
+    def _questions(self) -> list[_Question]:
+        """Those that wait, in the order in which they came up; what a human is about to click must not move."""
         for waiting in self.pending:
             self._places.setdefault(waiting.id, len(self._places))
         pending = sorted(self.pending, key=lambda one: self._places[one.id])
-        self._cards = {waiting.id: self._card(waiting) for waiting in pending}
-        parts = [part for _, part in self._cards.values()]
+        return [_Question(one.id, one.value, _request(one.value, self._session)) for one in pending]
+
+    def _show(self, error: BaseException | None = None, *, busy: bool = False) -> None:
+        self.widget.board = self._board(error, busy=busy)
+
+    def _board(self, error: BaseException | None = None, *, busy: bool = False) -> dict[str, Any]:
+        self._turn += 1
+        questions = self._questions()
+        below = "" if questions else _line(f"No question waits. The agent says: {_last_message(self.result)}")
         if error is not None:
-            parts.insert(0, ipywidgets.HTML(_line(f"the run failed: {type(error).__name__}: {error}", "danger")))
-        elif not parts:
-            parts.append(ipywidgets.HTML(_line(f"No question waits. The agent says: {_last_message(self.result)}")))
-        shown, self.widget.children = self.widget.children, parts
-        for part in shown:
-            if part not in parts:
-                _close(part)
-        self._lock(locked=False)
+            below = _line(f"the run failed: {type(error).__name__}: {error}", "danger")
+        return {
+            "turn": self._turn,
+            "questions": [question.shown() for question in questions],
+            "above": card.rows_to_html(self._became, "What became of your answers") if self._became else "",
+            "below": below,
+            "busy": busy,
+        }
 
-    def _card(self, waiting: Any) -> tuple[Any, Any]:
-        """What is asked, and where it is: the same as before if it asks the same, with what was written there."""
-        value = waiting.value
-        ours = isinstance(value, Mapping) and value.get("type") == "tool_approval"
-        request = _request(value, self._session) if ours else None
-        # By what is to be seen of it: to Python, 1 and True are equal.
-        asked = repr(value) if request is None else (card.to_html(request), card.durations(request))
-        before = self._cards.get(waiting.id)
-        if before is not None and before[0] == asked:
-            return before
-        if request is None:
-            return asked, _free_answer(waiting, self.answer)
-        return asked, _Card(waiting.id, request, self.answer).widget
-
-
-class _Card:
-    """One question of a guard and what can be answered to it."""
-
-    def __init__(self, interrupt_id: str, request: ApprovalRequest, answer: Callable[[str, Any], None]) -> None:
-        import ipywidgets
-
-        self._id = interrupt_id
-        self._request = request
-        self._answer = answer
-        layout = ipywidgets.Layout(width="auto")
-        self._text = ipywidgets.Text(placeholder="why not, or what to answer in its place", layout=layout)
-        self._args = ipywidgets.Textarea(value=card.editable(request.args), layout=ipywidgets.Layout(width="auto"))
-        self._problem = ipywidgets.HTML()
-        approvals = [
-            ("Approve", {}),
-            *((f"Approve {what}", {"remember": k}) for k, what in card.durations(request).items()),
-        ]
-        buttons = [
-            *(_button(label, "success", self._saying({"type": "approve", **more})) for label, more in approvals),
-            _button("Run as edited below", "warning", self._edit),
-            _button("Reject", "danger", lambda: self._say({"type": "reject", "message": self._text.value})),
-            _button("Answer in its place", "", self._respond),
-        ]
-        row = ipywidgets.HBox(buttons, layout=ipywidgets.Layout(flex_flow="row wrap"))
-        shown = ipywidgets.HTML(card.to_html(request))
-        self.widget = ipywidgets.VBox([shown, row, self._text, self._args, self._problem])
-
-    def _saying(self, answer: Mapping[str, Any]) -> Callable[[], None]:
-        return lambda: self._say(answer)
-
-    def _say(self, answer: Mapping[str, Any]) -> None:
-        self._answer(self._id, dict(answer))
-
-    def _respond(self) -> None:
-        if self._text.value:
-            self._say({"type": "respond", "message": self._text.value})
-        else:
-            self._problem.value = _line("write the answer first", "danger")
-
-    def _edit(self) -> None:
-        try:
-            args = card.parse_edit(self._args.value)
-        except ValueError as error:
-            self._problem.value = _line(f"not accepted: {error}", "danger")
+    def _heard(self, said: Mapping[str, Any]) -> None:
+        """Do what was pressed, unless what it was pressed on is no longer there."""
+        question = next((one for one in self._questions() if one.key == said.get("key")), None)
+        if question is None or self._resuming is not None:
+            self._show(busy=self._resuming is not None)
             return
-        self._say({"type": "edit", "edited_action": {"name": self._request.tool, "args": args}})
+        text = str(said.get("text", ""))
+        kind = said.get("kind")
+        if kind == "check":
+            self._tell(question, _checked(question, text), number=said.get("number"))
+        elif kind == "free":
+            self.answer(question.id, _read(text))
+        elif kind == "approve":
+            self.answer(question.id, {"type": "approve", "remember": said.get("remember", "once")})
+        elif kind == "reject":
+            self.answer(question.id, {"type": "reject", "message": text})
+        elif kind == "respond" and text:
+            self.answer(question.id, {"type": "respond", "message": text})
+        elif kind == "respond":
+            self._tell(question, _line("write the answer first", "danger"))
+            self._show()
+        elif kind == "edit" and question.request is not None:
+            self._edit(question, question.request.tool, text)
+
+    def _edit(self, question: _Question, tool: str, text: str) -> None:
+        try:
+            args = _accepted(question, text)
+        except ValueError:
+            self._tell(question, _checked(question, text))
+            self._show()
+            return
+        self.answer(question.id, {"type": "edit", "edited_action": {"name": tool, "args": args}})
+
+    def _tell(self, question: _Question, html: str, **more: Any) -> None:
+        self.widget.send({"key": question.key, "html": html, **more})
 
 
 def resume_with_buttons(
@@ -155,6 +171,9 @@ def resume_with_buttons(
 ) -> Buttons:
     """Show buttons for each question that a LangGraph run waits for; a click answers it and resumes the run.
 
+    What became of each answer is told above the buttons. An edit is checked as it is typed: that it is JSON, and, where
+    this process asked the question, by the schema and the policy.
+
     Args:
         agent: The agent or graph, with a guard whose approver is an ``InterruptApprover``.
         result: What ``invoke`` or ``ainvoke`` returned.
@@ -164,7 +183,7 @@ def resume_with_buttons(
 
     Raises:
         ValueError: no ``thread_id`` says which run to resume.
-        ImportError: ipywidgets is missing.
+        ImportError: anywidget or IPython is missing: the extra ``notebook`` has both.
     """
     bound = config if config is not None else getattr(agent, "config", None) or {}
     thread = bound.get("configurable", {}).get("thread_id")
@@ -177,51 +196,51 @@ def resume_with_buttons(
     return buttons
 
 
-def _request(value: Mapping[str, Any], session: str) -> ApprovalRequest:
-    """Rebuild what can be shown of a question from an interrupt's value."""
+def _request(value: Any, session: str) -> ApprovalRequest | None:
+    """Rebuild what can be shown of a question from an interrupt's value; ``None`` where it is not a guard's."""
+    if not isinstance(value, Mapping) or value.get("type") != "tool_approval":
+        return None
     names = ("tool", "server", "reason", "grant", "rule", "risk", "remember", "remember_for", "session")
     known = {name: value[name] for name in names if name in value}
     base = {"tool": value["name"], "session": session, "rule": ""}
-    return ApprovalRequest(**{**base, **known, "args": value["args"], "digest": ""})
+    return ApprovalRequest(**{**base, **known, "args": value["args"], "digest": "", "check_edit": check_of(value)})
 
 
-def _button(label: str, style: str, click: Callable[[], None]) -> Any:
-    import ipywidgets
+def _accepted(question: _Question, text: str) -> dict[str, Any]:
+    """Read an edit.
 
-    button = ipywidgets.Button(description=label, tooltip=label, button_style=style)
-    button.layout.width = "auto"
-    button.on_click(lambda _: click())
-    return button
-
-
-def _buttons(widget: Any) -> Sequence[Any]:
-    import ipywidgets
-
-    found = [widget] if isinstance(widget, ipywidgets.Button) else []
-    return [*found, *(button for child in getattr(widget, "children", ()) for button in _buttons(child))]
+    Raises:
+        ValueError: it is no JSON object, or would be refused; the message says why.
+    """
+    args = card.parse_edit(text)
+    check = question.request.check_edit if question.request else None
+    if check is not None and (problem := check(args)):
+        raise ValueError(problem)
+    return args
 
 
-def _close(widget: Any) -> None:
-    for child in getattr(widget, "children", ()):
-        _close(child)
-    widget.close()
+def _checked(question: _Question, text: str) -> str:
+    """Say why an edit would be refused, or what it changes."""
+    try:
+        args = _accepted(question, text)
+    except ValueError as error:
+        return _line(f"not accepted: {error}", "danger")
+    before = question.request.args if question.request else {}
+    return card.rows_to_html(card.diff(before, args), "Your edit")
 
 
-def _free_answer(waiting: Any, answer: Callable[[str, Any], None]) -> Any:
-    """Let a question that is not ours be answered by a text, or by JSON where the text is JSON."""
-    import ipywidgets
+def _told(question: _Question, answer: Any, result: Any, waiting: Sequence[Any]) -> card.CardRow:
+    if question.request is None or not isinstance(answer, Mapping):
+        return card.CardRow(plain(f"answered: {answer!r}", 300), "plain", "the run's question")
+    return became(question.value, answer, result, waiting)
 
-    text = ipywidgets.Text(placeholder="the answer, as text or JSON")
 
-    def send() -> None:
-        try:
-            value = json.loads(text.value)
-        except ValueError:
-            value = text.value
-        answer(waiting.id, value)
-
-    shown = ipywidgets.HTML(_line(f"The run asks: {waiting.value!r}"))
-    return ipywidgets.VBox([shown, ipywidgets.HBox([text, _button("Send", "", send)])])
+def _read(text: str) -> Any:
+    """Read a free answer: JSON where it is JSON, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _line(text: str, style: card.Style = "plain") -> str:
@@ -229,6 +248,5 @@ def _line(text: str, style: card.Style = "plain") -> str:
 
 
 def _last_message(result: Any) -> str:
-    values = result if isinstance(result, Mapping) else getattr(result, "value", {})
-    messages = values.get("messages") if isinstance(values, Mapping) else None
+    messages = values_of(result).get("messages")
     return str(getattr(messages[-1], "text", "")) if messages else "(nothing)"

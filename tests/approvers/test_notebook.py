@@ -1,5 +1,6 @@
 """Asking in a real kernel over its wire protocol; the test is the front end that types and clicks."""
 
+import html
 import queue
 import re
 import sys
@@ -49,6 +50,7 @@ class FrontEnd:
         self.client.wait_for_ready(timeout=60)
         self.widgets = {}
         self.prompts = []
+        self.told = []
 
     def close(self):
         self.client.stop_channels()
@@ -59,27 +61,31 @@ class FrontEnd:
         lines = list(typed)
         return self._until_idle(self.client.execute(code, allow_stdin=allow_stdin), lines)
 
-    def click(self, label, at=0):
-        """Click the button with this label; ``at`` counts those that have it."""
-        comm = [c for c, s in self.widgets.items() if s.get("description") == label and not s.get("disabled")][at]
-        return self._to_comm(comm, {"method": "custom", "content": {"event": "click"}})
+    @property
+    def board(self):
+        """What the one board of questions shows, and the comm that it is reached by."""
+        (board,) = [state["board"] for state in self.widgets.values() if "board" in state]
+        return board
 
-    def write(self, text, **where):
-        """Write into the text box that has these traits."""
-        (comm,) = [c for c, state in self.widgets.items() if where.items() <= state.items()]
-        return self._to_comm(comm, {"method": "update", "state": {"value": text}, "buffer_paths": []})
+    def press(self, kind, at=0, **more):
+        """Press a button of the question at this place, as the page does."""
+        return self.say({"key": self.board["questions"][at]["key"], "kind": kind, **more})
+
+    def say(self, content):
+        (comm,) = [comm for comm, state in self.widgets.items() if "board" in state]
+        self.told.clear()
+        return self._to_comm(comm, {"method": "custom", "content": content})
 
     def labels(self):
-        return [
-            s["description"]
-            for s in self.widgets.values()
-            if s.get("_model_name") == "ButtonModel" and not s.get("disabled")
-        ]
+        return [label for one in self.board["questions"] for label, _ in one["offers"] if not self.board["busy"]]
 
     def shown(self):
         """What the cards on the screen say of x, in their order."""
-        cards = [s["value"] for s in self.widgets.values() if "A tool call waits for you" in str(s.get("value"))]
-        return [int(re.search(r"&quot;x&quot;: (\d+)", card)[1]) for card in cards]
+        return [int(re.search(r"&quot;x&quot;: (\d+)", one["html"])[1]) for one in self.board["questions"]]
+
+    def became(self):
+        """What the page says of answers, without its markup."""
+        return re.sub(r"\s+", " ", html.unescape(re.sub("<[^>]+>", " ", self.board["above"])))
 
     def _to_comm(self, comm, data):
         message = self.client.session.msg("comm_msg", {"comm_id": comm, "data": data})
@@ -91,6 +97,7 @@ class FrontEnd:
             self.widgets[content["comm_id"]] = dict(content["data"].get("state", {}))
         elif kind == "comm_msg":
             self.widgets.setdefault(content["comm_id"], {}).update(content["data"].get("state", {}))
+            self.told += [content["data"]["content"]] if content["data"].get("method") == "custom" else []
         elif kind == "comm_close":
             self.widgets.pop(content["comm_id"], None)
         elif kind == "stream":
@@ -285,56 +292,107 @@ def test_buttons_resume_several_asks_in_any_order(agents):
     assert agents.labels().count("Approve") == 3
     assert agents.labels().count("Approve ANY arguments of t, for 60 minutes") == 2
     for x in (3, 1, 2):
-        agents.click("Approve", agents.shown().index(x))
+        agents.press("approve", agents.shown().index(x), remember="once")
         assert agents.cell("print(agents.ran[-1][1])") == f"{x}\n"
     assert agents.cell("print(len(agents.ran), buttons.pending)") == "3 []\n"
+    lines = ('t: approved → t3 · {"x": 3}', 't: approved → t1 · {"x": 1}', 'u: approved → u2 · {"x": 2}')
+    assert agents.became() == f" What became of your answers {' '.join(lines)} "
 
 
-def test_a_click_approves_and_the_next_question_follows(agents):
+def test_an_approval_is_remembered_as_long_as_was_pressed(agents):
+    agents.cell(start([("t", {"x": 1})]))
+    agents.press("approve", remember="tool")
+    kept = "print(agents.ran, len([key for key, _ in agents.guard.store.scan('approvals/remembered/')]))"
+    assert agents.cell(kept) == "[('t', 1)] 1\n"
+
+
+def test_a_click_approves_and_says_what_the_agent_says(agents):
     agents.cell(start([("u", {"x": 2})]))
-    agents.click("Approve")
+    agents.press("approve")
     assert (
         agents.cell("print(agents.ran, buttons.pending, buttons.result['messages'][-1].text)") == "[('u', 2)] [] done\n"
     )
-    assert any("No question waits. The agent says: done" in str(s.get("value")) for s in agents.widgets.values())
+    assert "No question waits. The agent says: done" in agents.board["below"]
+
+
+def test_a_second_press_of_what_was_answered_is_nothing(agents):
+    agents.cell(start([("t", {"x": 1}), ("u", {"x": 2})]))
+    pressed = {"key": agents.board["questions"][agents.shown().index(1)]["key"], "kind": "approve"}
+    agents.say(pressed)
+    turn = agents.board["turn"]
+    agents.say(pressed)
+    assert agents.board["turn"] > turn, "the page is told, for its buttons are locked"
+    assert agents.cell("print(agents.ran)") == "[('t', 1)]\n"
 
 
 def test_a_click_rejects_with_the_reason(agents):
     agents.cell(start([("u", {"x": 2})]))
-    agents.write("too big", _model_name="TextModel")
-    agents.click("Reject")
+    agents.press("reject", text="too big")
     seen = agents.cell("print(agents.ran, agents.answers())")
     assert seen.startswith("[]")
     assert "too big" in seen
+    assert "u: rejected: too big" in agents.became()
 
 
-def test_a_click_runs_what_was_edited_once_it_is_json(agents):
+def test_an_edit_is_checked_while_it_is_typed(agents):
     agents.cell(start([("u", {"x": 2})]))
-    agents.write('{"x": 2, "x": 3}', _model_name="TextareaModel")
-    agents.click("Run as edited below")
-    assert any("appears twice" in str(s.get("value")) for s in agents.widgets.values())
-    agents.write('{"x": 30}', _model_name="TextareaModel")
-    agents.click("Run as edited below")
+    for text, said in (
+        ('{"x": 2, "x": 3}', "appears twice"),
+        ('{"x": "two"}', "valid integer"),
+        ('{"x": 30}', "+  &quot;x&quot;: 30"),
+    ):
+        agents.press("check", text=text, number=7)
+        [told] = agents.told
+        assert said in told["html"]
+        assert told["number"] == 7
+    assert agents.cell("print(agents.ran)") == "[]\n"
+
+
+def test_a_click_runs_what_was_edited_once_it_is_accepted(agents):
+    agents.cell(start([("u", {"x": 2})]))
+    for text, said in (('{"x": 2, "x": 3}', "appears twice"), ('{"x": "two"}', "valid integer")):
+        agents.press("edit", text=text)
+        assert said in agents.told[-1]["html"]
+    agents.press("edit", text='{"x": 30}')
     assert agents.cell("print(agents.ran)") == "[('u', 30)]\n"
+    assert "u: run as edited → u30" in agents.became()
+
+
+def test_a_question_of_another_process_is_judged_when_it_runs(agents):
+    agents.cell(start([("u", {"x": 2})]))
+    agents.cell("from guarded_tools.approvers import interrupt; interrupt._checks.clear()")
+    agents.press("edit", text='{"x": "two"}')
+    assert agents.cell("print(agents.ran)") == "[]\n"
+    assert "u: your edit was refused: u does not take these arguments" in agents.became()
 
 
 def test_a_click_answers_in_its_place(agents):
     agents.cell(start([("u", {"x": 2})]))
-    agents.click("Answer in its place")
-    assert any("write the answer first" in str(s.get("value")) for s in agents.widgets.values())
-    agents.write("forty", _model_name="TextModel")
-    agents.click("Answer in its place")
+    agents.press("respond", text="")
+    assert "write the answer first" in agents.told[-1]["html"]
+    agents.press("respond", text="forty")
     assert agents.cell("print(agents.ran, agents.answers())") == (
         "[] {'call_0': 'NOTE: u did not run. A human answered in its place:\\nforty'}\n"
     )
+    assert "u: answered in its place: forty" in agents.became()
 
 
 def test_a_tools_own_question_gets_a_box_of_its_own(agents):
     agents.cell(start([("asks_itself", {"x": 2})]))
-    agents.click("Approve")
-    agents.write('{"n": 1}', placeholder="the answer, as text or JSON")
-    agents.click("Send")
+    agents.press("approve")
+    assert "asks_itself: approved; the run went on" in agents.became()
+    assert agents.board["questions"][0]["offers"] is None
+    agents.press("free", text='{"n": 1}')
+    assert "the run's question:answered: {'n': 1}" in agents.became()
     assert agents.cell("print(agents.ran)") == "[('asks_itself', 2, {'n': 1})]\n"
+
+
+def test_an_answer_that_was_not_understood_is_asked_for_again_and_says_why(agents):
+    agents.cell(start([("u", {"x": 2})]))
+    agents.cell("buttons.answer(buttons.pending[0].id, {'type': 'maybe'})")
+    assert "u: asked once more: the last answer was not understood: type has to be approve" in agents.became()
+    agents.press("approve")
+    assert agents.cell("print(agents.ran)") == "[('u', 2)]\n"
 
 
 def test_an_async_agent_is_resumed_on_the_kernels_loop(agents):
@@ -343,33 +401,29 @@ def test_an_async_agent_is_resumed_on_the_kernels_loop(agents):
     )
     how += "agents.config, run=lambda command: agents.agent.ainvoke(command, agents.config))"
     agents.cell(start([("u", {"x": 2})], how))
-    agents.click("Approve")
+    agents.press("approve")
     assert agents.cell("await asyncio.sleep(0.5); print(agents.ran, buttons.pending)") == "[('u', 2)] []\n"
+    assert "u: approved → u2" in agents.became()
 
 
 def test_a_run_that_fails_says_so_and_can_be_resumed(agents):
     agents.cell(start([("u", {"x": 2})]))
     agents.cell("real, buttons._run = buttons._run, lambda command: 1 / 0")
-    agents.click("Approve")
-    assert any("the run failed: ZeroDivisionError" in str(s.get("value")) for s in agents.widgets.values())
+    agents.press("approve")
+    assert "the run failed: ZeroDivisionError" in agents.board["below"]
     agents.cell("buttons._run = real")
-
-
-def test_what_was_written_on_one_card_stays_while_another_is_answered(agents):
-    agents.cell(start([("t", {"x": 1}), ("u", {"x": 2})]))
-    agents.write('{"x": 20}', _model_name="TextareaModel", value='{\n  "x": 2\n}\n')
-    agents.click("Approve", agents.shown().index(1))
-    agents.click("Run as edited below")
-    assert agents.cell("print(agents.ran, buttons.pending)") == "[('t', 1), ('u', 20)] []\n"
+    agents.press("approve")
+    assert agents.cell("print(agents.ran)") == "[('u', 2)]\n"
 
 
 def test_interrupting_a_run_leaves_buttons_that_work():
-    from guarded_tools.approvers.buttons import Buttons, _buttons
+    from guarded_tools.approvers.buttons import Buttons
 
     value = {"type": "tool_approval", "name": "t", "args": {"x": 1}, "risk": "write"}
     runs = iter([KeyboardInterrupt, None])
 
     def run(command):
+        assert buttons.widget.board["busy"]
         if error := next(runs):
             raise error
         return {}
@@ -377,7 +431,7 @@ def test_interrupting_a_run_leaves_buttons_that_work():
     buttons = Buttons(run, {"__interrupt__": [Interrupt(value, id="a" * 32)]}, "session")
     with pytest.raises(KeyboardInterrupt):
         buttons.answer("a" * 32, {"type": "approve"})
-    assert not any(button.disabled for button in _buttons(buttons.widget))
+    assert not buttons.widget.board["busy"]
     buttons.answer("a" * 32, {"type": "approve"})
     assert buttons.pending == []
 
@@ -389,11 +443,15 @@ def test_a_question_that_became_another_gets_a_card_of_its_own():
         value = {"type": "tool_approval", "name": "t", "args": {"x": x}, "risk": "write"}
         return {"__interrupt__": [Interrupt(value, id="a" * 32)]}
 
-    buttons = Buttons(lambda command: asking(True), asking(1), "session")
+    answered = []
+    buttons = Buttons(lambda command: answered.append(command.resume) or asking(True), asking(1), "session")
+    [before] = buttons.widget.board["questions"]
     buttons.answer("a" * 32, {"type": "nonsense"})
-    shown, _, _, editable, _ = buttons.widget.children[0].children
-    assert "&quot;x&quot;: true" in shown.value
-    assert '"x": true' in editable.value
+    [shown] = buttons.widget.board["questions"]
+    assert "&quot;x&quot;: true" in shown["html"]
+    assert '"x": true' in shown["args"]
+    buttons._heard({"key": before["key"], "kind": "approve"})
+    assert len(answered) == 1, "a press on what is no longer there answers nothing"
 
 
 def test_without_a_thread_nothing_can_be_resumed():

@@ -3,28 +3,21 @@
 With GUARDED_TOOLS_SCREENSHOTS set, it draws the pictures of docs/web.md anew.
 """
 
-import os
 import re
-import shutil
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from guarded_tools.audit import audit_path, read
 from guarded_tools.state import state_dir
 from guarded_tools.values import ToolInfo
+from tests import browsing
+from tests.browsing import MARKS
 from tests.web.conftest import serving, until
 
 sync_api = pytest.importorskip("playwright.sync_api")
 sync_api.expect.set_options(timeout=30_000)
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.serial,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-    pytest.mark.may_block("Playwright runs an event loop of its own in the thread of the test"),
-]
-IMAGES = Path(__file__).parent.parent.parent / "docs" / "images"
+pytestmark = MARKS
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -33,15 +26,6 @@ SCHEMA = {
     },
     "required": ["amount", "to"],
 }
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_api.sync_playwright() as playwright:
-        # Root has no sandbox of its own here, and the page that is opened is ours.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -79,9 +63,8 @@ PICTURES = (
 
 
 def picture(page, name):
-    if name in PICTURES and os.environ.get("GUARDED_TOOLS_SCREENSHOTS"):
-        IMAGES.mkdir(exist_ok=True)
-        page.screenshot(path=IMAGES / f"web-{name}.png")
+    if name in PICTURES:
+        browsing.picture(page, f"web-{name}")
 
 
 def test_every_answer_of_a_card(chromium, served, agent):

@@ -1,0 +1,308 @@
+"""Asking in a real JupyterLab, in a real browser: what is pressed there runs, and the page says what became of it.
+
+With GUARDED_TOOLS_SCREENSHOTS set, it draws the pictures of docs/notebooks.md anew.
+"""
+
+import json
+import os
+import re
+import sys
+
+import nbformat
+import pytest
+
+from tests import forked
+from tests.browsing import MARKS, picture
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("jupyterlab")
+expect = sync_api.expect
+pytestmark = MARKS
+
+# A module beside the notebook, whose cells are then as short as they are on a page.
+AGENTS = """
+from langchain.agents import create_agent
+from langchain_core.language_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from guarded_tools import Guard, InterruptApprover, NotebookApprover, Policy, resume_with_buttons
+
+ran = []
+
+@tool
+def refund(customer: str, amount: int) -> str:
+    "Send money back to a customer."
+    ran.append((customer, amount))
+    return f"{amount} sent to {customer}"
+
+class Model(FakeMessagesListChatModel):
+    def bind_tools(self, tools, **kwargs):
+        return self
+
+policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"refund": {
+    "risk": "financial",
+    "approval": {"remember": "never"},
+    "deny_if": [{"path": "args.amount", "op": "gt", "value": 1000, "on_deny": "over 1000 goes through accounting"}],
+    "limits": [{"counter": "day", "window": "day", "max": 1500, "count": "args.amount"}],
+}}})
+
+def ask(*customers, amount=500):
+    calls = [{"name": "refund", "args": {"customer": c, "amount": amount}, "id": f"{c}{len(ran)}"} for c in customers]
+    guard = Guard(policy, approver=InterruptApprover(), store="memory://")
+    model = Model(responses=[AIMessage("", tool_calls=calls), AIMessage("All are settled.")])
+    agent = create_agent(model, guard.wrap([refund]), checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    return resume_with_buttons(agent, agent.invoke({"messages": [("user", "Refund them")]}, config), config)
+
+guard = Guard(policy, approver=NotebookApprover(), store="memory://")
+(guarded,) = guard.wrap([refund])
+"""
+
+CELLS = [
+    "from agents import *\nran",
+    "buttons = ask('Ann', 'Ben', 'Cem', 'Dan')",
+    "print(guarded.invoke({'customer': 'Eve\\nis a \"friend\"', 'amount': 500}))",
+    "for shown in (Guard('standard', store='memory://').policy, guard.audit, guard.usage()): display(shown)",
+    "buttons = ask('Eve\\nis a \"friend\"', '<img src=x onerror=\"window.hit=1\"><script>window.hit=1</script>')",
+]
+
+# The least contrast of any text in an element with its background, as WCAG counts it, with what is see-through.
+CONTRAST = """(root) => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const over = (colours) => {
+    context.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { context.fillStyle = colour; context.fillRect(0, 0, 1, 1); }
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (rgb) => {
+    const [r, g, b] = rgb.slice(0, 3).map((c) => c / 255).map((c) => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4);
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || !element.checkVisibility()) continue;
+    const backgrounds = [];
+    let opacity = 1;
+    for (let at = element; at; at = at.parentElement) {
+      backgrounds.unshift(getComputedStyle(at).backgroundColor);
+      opacity *= getComputedStyle(at).opacity;
+    }
+    const behind = over(["white", ...backgrounds]);
+    const [r, g, b] = over([`rgb(${behind.slice(0, 3)})`, getComputedStyle(element).color]);
+    const seen = [r, g, b].map((c, i) => c * opacity + behind[i] * (1 - opacity));
+    const [dark, bright] = [light(seen), light(behind)].sort((a, b) => a - b);
+    found.push([(bright + .05) / (dark + .05), texts.currentNode.data.trim()]);
+  }
+  return found.sort((a, b) => a[0] - b[0]);
+}"""
+
+# The words of a table that stand on two lines.
+BROKEN = """(root) => {
+  const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (texts.nextNode()) {
+    for (const word of texts.currentNode.data.matchAll(/[\\w.,:#-]{2,24}/g)) {
+      const range = document.createRange();
+      range.setStart(texts.currentNode, word.index);
+      range.setEnd(texts.currentNode, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map((one) => Math.round(one.top))).size > 1) found.push(word[0]);
+    }
+  }
+  return found;
+}"""
+
+
+class Lab:
+    """A notebook that is open in JupyterLab. ``page`` is the browser's."""
+
+    def __init__(self, page):
+        self.page = page
+
+    def run(self, number):
+        """Run a cell, and return what it is and shows."""
+        cell = self.page.locator(".jp-CodeCell").nth(number)
+        cell.locator(".cm-content").click()
+        expect(cell.locator(".cm-focused")).to_have_count(1)
+        self.page.keyboard.press("Control+Enter")
+        return cell
+
+    def theme(self, name):
+        self.page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
+        dark = "Dark" in name
+        expect(self.page.locator(f"body[data-jp-theme-light={str(not dark).lower()}]")).to_have_count(1)
+        expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)
+
+    def copied(self, first, last):
+        """What is in the clipboard after a mouse went from one element's beginning to another's end, and Ctrl+C."""
+        first.scroll_into_view_if_needed()
+        mouse, begin = self.page.mouse, first.bounding_box()
+        mouse.move(begin["x"] + 1, begin["y"] + begin["height"] / 2)
+        mouse.down()
+        end = last.bounding_box()
+        mouse.move(end["x"] + end["width"] - 1, end["y"] + end["height"] / 2, steps=5)
+        mouse.up()
+        self.page.keyboard.press("Control+C")
+        return self.page.evaluate("navigator.clipboard.readText()")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A JupyterLab of its own, with one notebook; nobody's settings, kernels or files."""
+    home = tmp_path_factory.mktemp("lab")
+    cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
+    (home / "agents.py").write_text(AGENTS)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), home / "asked.ipynb")
+    news = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True)
+    news.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    own = {"HOME": home, "IPYTHONDIR": home / "ipython", "JUPYTERLAB_SETTINGS_DIR": home / "settings"}
+    own |= {f"JUPYTER_{kind}_DIR": home / kind.lower() for kind in ("CONFIG", "DATA", "RUNTIME")}
+    own |= {"GUARDED_TOOLS_HOME": home / "state"}
+    options = ["--no-browser", "--allow-root", "--LabApp.expose_app_in_browser=True", "--ServerApp.ip=127.0.0.1"]
+    options += ["--ServerApp.port=0", "--IdentityProvider.token=lab", f"--ServerApp.root_dir={home}"]
+    server = forked.Popen(
+        [sys.executable, "-m", "jupyterlab", *options],
+        env=os.environ | {name: str(path) for name, path in own.items()},
+        stderr=forked.PIPE,
+    )
+    try:
+        found = None
+        while found is None and (line := server.stderr.readline()):
+            found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        assert found, "JupyterLab did not say where it listens"
+        yield f"{found[0]}doc/tree/asked.ipynb?token=lab"
+    finally:
+        server.terminate()
+        server.wait(20)
+        server.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def lab(chromium, address):
+    with chromium.new_context(viewport={"width": 1000, "height": 900}) as context:
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        expect.set_options(timeout=30_000)
+        page.goto(address)
+        lab = Lab(page)
+        expect(page.locator(".jp-CodeCell")).to_have_count(len(CELLS))
+        expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()
+        expect(lab.run(0).locator(".jp-OutputArea-output")).to_have_text("[]")
+        yield lab
+
+
+THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+
+
+def card_of(lab, customer):
+    return lab.page.locator(".guarded-tools .question", has_text=f'"customer": "{customer}"')
+
+
+def readable(lab, shown):
+    """Everything in there can be read, in both themes."""
+    for name in ("dark", "light"):
+        lab.theme(THEMES[name])
+        for one in shown.all():
+            contrast, text = one.evaluate(CONTRAST)[0]
+            assert contrast >= 4.5, (name, text)
+
+
+def test_every_button_and_what_became_of_it(lab):
+    cell = lab.run(1)
+    board = cell.locator(".guarded-tools")
+    expect(board.locator(".question")).to_have_count(4)
+    card_of(lab, "Ann").get_by_role("button", name="Approve").click()
+    expect(board).to_contain_text("approved → 500 sent to Ann")
+
+    ben = card_of(lab, "Ben")
+    ben.get_by_text("Edit the arguments").click()
+    box = ben.get_by_label("All arguments, as a JSON object")
+    assert box.evaluate("box => box.scrollHeight <= box.clientHeight && box.value.split('\\n').length") == 4
+    for typed, said in (
+        ('{"customer": "Ben", "amount": ', "not accepted: "),
+        ('{"customer": "Ben",\n"amount":\n\n\n"much"}', "valid integer"),
+        ('{"customer": "Ben", "amount": 2000}', "not accepted: over 1000 goes through accounting"),
+        ('{"customer": "Ben", "amount": 40}', '+  "amount": 40'),
+    ):
+        box.fill(typed)
+        expect(ben.locator(".problem")).to_contain_text(said)
+        assert box.evaluate("box => box.scrollHeight <= box.clientHeight")
+        for name in THEMES if "+" in said else ():
+            lab.theme(THEMES[name])
+            board.scroll_into_view_if_needed()
+            picture(lab.page, f"notebook-buttons-{name}")
+    readable(lab, board)
+    ben.get_by_role("button", name="Run as edited").click()
+    expect(board).to_contain_text("run as edited → 40 sent to Ben")
+
+    card_of(lab, "Cem").get_by_role("button", name="Answer in its place").click()
+    expect(card_of(lab, "Cem")).to_contain_text("write the answer first")
+    card_of(lab, "Dan").get_by_label("why not").fill("paid already")
+    card_of(lab, "Dan").get_by_role("button", name="Reject").click()
+    expect(board).to_contain_text("rejected: paid already")
+    card_of(lab, "Cem").get_by_text("Edit the arguments").click()
+    card_of(lab, "Cem").get_by_label("All arguments").fill('{"customer": "Cem", "amount": 1000}')
+    card_of(lab, "Cem").get_by_role("button", name="Run as edited").click()
+    expect(board).to_contain_text("your edit was refused: a limit of 1500 in a day is used up")
+    expect(board).to_contain_text("No question waits. The agent says: All are settled.")
+    readable(lab, board)
+    expect(lab.run(0).locator(".jp-OutputArea-output")).to_have_text("[('Ann', 500), ('Ben', 40)]")
+
+
+def test_what_is_copied_is_json_and_what_attacks_does_nothing(lab):
+    cell = lab.run(4)
+    board = cell.locator(".guarded-tools")
+    expect(board).to_contain_text("onerror=")
+    assert lab.page.evaluate("window.hit") is None
+    assert board.locator("img, script").count() == 0
+    eve = board.locator(".question", has_text="is a")
+    rows = eve.locator("div[style*=pre-wrap]")
+    first = rows.filter(has_text=re.compile(r"^\{$"))
+    copied = lab.copied(first, rows.filter(has_text=re.compile(r"^\}$")))
+    assert "│" not in copied
+    assert json.loads(copied) == {"amount": 500, "customer": 'Eve\nis a "friend"'}
+
+
+def test_typed_under_the_running_cell(lab):
+    cell = lab.run(2)
+
+    def box(prompt):
+        return cell.locator(".jp-Stdin", has_text=prompt).locator("input.jp-Stdin-input")
+
+    expect(box("your answer")).to_be_visible()
+    for name, theme in THEMES.items():
+        lab.theme(theme)
+        cell.scroll_into_view_if_needed()
+        picture(lab.page, f"notebook-cell-{name}")
+    box("your answer").fill("e")
+    box("your answer").press("Enter")
+    expect(box("all arguments")).to_be_visible()
+    rows = cell.locator(".tex2jax_ignore", has_text="To copy and change").locator("div")
+    copied = lab.copied(rows.first, rows.last)
+    assert json.loads(copied) == {"amount": 500, "customer": 'Eve\nis a "friend"'}
+    box("all arguments").click()
+    lab.page.keyboard.press("Control+V")
+    pasted = box("all arguments").input_value()
+    assert json.loads(pasted) == json.loads(copied)
+    box("all arguments").fill(pasted.replace("500", "5"))
+    box("all arguments").press("Enter")
+    expect(cell).to_contain_text('+  "amount": 5,')
+    box("y to run").fill("y")
+    box("y to run").press("Enter")
+    expect(cell).to_contain_text("your answer: edit")
+    expect(cell).to_contain_text("5 sent to Eve")
+    readable(lab, cell.locator(".tex2jax_ignore"))
+
+
+def test_no_word_of_a_table_is_broken(lab):
+    lab.page.set_viewport_size({"width": 700, "height": 900})
+    cell = lab.run(3)
+    expect(cell.locator("table")).to_have_count(4)
+    assert cell.locator(".jp-OutputArea").first.evaluate(BROKEN) == []
+    readable(lab, cell.locator(".tex2jax_ignore"))
