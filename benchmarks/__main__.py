@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.common import measure, table
 
-SUITES = ("policy", "stores", "overhead", "generations", "gateway", "audit", "budget", "replay", "slow")
+SUITES = ("policy", "stores", "overhead", "generations", "gateway", "audit", "budget", "replay", "page", "slow")
 RESULTS = Path(__file__).parent / "results.md"
 PACKAGES = (
     "guarded-tools",
