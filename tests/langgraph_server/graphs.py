@@ -7,8 +7,9 @@ import time
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 
-from guarded_tools import Guard, Policy, guarded_tools
+from guarded_tools import Guard, InboxApprover, Policy, guarded_tools, open_store
 from guarded_tools.approvers.interrupt import InterruptApprover
+from guarded_tools.state import state_dir
 from guarded_tools.testing import ScriptedModel
 
 TURNS = 4
@@ -42,6 +43,15 @@ mail = create_agent(ScriptedModel([[("send", {"to": "ann"})], []] * TURNS), guar
 refund = create_agent(
     ScriptedModel([[("pay_back", {"amount": 5})], []] * TURNS), [pay_back], middleware=[guard.middleware()]
 )
+
+# Asks whoever looks into the store, and tells a receiver that a question waits.
+inbox = open_store(f"disk://{state_dir()}")
+asking = Guard(
+    Policy.model_validate({"version": "1", "default": "deny", "tools": {"send": {"approval": True}}}),
+    store=inbox,
+    approver=InboxApprover(inbox, notify=os.environ["HOOK"], secret="shared", link="http://127.0.0.1:8765"),
+)
+letters = create_agent(ScriptedModel([[("send", {"to": "bob"})], []] * TURNS), asking.wrap([send]))
 
 # A server that asks in the middle of a call has to be open for as long as its questions are.
 shop = guarded_tools(

@@ -3,13 +3,19 @@
 One start and one restart; what is asserted comes from its HTTP API, its log, and the guard's files.
 """
 
+import json
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from guarded_tools import Verdict
+from guarded_tools.approvers import inbox
+from guarded_tools.approvers.inbox import questions
 from guarded_tools.audit import audit_path, read, verify
 from guarded_tools.stores import open_store
+from tests.approvers.test_notify import Receiver, until
 from tests.langgraph_server.dev import GO, Server, answer
 
 ASKING = Path(__file__).parents[1] / "servers" / "asking_server.py"
@@ -23,8 +29,21 @@ def ran(tmp_path):
 
 
 @pytest.fixture
-def server(tmp_path, ran):
-    return Server(tmp_path, ASKING_SERVER=str(ASKING), RAN=str(ran))
+def receiver():
+    with closing(Receiver()) as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def server(tmp_path, ran, receiver):
+    return Server(tmp_path, ASKING_SERVER=str(ASKING), RAN=str(ran), HOOK=receiver.url)
+
+
+@pytest.fixture
+def store(server):
+    """What the server's guards keep, as another process opens it."""
+    with closing(open_store(f"disk://{server.state}")) as store:
+        yield store
 
 
 def resumed(client, thread, agent, given):
@@ -37,7 +56,7 @@ def asks(values):
     return [each["value"]["name"] for each in values["__interrupt__"]]
 
 
-def test_run_interrupt_resume_stream_two_threads_and_a_restart(server, ran):
+def test_run_interrupt_resume_stream_two_threads_and_a_restart(server, ran, receiver, store):
     with server.running() as client:
         threads = [client.threads.create()["thread_id"] for _ in range(2)]
         for _ in range(2):
@@ -56,6 +75,18 @@ def test_run_interrupt_resume_stream_two_threads_and_a_restart(server, ran):
         assert answer(resumed(client, asking, "refund", YES)) == "paid back 5"
         waiting = client.threads.create()["thread_id"]
         assert "__interrupt__" in client.runs.wait(waiting, "refund", input=GO)
+
+        # A question waits in the inbox: a receiver is told of it, and the answer comes from another process.
+        letter = client.threads.create()["thread_id"]
+        run = client.runs.create(letter, "letters", input=GO)["run_id"]
+        until(lambda: receiver.got)
+        (question,) = questions(store)
+        link = f"http://127.0.0.1:8765/approvals/{question.id}"
+        notice = {"tool": "send", "risk": "write", "id": question.id, "link": link}
+        assert [json.loads(body) for _, _, body in receiver.got] == [notice]
+        assert inbox.answer(store, question, Verdict.approve(by="ann")).kind == "taken"
+        client.runs.join(letter, run)
+        assert answer(client.threads.get_state(letter)["values"]) == "sent to bob"
 
         # An MCP server asks in the middle of a call, which is made once.
         buying, lost = [client.threads.create()["thread_id"] for _ in range(2)]
@@ -81,12 +112,12 @@ def test_run_interrupt_resume_stream_two_threads_and_a_restart(server, ran):
 
     assert "BlockingError" not in told
     assert "BlockingError" in server.told
-    used = {usage.scope: usage.used for usage in open_store(f"disk://{server.state}").usage()}
+    used = {usage.scope: usage.used for usage in store.usage()}
     assert used == {
         f"session:{name}": n
-        for name, n in zip([*threads, asking, waiting, buying, lost], [2, 2, 1, 1, 1, 1], strict=True)
+        for name, n in zip([*threads, asking, waiting, letter, buying, lost], [2, 2, 1, 1, 1, 1, 1], strict=True)
     }
     log = audit_path(server.state)
     kinds = Counter(record["kind"] for record in read(log))
-    assert (kinds["admitted"], kinds["settled"], kinds["refused"]) == (8, 8, 2)
+    assert (kinds["admitted"], kinds["settled"], kinds["refused"]) == (9, 9, 2)
     assert verify(log) == []
