@@ -76,7 +76,8 @@ def story(path: str | PathLike[str], key: str, *, most_bytes: int, block: int = 
     Of a call whose run was resumed those of its earlier runs are among them.
     """
     found = [record for record in _mentioning(path, key, most_bytes, block) if record.get("key") == key]
-    for call in {same_call(record) for record in found if record.get("call_id")}:
+    # A run that goes on begins with its question once more.
+    for call in {same_call(record) for record in found if record.get("call_id") and record.get("kind") == "asked"}:
         found += _earlier_runs(
             found, [one for one in _mentioning(path, call[2], most_bytes, block) if same_call(one) == call]
         )

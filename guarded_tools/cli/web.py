@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from guarded_tools.values import ToolInfo
 if TYPE_CHECKING:
     from guarded_tools.web.desk import Desk
 
+_BEHIND = 5  # agents go first where the machine is busy
 
 Port = Annotated[int, typer.Option("--port", min=0, max=65_535, help="0 takes a free one.")]
 Host = Annotated[str, typer.Option("--host", help="The address to bind.")]
@@ -70,6 +72,8 @@ def web(
     password = None if password_file is None else read_password(password_file)
     settings = checked(WebSettings(host, port, read_only, certificate, key, public, password, proxy_header, proxy_from))
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    if hasattr(os, "nice"):
+        os.nice(_BEHIND)
     serve(settings, _desk(policy, tools, state, store), lambda line: typer.echo(one_line(line)))
 
 

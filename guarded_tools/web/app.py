@@ -23,8 +23,9 @@ from guarded_tools.web.assets import serve_asset
 from guarded_tools.web.desk import Desk
 from guarded_tools.web.doors import LASTS, Door, LinkDoor, PasswordDoor
 from guarded_tools.web.live import Live
-from guarded_tools.web.page import page, prepare, render
+from guarded_tools.web.page import own_address, page, prepare, render
 from guarded_tools.web.presses import Presses
+from guarded_tools.web.shared import Shared
 from guarded_tools.web.shield import ENTER, Rebuff, Shield
 
 _THREADS: Final = 6
@@ -42,7 +43,7 @@ PAGES: Final = (
 
 def make_live(desk: Desk) -> Live:
     """Make what tells tabs of changes at a desk."""
-    live = Live({"approvals": lambda: [question.id for question in desk.questions()], "halts": desk.halts})
+    live = Live({"approvals": lambda: approvals.look(desk), "halts": desk.halts})
 
     def came(kind: str) -> None:
         live.changed("audit")
@@ -73,6 +74,7 @@ def make_app(
     )
     app.state.desk, app.state.door, app.state.live = desk, door, live
     app.state.cookie, app.state.secure = cookie, secure
+    app.state.shared = Shared(lambda: live.version)
     app.state.frame = _framed(door, presses, live, read_only=read_only)
 
     def told(refusal: Rebuff) -> Response:
@@ -101,7 +103,7 @@ def _framed(door: Door, presses: Presses, live: Live, *, read_only: bool) -> Cal
         return {
             "pages": PAGES,
             "here": request.url.path,
-            "url": _own_address(request),
+            "url": own_address(request),
             "version": live.version,
             "user": user,
             "read_only": read_only,
@@ -226,11 +228,6 @@ def _broken(request: Request, error: Exception) -> Response:
 
 def _nowhere(request: Request, _: Exception) -> Response:
     return page(request, "broken.html", HTTPStatus.NOT_FOUND, why="There is no such page.")
-
-
-def _own_address(request: Request) -> str:
-    query = request.url.query
-    return f"{request.url.path}?{query}" if query else request.url.path
 
 
 def _end(desk: Desk) -> None:

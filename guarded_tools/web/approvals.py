@@ -18,7 +18,7 @@ from guarded_tools.values import ToolCall, Verdict
 from guarded_tools.web.desk import Desk
 from guarded_tools.web.page import page, part
 
-MOST_CARDS: Final = 25
+MOST_CARDS: Final = 10
 """Questions that one page shows in full."""
 _MOST_ANSWERED: Final = 20
 _LONGEST_REASON: Final = 2_000
@@ -47,6 +47,14 @@ def show_all(request: Request) -> Response:
         request, "approvals.html", cards=cards, waiting=len(waiting), first=at, most=MOST_CARDS, one=False,
         answered=answered(desk.recent.records()),
     )  # fmt: skip
+
+
+def look(desk: Desk) -> list[str]:
+    """Name the questions that wait, those of the first page drawn before anybody asks for it."""
+    waiting = desk.questions()
+    for question in waiting[:MOST_CARDS]:
+        _card(desk, question)
+    return [question.id for question in waiting]
 
 
 def show_one(request: Request) -> Response:

@@ -25,12 +25,23 @@ class Bar(NamedTuple):
     said: str
 
 
+class Stretch(NamedTuple):
+    """How many calls ended how in one stretch of time, and when it began."""
+
+    when: str
+    counted: Mapping[str, int]
+
+
 class Chart(NamedTuple):
-    """Bars from left to right. ``most`` is what the highest stands for; ``total`` counts each outcome."""
+    """Bars from left to right. ``most`` is what the highest stands for; ``total`` counts each outcome.
+
+    ``stretches`` say the same for a table: those in which a call ended, the latest first.
+    """
 
     title: str
     width: float
     bars: list[Bar]
+    stretches: list[Stretch]
     most: int
     total: Counter[str]
     begins: str
@@ -46,14 +57,15 @@ def chart(title: str, minutes: Mapping[int, Mapping[str, int]], now: float, *, b
             stretches[at].update(counted)
     most = max((one.total() for one in stretches), default=0)
     order = {outcome: at for at, outcome in enumerate(OUTCOMES)}
-    drawn = []
+    drawn, told = [], []
     for at, counted in enumerate(stretches):
         top = HEIGHT
-        when = clock((last - bars + 1 + at) * each * 60, now)
+        if counted:
+            told.append(Stretch(clock((last - bars + 1 + at) * each * 60, now), counted))
         for outcome in sorted(counted, key=lambda one: order.get(one, len(order))):
             height = HEIGHT * counted[outcome] / most
             top -= height
-            said = f"{when}: {counted[outcome]} {outcome}"
+            said = f"{told[-1].when}: {counted[outcome]} {outcome}"
             drawn.append(Bar(at * _WIDTH, top, _WIDTH - _GAP, height, look(outcome).colour, said))
     begins = clock((last - bars + 1) * each * 60, now)
-    return Chart(title, bars * _WIDTH, drawn, most, sum(stretches, Counter()), begins)
+    return Chart(title, bars * _WIDTH, drawn, told[::-1], most, sum(stretches, Counter()), begins)

@@ -16,7 +16,7 @@ from guarded_tools.audit.summary import CallRow
 from guarded_tools.text.tones import OUTCOMES
 from guarded_tools.web.charts import chart
 from guarded_tools.web.desk import Desk
-from guarded_tools.web.page import came, page
+from guarded_tools.web.page import came, page, shared_page
 from guarded_tools.web.recent import KEPT
 
 MOST_CALLS: Final = 60
@@ -29,16 +29,26 @@ def show_now(request: Request) -> Response:
     """List the latest calls that pass the filter, and draw the last hour and day."""
     desk: Desk = request.app.state.desk
     wanted = {field: request.query_params.get(field, "") for field in _FILTERS}
-    rows = [row for row in desk.recent.calls() if passes(row, wanted)]
-    minutes, now = desk.recent.minutes(), time.time()
-    charts = [
-        chart("The last hour", minutes, now, bars=60, each=1),
-        chart("The last day", minutes, now, bars=96, each=15),
-    ]
-    return page(
-        request, "now.html", rows=rows[:MOST_CALLS], found=len(rows), wanted=wanted, kept=KEPT,
-        outcomes=[*OUTCOMES], charts=charts, counted_from=desk.recent.counted_from, control=_control(desk),
-    )  # fmt: skip
+
+    def values() -> dict[str, Any]:
+        rows = [row for row in desk.recent.calls() if passes(row, wanted)]
+        minutes, now = desk.recent.minutes(), time.time()
+        charts = [
+            chart("The last hour", minutes, now, bars=60, each=1),
+            chart("The last day", minutes, now, bars=96, each=15),
+        ]
+        return {
+            "rows": rows[:MOST_CALLS],
+            "found": len(rows),
+            "wanted": wanted,
+            "kept": KEPT,
+            "outcomes": [*OUTCOMES],
+            "charts": charts,
+            "counted_from": desk.recent.counted_from,
+            "control": _control(desk),
+        }
+
+    return shared_page(request, "now.html", values)
 
 
 def passes(row: CallRow, wanted: dict[str, str]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -127,3 +127,22 @@ def page(request: Request, template: str, status: int = HTTPStatus.OK, **values:
     """Answer with a page; its frame is told who is in, and what may be pressed."""
     frame = request.app.state.frame(request)
     return HTMLResponse(render(template, {**frame, **values}), status)
+
+
+def shared_page(request: Request, template: str, values: Callable[[], dict[str, Any]]) -> HTMLResponse:
+    """Answer with a page in which no form is anybody's own; what is live is written once for all who look."""
+    if "hx-request" not in request.headers:
+        return page(request, template, layout="frame.html", **values())
+    state, here = request.app.state, own_address(request)
+
+    def write(version: int) -> str:
+        known = {"layout": "part.html", "here": request.url.path, "url": here, "version": version}
+        return render(template, {**known, **values()})
+
+    return HTMLResponse(state.shared.get(here, write))
+
+
+def own_address(request: Request) -> str:
+    """Return what is asked for, as a page names itself."""
+    query = request.url.query
+    return f"{request.url.path}?{query}" if query else request.url.path

@@ -31,7 +31,7 @@ COUNTED: Final = 1024 * 1024 * 1024
 """Bytes of the audit in which the calls of the last day are counted, as the page starts."""
 _POLL: Final = 0.2
 _PAUSE: Final = 5.0
-_BREATH: Final = 0.001
+_BREATH: Final = 0.005
 _STORY: Final = 64 * 1024 * 1024
 _LONGEST_STORY: Final = 200
 _FORGET_EVERY: Final = 500

@@ -15,6 +15,7 @@ from guarded_tools.approvers.protocol import who
 from guarded_tools.errors import GuardError
 from guarded_tools.listening import bind
 from guarded_tools.web.app import make_app, make_live
+from guarded_tools.web.approvals import look
 from guarded_tools.web.desk import Desk
 from guarded_tools.web.doors import Door, LinkDoor, PasswordDoor, ProxyDoor
 from guarded_tools.web.live import Live
@@ -97,7 +98,7 @@ def serve(
         desk, door, live, origins=origins, cookie=cookie, secure=settings.secure, read_only=settings.read_only
     )
     with contextlib.suppress(GuardError):  # which the page says
-        desk.questions()  # read before anybody waits for them
+        look(desk)  # before anybody waits for it
     say(f"Serving {desk.url.partition('://')[0]} state at {first}; Ctrl-C ends it.")
     if isinstance(door, LinkDoor):
         door.renew()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from guarded_tools.marks import Carried
 from guarded_tools.values import Halted, grant_scope, is_scope, session_scope
 from guarded_tools.web.desk import Desk
 from guarded_tools.web.limits import asked_scope
-from guarded_tools.web.page import came, page
+from guarded_tools.web.page import came, page, shared_page
 from guarded_tools.web.recent import KEPT
 from guarded_tools.web.stop import posted_scope, reason, said
 
@@ -37,7 +37,10 @@ class SessionShown(NamedTuple):
 
 def show_sessions(request: Request) -> Response:
     """List the sessions whose calls ended last."""
-    desk: Desk = request.app.state.desk
+    return shared_page(request, "sessions.html", lambda: _listed(request.app.state.desk))
+
+
+def _listed(desk: Desk) -> dict[str, Any]:
     counted: dict[str, tuple[float, Counter[str]]] = {}
     for row in desk.recent.calls():
         _, outcomes = counted.setdefault(row.session, (row.ended, Counter()))
@@ -48,7 +51,7 @@ def show_sessions(request: Request) -> Response:
         scope = session_scope(name)
         labels = [one for one in desk.store().carried(scope) if one.kind == "label"]
         rows.append(SessionShown(name, scope, last, outcomes, labels, halts.get(scope)))
-    return page(request, "sessions.html", rows=rows, found=len(counted), kept=KEPT, most=MOST_SESSIONS)
+    return {"rows": rows, "found": len(counted), "kept": KEPT, "most": MOST_SESSIONS}
 
 
 def show_session(request: Request) -> Response:

@@ -215,6 +215,48 @@ def test_it_is_used_by_keyboard(chromium, served, agent):
         assert "no" in str(became[0])
 
 
+def test_a_chart_is_read_as_a_table_by_keyboard_and_stays_unfolded(chromium, served, agent):
+    agent.call("read")
+    with opened(chromium, served) as page:
+        page.get_by_role("link", name="Now").click()
+        summary = page.get_by_text("The last hour as a table")
+        summary.focus()
+        page.keyboard.press("Enter")
+        table = page.get_by_role("table").filter(has=page.get_by_role("columnheader", name="from (UTC)"))
+        sync_api.expect(table).to_have_count(1)
+        agent.call("read", session="later")
+        sync_api.expect(page.locator(".calls tbody tr")).to_have_count(2)
+        sync_api.expect(table).to_be_visible()
+        sync_api.expect(summary).to_be_focused()
+        assert page.locator("#table-1 tbody td").all_inner_texts()[0] in {"1", "2"}
+
+
+CONTRAST = """() => {
+  const linear = (part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+  const luminance = ([r, g, b]) =>
+    0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const found = rgb(getComputedStyle(at).backgroundColor);
+      if (found.length === 3 || found[3] === 1) return found;
+    }
+    return [255, 255, 255];
+  };
+  const least = {};
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    if (!texts.currentNode.textContent.trim() || !element.getClientRects().length) continue;
+    const style = getComputedStyle(element);
+    const pair = [luminance(rgb(style.color)), luminance(ground(element))].sort((one, other) => one - other);
+    const ratio = (pair[1] + 0.05) / (pair[0] + 0.05);
+    if (ratio < 4.5) least[element.outerHTML.slice(0, 80)] = ratio;
+  }
+  return least;
+}"""
+
+
 def test_it_is_read_on_a_phone_and_in_the_dark(chromium, served, agent):
     for number in range(4):
         agent.call("read", session=f"s{number}", grant="ann")
@@ -228,6 +270,7 @@ def test_it_is_read_on_a_phone_and_in_the_dark(chromium, served, agent):
                 sync_api.expect(page.get_by_role("heading", level=1)).to_have_text(name)
                 wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 assert wide <= 0, (kind, name)
+                assert page.evaluate(CONTRAST) == {}, (kind, name)
                 picture(page, f"{name.lower()}-{kind}")
             told[kind] = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert told["dark"] != told["light"] == told["phone"]

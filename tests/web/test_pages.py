@@ -1,6 +1,8 @@
 """What the pages show, and what their buttons do."""
 
+import html
 import json
+import re
 import time
 from collections import Counter
 from urllib.parse import quote
@@ -18,6 +20,7 @@ from guarded_tools.values import AuditEvent, ToolInfo
 from guarded_tools.web import approvals, desk, live, recent
 from guarded_tools.web.charts import HEIGHT, chart
 from guarded_tools.web.recent import DAY, KEPT, Recent
+from guarded_tools.web.shared import Shared
 from tests.web.conftest import POLICY, form_of, said, text_of
 
 
@@ -167,7 +170,7 @@ def test_now_is_filtered_and_tells_a_calls_whole_story(browser, agent):
 
     def listed(query):
         page = browser.get(f"/now?{query}").text
-        return page.partition("<tbody>")[2].count("<tr>")
+        return page.partition('class="calls"')[2].partition("<tbody>")[2].count("<tr>")
 
     assert [listed(""), listed("session=s2"), listed("tool=re*"), listed("outcome=limited")] == [5, 2, 4, 1]
     assert listed("rule=default") == listed("tool=unheard") == 1
@@ -176,6 +179,66 @@ def test_now_is_filtered_and_tells_a_calls_whole_story(browser, agent):
     assert limited["message"] in story
     assert len(Recent(audit_path(state_dir())).story(limited["key"])) == 1  # also of what is not kept
     assert browser.get("/call?key=%22none%22").status_code == browser.get("/call?key=").status_code == 404
+
+
+def test_charts_say_the_same_as_a_table(browser, agent):
+    for _ in range(3):
+        agent.call("read")
+    browser.catches_up()
+    page = browser.get("/now").text
+    tables = re.findall(r"<details.*?</details>", page, re.DOTALL)
+    assert [re.search("<summary[^>]*>(.*?)<", one)[1] for one in tables] == [
+        "The last hour as a table",
+        "The last day as a table",
+    ]
+    for one in tables:
+        assert re.findall('<th scope="col">(.*?)</th>', one) == ["from (UTC)", "ok", "limited"]
+        rows = re.findall(r'<th scope="row">[0-9: -]+</th>(.*?)</tr>', one, re.DOTALL)
+        counted = [tuple(map(int, re.findall(r"</span>(\d+)</td>", row))) for row in rows]
+        assert (sum(ok for ok, _ in counted), sum(limited for _, limited in counted)) == (2, 1)
+
+
+@pytest.mark.parametrize("path", ["/now?tool=re*", "/limits", "/sessions"])
+def test_what_is_fetched_again_is_the_same_without_anybodys_own(browser, agent, path):
+    agent.call("read")
+    browser.catches_up()
+    whole, part = browser.get(path).text, browser.get(path, **{"hx-request": "true"}).text
+    assert "ann (web)" in whole
+    for own in ("ann (web)", 'name="press"', "<html", "<nav"):
+        assert own not in part
+
+    def live_part(text):
+        return re.sub(
+            r"\d", "", text[text.index('<div id="live"') : text.rindex("</div>")].partition("</main>")[0]
+        ).split()
+
+    assert live_part(part)[:40] == live_part(whole)[:40]
+    assert 'hx-get="' + html.escape(path) in part
+
+
+def test_what_is_live_is_written_once_for_all_who_look():
+    version, now, written = [1], [100.0], []
+    shared = Shared(lambda: version[0], lambda: now[0])
+
+    def get(address="/now"):
+        return shared.get(address, lambda of: written.append((address, of)) or f"{address} {len(written)}")
+
+    assert [get(), get(), get("/limits"), get()] == ["/now 1", "/now 1", "/limits 2", "/now 1"]
+    version[0] = 2  # somebody was told
+    assert [get(), get()] == ["/now 3", "/now 3"]
+    now[0] += 1.0  # and time goes on
+    assert get() == "/now 4"
+    assert written[-2:] == [("/now", 2), ("/now", 2)]
+    for number in range(200):
+        get(f"/now?session={number}")
+    assert len(shared._parts) < 100
+    with pytest.raises(StoreError):
+        shared.get("/sessions", fails)
+    assert shared.get("/sessions", lambda _: "anew") == "anew"
+
+
+def fails(_):
+    raise StoreError("the store is away")
 
 
 def test_limits_say_how_much_is_used(browser, agent):
@@ -395,6 +458,8 @@ def test_a_chart_draws_every_call_of_its_span_once(ago, spans, second):
         assert 0 <= bar.x < drawn.width
         assert -1e-6 <= bar.y <= HEIGHT
         assert 0 < bar.height <= HEIGHT + 1e-6
+    assert sum((Counter(one.counted) for one in drawn.stretches), Counter()) == drawn.total
+    assert len(drawn.stretches) == len({bar.x for bar in drawn.bars})
     by_place = Counter()
     for bar in drawn.bars:
         by_place[bar.x] += bar.height

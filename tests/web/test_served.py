@@ -1,5 +1,6 @@
 """The page served by a real server: slow clients, many tabs, agents at work meanwhile, and where it refuses to start."""
 
+import os
 import re
 import shutil
 import socket
@@ -205,6 +206,15 @@ def test_a_password_that_others_may_read_is_none(tmp_path):
         read_password(tmp_path / "absent")
 
 
+@pytest.fixture
+def steps_back(monkeypatch):
+    """How far the command has stepped behind others; this process stays where it is."""
+    steps = []
+    monkeypatch.setattr(os, "nice", steps.append)
+    return steps
+
+
+@pytest.mark.usefixtures("steps_back")
 def test_the_command_refuses_and_says_why(cli, tmp_path):
     refused = cli("web", "--host", "0.0.0.0")
     assert (refused.code, "needs TLS" in refused.err) == (2, True)
@@ -214,7 +224,7 @@ def test_the_command_refuses_and_says_why(cli, tmp_path):
     assert (refused.code, "cannot be used" in refused.err) == (2, True)
 
 
-def test_the_command_serves_what_is_there(cli, monkeypatch, agent):
+def test_the_command_serves_what_is_there(cli, monkeypatch, agent, steps_back):
     question, _ = agent.ask(text="x")
     seen = []
 
@@ -227,4 +237,5 @@ def test_the_command_serves_what_is_there(cli, monkeypatch, agent):
     assert (ran.code, ran.out) == (0, "a line\n")
     ((settings, found, _, tools),) = seen
     assert (settings.read_only, settings.port, found) == (True, 0, question.id)
+    assert steps_back == [5]
     assert re.match("pictify_", tools[0])

@@ -44,6 +44,15 @@
     }
   });
 
+  // What somebody unfolded stays so when its part is fetched again.
+  let unfolded = [];
+  document.addEventListener("htmx:beforeSwap", () => {
+    unfolded = [...document.querySelectorAll("#live details[open][id]")].map((one) => one.id);
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
+  });
+
   // A button that has just moved is not pressed by whoever aimed at the one before it.
   let shown = "";
   const ids = () => [...document.querySelectorAll(".card")].map((card) => card.id).join(" ");
