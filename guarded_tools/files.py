@@ -173,8 +173,10 @@ def flush(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Put ``data`` in place of what a file held, whole or not at all, and on the disk when this returns.
+
+    ``mode`` is that of the file from then on.
 
     Raises:
         OSError: it could not be done; the file is as it was.
@@ -184,6 +186,8 @@ def replace(path: Path, data: bytes) -> None:
         descriptor = open_private(draft, os.O_WRONLY | os.O_EXCL)
         try:
             write_all(descriptor, data)
+            if mode != 0o600:  # noqa: PLR2004 - what it has
+                os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

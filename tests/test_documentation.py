@@ -280,6 +280,8 @@ def assert_known(words):
     while words and words[0] in getattr(command, "commands", {}):
         command, words = command.commands[words[0]], words[1:]
         options |= {option for parameter in command.params for option in parameter.opts}
+    if words[:1] and (otherwise := getattr(command, "default", "")):
+        options |= {option for parameter in command.commands[otherwise].params for option in parameter.opts}
     assert {word for word in words if word.startswith("-")} <= options, (command.name, words)
 
 

@@ -30,7 +30,7 @@ COMMANDS = {
     "learn": "guarded_tools.cli.learn:learn",
     "lock": "guarded_tools.cli.author:lock",
     "drill": "guarded_tools.cli.drill:drill",
-    "gateway": "guarded_tools.cli.gateway:gateway",
+    "gateway": "guarded_tools.cli.gateway:app",
     "approvals": "guarded_tools.cli.approvals:app",
     "audit": "guarded_tools.cli.audit:app",
     "demo": "guarded_tools.cli.demo:demo",

@@ -10,15 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from guarded_tools.cli.app import FINE, PROBLEMS
 from guarded_tools.cli.gateway_listen import Listening, SignedBy, ending_when_told, listen
+from guarded_tools.cli.gateway_servers import Behind
+from guarded_tools.cli.gateway_wrap import unwrap, wrap
 from guarded_tools.cli.options import State, Url, opened, store_name
-from guarded_tools.cli.server_tools import Command, Env, ServerName, Token, from_env, told_by
+from guarded_tools.cli.server_tools import Command, Env, ServerName, Token
 from guarded_tools.errors import ConnectionFailed, GuardError
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import AuditEvent
@@ -39,6 +41,17 @@ Policies = Annotated[
 Address = Annotated[
     str | None, typer.Option("--url", help="The address of the server (streamable HTTP), in place of a command.")
 ]
+AddressIn = Annotated[
+    str | None, typer.Option("--url-env", metavar="NAME", help="The environment variable that holds the address.")
+]
+ServersFile = Annotated[
+    Path | None, typer.Option("--servers", metavar="FILE", help="Several servers, as clients write them: mcpServers.")
+]
+HeadersIn = Annotated[
+    list[str] | None,
+    typer.Option("--header-env", metavar="NAME=VARIABLE", help="A header, and the variable with its value."),
+]
+OlderTransport = Annotated[bool, typer.Option("--sse", help="The address speaks HTTP with SSE, the older transport.")]
 Http = Annotated[
     str | None,
     typer.Option("--http", metavar="HOST:PORT", help="Listen (streamable HTTP) in place of stdin and stdout."),
@@ -69,14 +82,35 @@ Approve = Annotated[
 Patience = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds that the server has to answer.")]
 
 
+class _Commands(TyperGroup):
+    """Whatever is neither wrap nor unwrap is about a gateway that is to run."""
+
+    default = "run"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command's name before its words."""
+        own = args[:1] in (["wrap"], ["unwrap"])
+        return super().parse_args(ctx, args if own else [self.default, *args])
+
+
+app = typer.Typer(cls=_Commands, add_completion=False)
+app.command("wrap")(wrap)
+app.command("unwrap")(unwrap)
+
+
+@app.command("run")
 def gateway(
     command: Command = None,
     *,
     policy: Policies,
     url: Address = None,
+    url_env: AddressIn = None,
+    servers: ServersFile = None,
     server: ServerName = None,
     env: Env = None,
     token_env: Token = None,
+    header_env: HeadersIn = None,
+    sse: OlderTransport = False,
     http: Http = None,
     tokens: Names = None,
     jwks: Keys = None,
@@ -96,21 +130,17 @@ def gateway(
     approve: Approve = "inbox",
     timeout: Patience = _TIMEOUT,
 ) -> None:
-    """Stand between an MCP client and its server: whatever the policy does not deny passes as it came."""
-    from guarded_tools.mcp_session import generation
-    from guarded_tools.mcp_session.streams import load_sdk
-
-    generation.require_second("gateway takes the second generation of MCP")
-    load_sdk()
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    """Stand between an MCP client and its servers; `gateway wrap FILE` puts one before each of a client's."""
+    _prepare()
     signed = SignedBy(jwks, jwt_issuer, jwt_audience, jwt_claim, jwt_algorithm)
     listening = Listening(http, tokens, signed, tuple(also or ()), public, proxy_from, certificate, key)
     listening.check()
     source = _policies(policy, named=listening.named)
     judged = _loaded(source)
-    servers = {_name(server, judged[0], command, url): _server(command, url, env or (), token_env)}
+    behind = Behind(command or (), url, url_env, servers, server, env or (), token_env, header_env or (), sse)
+    found = behind.read(judged[0].server)
     with ending_when_told(), _guard(source, store, state, lock, approve) as guard:
-        ready = _gateway(guard, servers, judged, timeout, _answered_at(store, state))
+        ready = _gateway(guard, found, judged, timeout, _answered_at(store, state))
         if approve == "elicit":
             ready = _asking_in_clients(ready)
         if http is None:
@@ -118,6 +148,15 @@ def gateway(
         else:
             listen(ready, listening, session)
     raise typer.Exit(FINE)
+
+
+def _prepare() -> None:
+    from guarded_tools.mcp_session import generation
+    from guarded_tools.mcp_session.streams import load_sdk
+
+    generation.require_second("gateway takes the second generation of MCP")
+    load_sdk()
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
 
 
 def _policies(given: Sequence[str], *, named: bool) -> str | dict[str, str]:
@@ -219,32 +258,3 @@ def _tell_of_questions(event: AuditEvent) -> None:
     """Say on standard error, which clients keep as the server's log, that somebody is asked."""
     if event.kind == "asked":
         typer.echo(one_line(f"guarded-tools gateway: a question about {event.tool} waits for an answer"), err=True)
-
-
-def _server(command: Sequence[str] | None, url: str | None, env: Sequence[str], token_env: str | None) -> Server:
-    """Read where the server is.
-
-    Raises:
-        GuardError: not exactly one is named, or an option says nothing of it.
-    """
-    from guarded_tools.mcp_session import HttpServer, StdioServer
-
-    if bool(command) == (url is not None):
-        raise GuardError("name one server: -- COMMAND, or --url ADDRESS")
-    if url is not None:
-        if env:
-            raise GuardError("--env hands a variable to a command: it says nothing of --url")
-        return HttpServer(url, {"Authorization": f"Bearer {from_env(token_env)}"} if token_env else {})
-    assert command is not None
-    if token_env:
-        raise GuardError("--token-env is sent to an address: name one with --url")
-    found = StdioServer(command[0], tuple(command[1:]), {name: from_env(name) for name in env})
-    found.check()
-    return found
-
-
-def _name(said: str | None, policy: Policy, command: Sequence[str] | None, url: str | None) -> str:
-    """Return what the server is called, in counters and in the audit."""
-    if said or policy.server:
-        return said or str(policy.server)
-    return (urlsplit(url).hostname or "server") if url is not None else told_by(command or ("server",))
