@@ -23,7 +23,7 @@ from guarded_tools.cli.options import State, Url, opened, store_name
 from guarded_tools.cli.server_tools import Command, Env, ServerName, Token
 from guarded_tools.errors import ConnectionFailed, GuardError
 from guarded_tools.text.visible import one_line
-from guarded_tools.values import AuditEvent
+from guarded_tools.values import AuditEvent, Risk
 
 if TYPE_CHECKING:
     from guarded_tools.gateway.line import Gateway
@@ -231,12 +231,19 @@ def _gateway(
 ) -> Gateway:
     from guarded_tools.gateway.catalogue import PROMPT, RESOURCE, NameCheck
     from guarded_tools.gateway.line import Gateway
+    from guarded_tools.gateway.several import check_server_names, check_spoken_names
     from guarded_tools.pictify.catalogue import SERVER, risk_of
 
     names = [name for policy in policies for name in (*policy.hide, *policy.tools)]
     spoken = [name for name in names if name.startswith((PROMPT, RESOURCE))]
+    if len(servers) > 1:
+        check_server_names(list(servers))
+        check_spoken_names(list(servers), spoken)
     check = NameCheck(guard, servers, spoken)
-    risk = risk_of if SERVER in servers else lambda _: None
+
+    def risk(server: str, tool: str) -> Risk | None:
+        return risk_of(tool) if server == SERVER else None
+
     return Gateway(guard, servers, check, timeout, risk, answered_at)
 
 

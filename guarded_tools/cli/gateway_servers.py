@@ -45,10 +45,7 @@ class Behind(NamedTuple):
 
             if self.name:
                 raise GuardError("--server names one server; those of a file have names there")
-            found = read_servers(self.file)
-            if len(found) > 1:
-                raise GuardError(f"--servers {self.file} names {len(found)} servers: start a gateway for each")
-            return found
+            return read_servers(self.file)
         if self.command:
             return {self.name or said or told_by(self.command): self._process()}
         server = self._address()

@@ -15,6 +15,8 @@ from guarded_tools.errors import ConnectionFailed
 from guarded_tools.policy.schema_check import misfit_of_result
 from guarded_tools.values import ToolInfo
 
+_OURS = "io.modelcontextprotocol/"
+
 
 class OwnResult(CallToolResult):
     """A result of the guard's own, or one that was changed: it is written out as it is."""
@@ -31,6 +33,13 @@ def is_modern(params: Mapping[str, Any] | None) -> bool:
     """Whether a request is of protocol 2026-07-28, which says so of itself."""
     meta = (params or {}).get("_meta")
     return isinstance(meta, Mapping) and PROTOCOL_VERSION_META_KEY in meta
+
+
+def envelope(params: Mapping[str, Any] | None, more: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Put what a request of 2026-07-28 says of itself and its client around another of ours for the same client."""
+    meta = (params or {}).get("_meta")
+    own = {key: value for key, value in meta.items() if key.startswith(_OURS)} if isinstance(meta, Mapping) else {}
+    return {**more, "_meta": own} if own else more or None
 
 
 def read(raw: dict[str, Any]) -> CallToolResult:

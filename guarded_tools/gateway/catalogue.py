@@ -26,7 +26,9 @@ PROMPT, RESOURCE = "prompt:", "resource:"
 FRESH = 300.0
 """Seconds for which a list is taken for true where the server says nothing of it."""
 
-_SOONEST = 2.0
+SOONEST = 2.0
+"""Seconds before a list is asked for again because something is not in it."""
+
 _MOST_PAGES = 1000
 
 log = logging.getLogger("guarded_tools.gateway")
@@ -92,10 +94,16 @@ class Catalogue:
         """
         async with self._asking:
             now = time.monotonic()
-            unknown = name not in self._tools and now >= self._asked_at + _SOONEST
+            unknown = name not in self._tools and now >= self._asked_at + SOONEST
             if now >= self._fresh_until or unknown:
                 await self._list(ask)
         return self._tools.get(name)
+
+    async def ready(self, ask: Ask) -> None:
+        """Have the list, as it is; raises as :meth:`find`."""
+        async with self._asking:
+            if time.monotonic() >= self._fresh_until:
+                await self._list(ask)
 
     async def _list(self, ask: Ask) -> None:
         started = self._asked_at = time.monotonic()

@@ -32,12 +32,14 @@ from guarded_tools.values import Risk, ToolCall, ToolInfo
 _PASSED = frozenset(
     {"initialize", "server/discover", "ping", "logging/setLevel", "resources/unsubscribe", "subscriptions/listen"}
 )
-_LISTS = {
+LISTS = {
     "tools/list": ("tools", "name", ""),
     "prompts/list": ("prompts", "name", PROMPT),
     "resources/list": ("resources", "uri", RESOURCE),
     "resources/templates/list": ("resourceTemplates", "uriTemplate", RESOURCE),
 }
+"""What is listed: under which key, what names an entry, and what policies put before that."""
+
 _READS = {"prompts/get": ("name", PROMPT), "resources/read": ("uri", RESOURCE)}
 _UNSERVED = ("tasks", "extensions")
 """Capabilities whose methods nobody here knows, so that no client is told of them."""
@@ -112,14 +114,14 @@ class GuardedServer:
         try:
             if method in METHODS:
                 return await self._round(request, send)
-            if method in _LISTS:
+            if method in LISTS:
                 return await self._list(request, send)
             if method == "completion/complete":
-                self._permit(request, *_reference(request.params))
+                self._permit(request, *reference_of(request.params))
             elif method == "resources/subscribe":
-                self._permit(request, RESOURCE, _text(request.params, "uri"))
+                self._permit(request, RESOURCE, text_of(request.params, "uri"))
             elif method == "subscriptions/listen":
-                for uri in _subscribed(request.params):
+                for uri in subscribed(request.params):
                     self._permit(request, RESOURCE, uri)
             elif method not in _PASSED:
                 raise MCPError(METHOD_NOT_FOUND, "Method not found", method)
@@ -145,7 +147,7 @@ class GuardedServer:
     async def _list(self, request: Request, send: Send) -> dict[str, Any]:
         """List what the client may see."""
         raw = await send(request.method, request.params)
-        key, named, kind = _LISTS[request.method]
+        key, named, kind = LISTS[request.method]
         entries = raw.get(key)
         if not isinstance(entries, list):
             raise MCPError(
@@ -162,7 +164,7 @@ class GuardedServer:
 
     async def _call(self, request: Request, send: Send) -> dict[str, Any]:
         params = dict(request.params or {})
-        name, arguments = _text(params, "name"), params.get("arguments")
+        name, arguments = text_of(params, "name"), params.get("arguments")
         arguments = {} if arguments is None else arguments
         if not isinstance(arguments, dict):
             raise MCPError(INVALID_PARAMS, "arguments are an object")
@@ -170,8 +172,7 @@ class GuardedServer:
         meta.pop("fastmcp", None)  # it would have another version of the tool run than the one that is judged
 
         async def ask(method: str, more: Mapping[str, Any]) -> dict[str, Any]:
-            own = {key: value for key, value in meta.items() if key.startswith("io.modelcontextprotocol/")}
-            return await send(method, {**more, "_meta": own} if own else more or None)
+            return await send(method, answers.envelope({"_meta": meta}, more))
 
         found = await self.catalogue.find(name, ask)
         info = found or ToolInfo(self.catalogue.known_as(name), self.catalogue.server)
@@ -201,7 +202,7 @@ class GuardedServer:
     async def _read(self, request: Request, send: Send) -> dict[str, Any]:
         named, kind = _READS[request.method]
         params = dict(request.params or {})
-        name = _text(params, named)
+        name = text_of(params, named)
         arguments = {"uri": name} if kind == RESOURCE else params.get("arguments") or {}
         if not isinstance(arguments, dict):
             raise MCPError(INVALID_PARAMS, "arguments are an object")
@@ -271,17 +272,26 @@ def _doubt(uri: str) -> str:
     return _TWO_WAYS if _NEEDLESS.search(uri) or _UNSURE.search(unquote(uri)) else ""
 
 
-def _reference(params: Mapping[str, Any] | None) -> tuple[str, str]:
+def reference_of(params: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Return what a request for a completion is about: what policies put before its name, and the name.
+
+    Raises:
+        MCPError: it is neither a prompt nor a resource.
+    """
     reference = (params or {}).get("ref")
     if isinstance(reference, Mapping) and reference.get("type") == "ref/prompt":
-        return PROMPT, _text(reference, "name")
+        return PROMPT, text_of(reference, "name")
     if isinstance(reference, Mapping) and reference.get("type") == "ref/resource":
-        return RESOURCE, _text(reference, "uri")
+        return RESOURCE, text_of(reference, "uri")
     raise MCPError(INVALID_PARAMS, "ref is a prompt's name or a resource's URI")
 
 
-def _subscribed(params: Mapping[str, Any] | None) -> list[str]:
-    """Return the resources whose changes a stream of notifications is to tell."""
+def subscribed(params: Mapping[str, Any] | None) -> list[str]:
+    """Return the resources whose changes a stream of notifications is to tell.
+
+    Raises:
+        MCPError: they are no list of texts.
+    """
     asked = (params or {}).get("notifications")
     uris = asked.get("resourceSubscriptions") if isinstance(asked, Mapping) else None
     if uris is None:
@@ -291,7 +301,12 @@ def _subscribed(params: Mapping[str, Any] | None) -> list[str]:
     return uris
 
 
-def _text(params: Mapping[str, Any] | None, key: str) -> str:
+def text_of(params: Mapping[str, Any] | None, key: str) -> str:
+    """Return a text of a request.
+
+    Raises:
+        MCPError: it has none under that key.
+    """
     value = (params or {}).get(key)
     if not isinstance(value, str):
         raise MCPError(INVALID_PARAMS, f"{key} is a text")

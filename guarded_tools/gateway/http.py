@@ -40,6 +40,7 @@ from guarded_tools.errors import ConnectionFailed
 from guarded_tools.gateway.access import PATH, Entrance, OnlyFrom
 from guarded_tools.gateway.guarded import Principal
 from guarded_tools.gateway.line import Gateway, Line
+from guarded_tools.gateway.several import SeveralLines
 from guarded_tools.gateway.signed import SignedTokens
 from guarded_tools.gateway.tokens import TokenFile
 
@@ -142,8 +143,8 @@ class _Front:
         self._gateway = gateway
         self._named = named
         self._session = session
-        self._lines: dict[str, Line] = {}
-        self._shared: Line | None = None
+        self._lines: dict[str, Line | SeveralLines] = {}
+        self._shared: Line | SeveralLines | None = None
         self._opening = asyncio.Lock()
 
     async def take(self, ctx: Any, call_next: Callable[[Any], Any]) -> Any:
@@ -174,10 +175,10 @@ class _Front:
             return Principal(f"mcp:{session}", name)
         return Principal("anonymous" if name is None else f"user:{name}", name)
 
-    async def _line(self, connection: Any, principal: Principal) -> Line:
+    async def _line(self, connection: Any, principal: Principal) -> Line | SeveralLines:
         if connection.session_id is None:
             async with self._opening:
-                if self._shared is None or self._shared.upstream.ended.is_set():
+                if self._shared is None or self._shared.is_over:
                     self._shared = await _opened(self._gateway.line(None, principal))
                 return self._shared
         line = self._lines.get(connection.session_id)
@@ -208,7 +209,7 @@ class _Asked:
         return getattr(self._channel, name)
 
 
-async def _opened(line: Line) -> Line:
+async def _opened(line: Line | SeveralLines) -> Line | SeveralLines:
     try:
         await line.start()
     except BaseException:
