@@ -15,7 +15,8 @@ from guarded_tools.errors import ConnectionFailed
 from guarded_tools.policy.schema_check import misfit_of_result
 from guarded_tools.values import ToolInfo
 
-_OURS = "io.modelcontextprotocol/"
+OURS = "io.modelcontextprotocol/"
+"""What the keys of 2026-07-28 in ``_meta`` begin with."""
 
 
 class OwnResult(CallToolResult):
@@ -38,7 +39,7 @@ def is_modern(params: Mapping[str, Any] | None) -> bool:
 def envelope(params: Mapping[str, Any] | None, more: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Put what a request of 2026-07-28 says of itself and its client around another of ours for the same client."""
     meta = (params or {}).get("_meta")
-    own = {key: value for key, value in meta.items() if key.startswith(_OURS)} if isinstance(meta, Mapping) else {}
+    own = {key: value for key, value in meta.items() if key.startswith(OURS)} if isinstance(meta, Mapping) else {}
     return {**more, "_meta": own} if own else more or None
 
 

@@ -16,7 +16,8 @@ from mcp import MCPError
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 from mcp_types import METHOD_NOT_FOUND
 
-from guarded_tools.gateway.upstream import Params, Upstream
+from guarded_tools.gateway.revisions import EitherRevision
+from guarded_tools.gateway.upstream import Params
 from guarded_tools.mcp_session.transport import Server
 
 Shown: TypeAlias = Callable[[str], bool]
@@ -56,7 +57,9 @@ class Relay:
         shown: Shown = lambda _: True,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        self.upstream = Upstream(server, name, asked=self._asked, told=self._told, timeout=timeout)
+        self.upstream = EitherRevision(
+            server, name, asked=self._asked, told=self._told, timeout=timeout, shared=client is None
+        )
         self._client = client
         self._shown = shown
         self._changed = changed
