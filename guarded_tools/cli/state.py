@@ -33,6 +33,7 @@ from guarded_tools.cli.options import (
 )
 from guarded_tools.control import actions
 from guarded_tools.errors import StateLost
+from guarded_tools.marks import Carried
 from guarded_tools.state import state_dir
 from guarded_tools.stores import Store, open_stop_button
 from guarded_tools.stores.disk.address import DiskAddress
@@ -43,13 +44,18 @@ from guarded_tools.text.units import date_and_time, window
 from guarded_tools.text.visible import one_line, plain
 from guarded_tools.values import GLOBAL, Halted, Usage
 
+_SHOWN = 20
+
 
 def status(
     *,
     session: Session = None,
     grant: Grant = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    most: Annotated[int, typer.Option("--most", min=1, help="How many sessions and grants to show.")] = 20,
+    most: Annotated[
+        int | None,
+        typer.Option("--most", min=1, help="How many sessions and grants: 20, all with --json.", show_default=False),
+    ] = None,
     state: State = None,
     store: Url = None,
 ) -> None:
@@ -58,18 +64,20 @@ def status(
     new = unused(store, state)
     button = open_stop_button(store_url(store, state))
     source = None if new else opened(store, state)
-    usage = [] if source is None else source.usage(scope)
-    # Of the sessions that are shown: there may be a million that carry something and do nothing.
+    shown = most if as_json else most or _SHOWN
+    # One more says that there are more. There may be a million sessions.
+    usage = [] if source is None else source.usage(scope, None, None if shown is None else shown + 1)
     limits = {name: list(some) for name, some in groupby(usage, key=lambda one: one.scope)}
-    scopes = [scope] if scope is not None else list(limits)
-    carried = [] if source is None else [one for name in scopes[:most] for one in source.carried(name)]
+    found = [scope] if scope is not None else list(limits)
+    scopes = found[:shown]
+    carried = [] if source is None else [one for name in scopes for one in source.carried(name)]
     carried = [one for one in carried if one.kind == "label"]
     halts = button.halts()
     if as_json:
         typer.echo(
             json.dumps(
                 {
-                    "limits": [one._asdict() for one in usage],
+                    "limits": [one._asdict() for one in usage if one.scope in scopes],
                     "halted": [halted._asdict() for halted in halts],
                     "labels": [one._asdict() for one in carried],
                 },
@@ -84,15 +92,10 @@ def status(
         nothing = f"No guard has used {store_name(store, state)} yet." if new else "No limit is in use."
         console.print(Text(plain(nothing)), soft_wrap=True)
         return
-    for name in scopes[:most]:
-        console.print(Text(plain(name), style="bold"))
-        if name in limits:
-            _print_limits(console, limits[name])
-        told = ", ".join(f"{one.name} ({one.tool}, {date_and_time(one.last)})" for one in carried if one.scope == name)
-        if told:
-            console.print(Padding(Text(f"carries {plain(told, 500)}"), (0, 0, 0, 1)), soft_wrap=True)
-    if len(scopes) > most:
-        console.print(f"… and {len(scopes) - most} more; --most {len(scopes)} shows them all.", style="dim")
+    for name in scopes:
+        _print_scope(console, name, limits.get(name, []), [one for one in carried if one.scope == name])
+    if len(found) > len(scopes):
+        console.print("… and more, each as full or less: --most says how many to show.", style="dim")
 
 
 def reset(
@@ -182,6 +185,15 @@ def _start_over(url: str) -> None:
     from guarded_tools.stores.disk.store import start_over
 
     start_over(DiskAddress.parse(url).path)
+
+
+def _print_scope(console: Console, name: str, limits: list[Usage], labels: list[Carried]) -> None:
+    console.print(Text(plain(name), style="bold"))
+    if limits:
+        _print_limits(console, limits)
+    told = ", ".join(f"{one.name} ({one.tool}, {date_and_time(one.last)})" for one in labels)
+    if told:
+        console.print(Padding(Text(f"carries {plain(told, 500)}"), (0, 0, 0, 1)), soft_wrap=True)
 
 
 def _print_limits(console: Console, limits: list[Usage]) -> None:

@@ -131,8 +131,8 @@ class Store(Protocol):
         """
         ...
 
-    def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
-        """List the counters of one scope, or of all, busiest scopes first."""
+    def usage(self, scope: str | None = None, now: float | None = None, most: int | None = None) -> list[Usage]:
+        """List the counters of one scope, or of all (the ``most`` busiest that hold something), busiest first."""
         ...
 
     def reset(self, scope: str | None = None) -> int:

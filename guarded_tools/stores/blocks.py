@@ -8,13 +8,14 @@ much it holds, and how much of it was given back.
 from __future__ import annotations
 
 import json
+import math
 import random
 from array import array
 from collections.abc import Iterator
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.clock import SECOND, Clock
-from guarded_tools.stores.row_bytes import FORMAT
+from guarded_tools.stores.row_bytes import CHECKSUM, FORMAT
 from guarded_tools.stores.slots import next_boundary, steady
 
 # Two clocks read one after the other agree this closely; less is not a step.
@@ -29,6 +30,32 @@ VERSION, LENGTH, LAST, OFFSET, BOOT, MOVED, LIVE_UNTIL, HEAD = range(8)
 # The words of a block: these, then three a slot: when it frees, how much, how much of it was given back.
 ID, SIZE, MAX, WINDOW, USED, BLOCK = range(6)
 SLOT = 3
+
+
+def glance(data: bytes, clock: Clock) -> float | None:
+    """Say how full a row's fullest counter is at most, without reading the row in full; ``None``: it holds nothing.
+
+    What ages out only makes it emptier than its words say. A row that makes no sense is as full as can be, so that
+    whoever reads it meets that first.
+    """
+    now, offset, boot = clock
+    try:
+        words = memoryview(data)[CHECKSUM : CHECKSUM + 8 * int.from_bytes(data[2 * CHECKSUM : 3 * CHECKSUM], "little")]
+        words = words.cast("q")
+        stepped = boot and words[BOOT] == boot and not -_CLOCK_NOISE <= offset - words[OFFSET] <= _CLOCK_NOISE
+        if words[LIVE_UNTIL] <= now and now >= words[LAST] - _LATE and not stepped:
+            return None
+        end = len(words) if words[VERSION] == FORMAT else len(words) - 1 - words[-1]
+        block, fullest = HEAD, 0.0
+        while block < end:
+            if words[block + SIZE] < BLOCK:
+                return math.inf
+            most = words[block + MAX]
+            fullest = max(fullest, words[block + USED] / most if most else 1.0)
+            block += words[block + SIZE]
+    except (IndexError, TypeError, ValueError):
+        return math.inf
+    return fullest
 
 
 class CounterBlocks:

@@ -17,9 +17,10 @@ contract suite.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from guarded_tools.errors import StoreError
@@ -57,14 +58,32 @@ def settled(
     return pick(reservation.charges, positions), pick(reservation.slots, positions), pick(amounts, positions)
 
 
-def busiest_first(usage: Iterable[Usage]) -> list[Usage]:
-    """Order counters by how close the fullest one of their scope is to its limit."""
-    listed = list(usage)
-    fullest: dict[str, float] = {}
-    for counter in listed:
-        share = counter.used / counter.max if counter.max else 1.0
-        fullest[counter.scope] = max(fullest.get(counter.scope, 0.0), share)
-    return sorted(listed, key=lambda counter: (-fullest[counter.scope], counter.scope))
+def busiest_first(usage: Iterable[Usage], most: int | None = None) -> list[Usage]:
+    """Order counters by how close the fullest one of their scope is to its limit; of so many scopes at ``most``."""
+    scopes: dict[str, list[Usage]] = {}
+    for counter in usage:
+        scopes.setdefault(counter.scope, []).append(counter)
+    order = sorted(scopes, key=lambda scope: (-_fullest(scopes[scope]), scope))
+    return [counter for scope in order[:most] for counter in scopes[scope]]
+
+
+def busiest(at_most: Iterable[tuple[str, float]], look: Callable[[str], list[Usage]], most: int) -> list[Usage]:
+    """Do as :func:`busiest_first` with scopes of which each is told with how full it is at most.
+
+    Only those are looked at that can be among the ``most`` busiest. Of one that holds nothing ``look`` finds nothing.
+    """
+    found: list[tuple[float, str, list[Usage]]] = []
+    for share, scope in sorted((-share, scope) for scope, share in at_most):
+        if len(found) >= most and found[most - 1][:2] < (share, scope):
+            break
+        counters = look(scope)
+        if counters:
+            bisect.insort(found, (-_fullest(counters), scope, counters))
+    return [counter for _, _, counters in found[:most] for counter in counters]
+
+
+def _fullest(counters: Iterable[Usage]) -> float:
+    return max(counter.used / counter.max if counter.max else 1.0 for counter in counters)
 
 
 def halt_of(halts: Mapping[str, Halted], scopes: Iterable[str]) -> Halted | None:

@@ -88,13 +88,13 @@ class MemoryStore(BlockingStore):
                 row.settle(*settled(reservation, amounts, positions), clock)
             self._rows |= changed
 
-    def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
-        """List the counters of one scope, or of all scopes that hold something, busiest first."""
+    def usage(self, scope: str | None = None, now: float | None = None, most: int | None = None) -> list[Usage]:
+        """List the counters of one scope, or of all (the ``most`` busiest that hold something), busiest first."""
         with self._lock:
             clock = self._read(now)
             rows = [(name, row.copy()) for name, row in self._rows.items() if scope in {None, name}]
         return busiest_first(
-            usage for name, row in rows if scope or not row.idle(clock) for usage in row.usage(name, clock)
+            (usage for name, row in rows if scope or not row.idle(clock) for usage in row.usage(name, clock)), most
         )
 
     def note(self, marks: Sequence[Mark], now: float | None = None) -> None:

@@ -17,14 +17,15 @@ FORMAT = 1
 FORMAT_WITH_MARKS = 2
 """What it says of a row that has marks of rules across calls in it too."""
 
-_CHECKSUM = 8
+CHECKSUM = 8
+"""Bytes of the checksum, before the first word."""
 _START = struct.Struct("<Qqq")
 
 
 def pack(words: array[int], names: bytes) -> bytes:
     """Write words, the second of which is their number, and names."""
     body = words.tobytes() + names
-    return zlib.crc32(body).to_bytes(_CHECKSUM, "little") + body
+    return zlib.crc32(body).to_bytes(CHECKSUM, "little") + body
 
 
 def unpack(data: bytes, least: int) -> tuple[array[int], bytes]:
@@ -36,7 +37,7 @@ def unpack(data: bytes, least: int) -> tuple[array[int], bytes]:
     if len(data) < _START.size:
         raise StoreError("a counter row is damaged (it is too short); see `guarded-tools reset --confirm`")
     checksum, version, length = _START.unpack_from(data)
-    body = memoryview(data)[_CHECKSUM:]
+    body = memoryview(data)[CHECKSUM:]
     if zlib.crc32(body) != checksum:
         raise StoreError("a counter row is damaged (its checksum does not match); see `guarded-tools reset --confirm`")
     words = array("q")
@@ -44,4 +45,4 @@ def unpack(data: bytes, least: int) -> tuple[array[int], bytes]:
     if version not in {FORMAT, FORMAT_WITH_MARKS} or len(words) != length or length < least:
         known = f"{FORMAT} and {FORMAT_WITH_MARKS}"
         raise StoreError(f"a counter row has format {version}; this version reads formats {known}")
-    return words, data[_CHECKSUM + length * 8 :]
+    return words, data[CHECKSUM + length * 8 :]

@@ -63,6 +63,14 @@ def test_status_says_what_is_used_and_when_it_frees(guard, command):
     found = json.loads(command("status", "--session", "busy", "--json"))["limits"]
     assert [(one["scope"], one["used"], one["max"], one["window"]) for one in found] == [("session:busy", 3, 3, 3600)]
     assert 3500 < found[0]["frees_in"] <= 3660
+    out = command("status", "--most", "1")
+    assert "session:busy" in out
+    assert "session:quiet" not in out
+    assert "and more" in out
+    assert "and more" not in command("status", "--most", "2")
+    assert [one["scope"] for one in json.loads(command("status", "--most", "1", "--json"))["limits"]] == [
+        "session:busy"
+    ]
     (own,) = guard.usage("busy")
     assert (own.used, own.max) == (3, 3)
 

@@ -3,6 +3,8 @@
 import threading
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores import Store
@@ -402,6 +404,28 @@ class TestUsage:
                 store.reserve([charge(scope=scope)], T)
         store.reserve([charge(scope="session:gone")], T - 1000)
         assert [usage.scope for usage in store.usage(None, T)] == ["session:busy", "session:some", "session:calm"]
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        taken=st.lists(
+            st.tuples(st.integers(0, 8), st.integers(0, 2), st.integers(1, 9), st.sampled_from([0, 0, 30, 80])),
+            max_size=20,
+        ),
+        later=st.sampled_from([0, 20, 70]),
+        step=st.sampled_from([0, 0, 3600, -3600, -5]),
+        most=st.integers(1, 5),
+    )
+    def test_the_busiest_are_the_first_of_all(self, backend, store, charge, taken, later, step, most):
+        store.reset()
+        for scope, counter, amount, passes in taken:
+            backend.clock.pass_(passes)
+            limit = {"counter": f"s/t/c{counter}", "max": (4, 9, 100)[counter], "align": ("rolling", "utc")[scope % 2]}
+            store.reserve([charge(amount=amount, scope=f"session:{scope}", **limit)])
+        backend.clock.pass_(later)
+        backend.clock.step(step)
+        listed = store.usage()
+        first = list(dict.fromkeys(usage.scope for usage in listed))[:most]
+        assert store.usage(None, None, most) == [usage for usage in listed if usage.scope in first]
 
     def test_what_aged_out_is_not_used(self, store, charge):
         fill(store, charge(), T)

@@ -28,6 +28,7 @@ from typing import TypeAlias
 
 from guarded_tools.marks import Bound, Carried, Mark, SessionRules
 from guarded_tools.stores.attempt import Attempt
+from guarded_tools.stores.blocks import glance
 from guarded_tools.stores.clock import Clock, ReadClock, at
 from guarded_tools.stores.common import by_scope, halt_of, if_alive, pick, reserved, settled, with_expiry
 from guarded_tools.stores.disk.change import Change, beyond, key_of, scope_of, value_of
@@ -39,6 +40,7 @@ from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 _GARBAGE_AFTER = 86_400.0
 # Rows of one turn: a millisecond or two of holding others up.
 _PAGE = 100
+_ROWS_AFTER = "FROM Cache WHERE raw = 1 AND typeof(key) = 'blob' AND key > ? ORDER BY key LIMIT ?"
 # Scopes that are remembered to be at a limit, or bound by a rule: forgetting them costs only time.
 _RECENTLY_REFUSED = 10_000
 
@@ -183,10 +185,17 @@ class Operations:
             for scope, positions in scopes.items():
                 cache.incr(key_of(scope), Change(partial(change, positions)))
 
-    def usage(self, scope: str, now: float | None) -> list[Usage]:
-        """List the counters of one scope."""
+    def usage(self, scope: str, now: float | None, *, idle_too: bool = True) -> list[Usage]:
+        """List the counters of one scope; unless ``idle_too``, only where it holds something."""
         self._database.directory.check()
-        return self._row(scope).usage(scope, self._read(now))
+        row, clock = self._row(scope), self._read(now)
+        return row.usage(scope, clock) if idle_too or not row.idle(clock) else []
+
+    def glances(self, after: bytes, now: float | None) -> tuple[bytes | None, list[tuple[str, float]]]:
+        """Say of a page of scopes that come after a key how full each is at most; and where it ends."""
+        clock = self._read(now)
+        after_it, rows = self._values(after)
+        return after_it, [(name, share) for name, value in rows if (share := glance(value, clock)) is not None]
 
     def usages(self, after: bytes, now: float | None) -> tuple[bytes | None, list[Usage]]:
         """List a page of the counters that hold something, of scopes that come after a key; and where it ends."""
@@ -207,13 +216,13 @@ class Operations:
 
     def _rows(self, after: bytes) -> tuple[bytes | None, list[tuple[str, Row]]]:
         """Read a page of the rows that come after a key; and where it ends."""
+        after_it, values = self._values(after)
+        return after_it, [(scope, Row.decode(value)) for scope, value in values]
+
+    def _values(self, after: bytes) -> tuple[bytes | None, list[tuple[str, bytes]]]:
         self._database.directory.check()
-        rows = self._database.read(
-            "SELECT key, value FROM Cache WHERE raw = 1 AND typeof(key) = 'blob' AND key > ? ORDER BY key LIMIT ?",
-            after,
-            _PAGE,
-        )
-        found = [(scope_of(key), Row.decode(value_of(value))) for key, value in rows]
+        rows = self._database.read(f"SELECT key, value {_ROWS_AFTER}", after, _PAGE)
+        found = [(scope_of(key), value_of(value)) for key, value in rows]
         return (bytes(rows[-1][0]) if len(rows) == _PAGE else None), found
 
     def clear(self, scope: str, label: str) -> bool:
@@ -245,11 +254,7 @@ class Operations:
 
     def keys(self, after: bytes) -> list[bytes]:
         """List a page of the scopes' keys that come after one."""
-        rows = self._database.read(
-            "SELECT key FROM Cache WHERE raw = 1 AND typeof(key) = 'blob' AND key > ? ORDER BY key LIMIT ?",
-            after,
-            _PAGE,
-        )
+        rows = self._database.read(f"SELECT key {_ROWS_AFTER}", after, _PAGE)
         return [bytes(key) for (key,) in rows]
 
     def put(self, key: str, value: bytes, ttl: float | None) -> None:

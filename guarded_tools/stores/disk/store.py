@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from guarded_tools.marks import Bound, Carried, Mark, SessionRules
 from guarded_tools.stores.base import BlockingStore
 from guarded_tools.stores.carried import in_order
 from guarded_tools.stores.clock import ReadClock, system_clock
-from guarded_tools.stores.common import busiest_first, check_scope
+from guarded_tools.stores.common import busiest, busiest_first, check_scope
 from guarded_tools.stores.disk.address import Durability
 from guarded_tools.stores.disk.change import key_of
 from guarded_tools.stores.disk.database import Database
@@ -83,10 +84,13 @@ class DiskStore(BlockingStore):
         """Say what :meth:`reserve` would refuse, and change nothing."""
         return self._access.run(self._operations.peek, charges, now, scopes, rules)
 
-    def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
-        """List the counters of one scope, or of all scopes that hold something, busiest first."""
+    def usage(self, scope: str | None = None, now: float | None = None, most: int | None = None) -> list[Usage]:
+        """List the counters of one scope, or of all (the ``most`` busiest that hold something), busiest first."""
         if scope is not None:
             return busiest_first(self._access.run(self._operations.usage, scope, now))
+        if most is not None:
+            held = partial(self._operations.usage, now=now, idle_too=False)
+            return busiest(self._all(self._operations.glances, now), lambda name: self._access.run(held, name), most)
         return busiest_first(self._all(self._operations.usages, now))
 
     def note(self, marks: Sequence[Mark], now: float | None = None) -> None:

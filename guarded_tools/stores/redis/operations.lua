@@ -172,6 +172,28 @@ function operations.usage()
   return answer
 end
 
+-- Answers for each of KEYS[2...] how full its fullest counter is, and '' where it holds nothing.
+function operations.fullest()
+  local now, answer = clock(), {}
+  for key = 2, #KEYS - 1 do
+    local scope, fullest = open({key}, now), ''
+    if scope.known and scope.live > scope.now then
+      local all = call('HGETALL', KEYS[key])
+      fullest = 0
+      for i = 1, #all, 2 do
+        if is_counter(all[i]) then
+          scope.counters[all[i]] = all[i + 1]
+          local _, max = read('<dd', all[i + 1])
+          fullest = max_of(fullest, max > 0 and (held(scope, all[i])) / max or 1)
+        end
+      end
+      fullest = format('%.17g', fullest)
+    end
+    answer[#answer + 1] = fullest
+  end
+  return answer
+end
+
 -- ARGV: a JSON of scopes as `open` wants them, and of marks. Answers 1, or {3, lost scope}, or that there is no room.
 function operations.note()
   local groups, marks = unpack(cjson.decode(ARGV[4]))

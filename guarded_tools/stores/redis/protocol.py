@@ -185,6 +185,15 @@ class Script:
 
         return Command(b"usage", self._now(now), self._one(scope), [int(not idle_too)], meaning)
 
+    def fullest(self, scopes: Sequence[str], now: float | None) -> Command[list[tuple[str, float]]]:
+        """Say of each scope that holds something how full its fullest counter is."""
+
+        def meaning(answer: Any) -> list[tuple[str, float]]:
+            return [(scope, float(share)) for scope, share in zip(scopes, answer, strict=True) if share]
+
+        keys = [self.state, *map(self.scope, scopes), self.listed]
+        return Command(b"fullest", self._now(now), keys, [], meaning)
+
     def carried(self, scope: str, now: float | None) -> Command[list[Carried]]:
         """List the marks of a scope."""
         return Command(b"carried", self._now(now), self._one(scope), [], partial(carried_of, scope))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from redis.exceptions import RedisError
 
 from guarded_tools.marks import Bound, Carried, Mark, SessionRules
 from guarded_tools.stores.carried import in_order
-from guarded_tools.stores.common import busiest_first, check_scope
+from guarded_tools.stores.common import busiest, busiest_first, check_scope
 from guarded_tools.stores.redis.cancellation import cancellable
 from guarded_tools.stores.redis.connection import RedisConnection
 from guarded_tools.stores.redis.opened import to_bytes, to_text
@@ -22,6 +23,8 @@ from guarded_tools.stores.redis.protocol import (
 from guarded_tools.values import Charge, Full, Halted, Reservation, Usage
 
 _PAGE = 500
+
+T = TypeVar("T")
 
 
 class RedisStore(RedisConnection):
@@ -78,14 +81,20 @@ class RedisStore(RedisConnection):
         """Take a label away from a scope."""
         return self._ask(self._script.clear(scope, label))
 
-    def usage(self, scope: str | None = None, now: float | None = None) -> list[Usage]:
-        """List the counters of one scope, or of all scopes that hold something, busiest first."""
+    def usage(self, scope: str | None = None, now: float | None = None, most: int | None = None) -> list[Usage]:
+        """List the counters of one scope, or of all (the ``most`` busiest that hold something), busiest first."""
         if scope is not None:
             listed = self._ask(self._script.usage(scope, now, idle_too=True))
             return busiest_first(listed)
-        return busiest_first(
-            usage for name in self._scopes() for usage in self._ask(self._script.usage(name, now, idle_too=False))
-        )
+
+        def held(name: str) -> list[Usage]:
+            return self._ask(self._script.usage(name, now, idle_too=False))
+
+        names = self._scopes()
+        if most is None:
+            return busiest_first(usage for name in names for usage in held(name))
+        pages = (self._ask(self._script.fullest(page, now)) for page in _pages(names))
+        return busiest((told for page in pages for told in page), held, most)
 
     def reset(self, scope: str | None = None) -> int:
         """Forget the counters and marks of one scope, or of all."""
@@ -211,5 +220,5 @@ def _refusal(answer: Reservation | Full | Halted | Bound) -> Full | Halted | Bou
     return None if isinstance(answer, Reservation) else answer
 
 
-def _pages(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+def _pages(names: Sequence[T]) -> Iterator[Sequence[T]]:
     return (names[first : first + _PAGE] for first in range(0, len(names), _PAGE))
