@@ -19,7 +19,8 @@ from benchmarks.common import RATIO, Row, paired_us, table
 from guarded_tools import Guard, Policy
 from guarded_tools.audit import AuditLog, newest_first, read, verify
 from guarded_tools.audit.log import Fsync
-from guarded_tools.audit.summary import calls, summarise
+from guarded_tools.audit.refusals import summarise
+from guarded_tools.audit.summary import calls
 from guarded_tools.audit.tail import latest_calls
 from guarded_tools.stores import open_store
 from guarded_tools.values import AuditEvent, ToolCall

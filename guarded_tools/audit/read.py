@@ -31,6 +31,8 @@ FIELDS = (
 """Every member a record can have, in the order of an export's columns."""
 
 
+_PLACES = {field: place for place, field in enumerate(FIELDS)}
+_WRITTEN = frozenset({type(None), int, float, bool})
 _FORMULA = frozenset("=+-@\t\r")
 _dumps = json.JSONEncoder(ensure_ascii=False).encode
 _PLAIN = re.compile(r"[ !#-\[\]-~]*")  # what JSON writes as it is
@@ -271,12 +273,22 @@ def export(records: Iterable[Record], file: TextIO) -> int:
     rows.writerow(FIELDS)
     count = 0
     for record in records:
-        rows.writerow([_cell(record.get(field)) for field in FIELDS])
+        row: list[Any] = [None] * len(FIELDS)
+        for field, value in record.items():
+            place = _PLACES.get(field)
+            if place is None:
+                continue
+            kind = type(value)
+            # Nearly all is written as it is: to ask a function about each costs as much as to read the log.
+            plain = value.isascii() and value[:1] not in _FORMULA if kind is str else kind in _WRITTEN
+            row[place] = value if plain else cell(value)
+        rows.writerow(row)
         count += 1
     return count
 
 
-def _cell(value: Any) -> str | int | float:
+def cell(value: Any) -> str | int | float:
+    """Return what stands in a table's cell for a value, as :func:`export` says."""
     if value is None:
         return ""
     if isinstance(value, int | float):

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from guarded_tools.audit.read import read
-from guarded_tools.audit.summary import CallRow, RefusalRow, calls, summarise
+from guarded_tools.audit.refusals import MOST_SESSIONS, RefusalRow, summarise
+from guarded_tools.audit.summary import CallRow, calls
 from guarded_tools.text.tables import BREAK, Cell, Content, Table
 from guarded_tools.text.tables import to_html as laid_out
 from guarded_tools.text.tones import look
@@ -38,12 +39,25 @@ def calls_table(rows: Iterable[CallRow], clock: Callable[[float], str]) -> Table
 
 
 def _refusal(row: RefusalRow, clock: Callable[[float], str], *, narrow: bool) -> list[Content]:
-    who, what, outcome = _who(row), Cell(row.tool, limit=80), outcome_cell(row.outcome, row.ended)
-    why = [Cell(row.message, limit=300), BREAK] if row.message else []
-    why.append(Cell(row.rule, "quiet", limit=200))
+    who = [Cell(name, limit=60) for name in refused(row)]
+    what, outcome = Cell(row.tool, limit=80), outcome_cell(row.outcome, row.ended)
+    reason = [Cell(why(row), limit=300), BREAK] if row.message else []
+    reason.append(Cell(row.rule, "quiet", limit=200))
     if narrow:
-        return [who, str(row.times), [what, Cell("  "), outcome, BREAK, *why], clock(row.last)]
-    return [who, what, str(row.times), outcome, why, clock(row.last)]
+        return [who, f"{row.times:,}", [what, Cell("  "), outcome, BREAK, *reason], clock(row.last)]
+    return [who, what, f"{row.times:,}", outcome, reason, clock(row.last)]
+
+
+def refused(row: RefusalRow) -> tuple[str, ...]:
+    """Say who was refused, in pieces to be joined: one session by its name, several by their number."""
+    if row.sessions == 1:
+        return whose(row.session, row.grant)
+    return (f"{row.sessions:,} sessions{' or more' if row.sessions >= MOST_SESSIONS else ''}",)
+
+
+def why(row: RefusalRow) -> str:
+    """Say why: the reason that was given last, and whether others were given."""
+    return f"{row.message} (and for other reasons)" if row.message and row.messages > 1 else row.message
 
 
 def call_cells(row: CallRow, clock: Callable[[float], str]) -> list[Content]:

@@ -1,16 +1,12 @@
-"""Records brought together: one row a call, one row a kind of refusal."""
+"""Records brought together: one row a call."""
 
 from __future__ import annotations
 
 import itertools
-import re
-from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from guarded_tools.audit.read import Record, when
-from guarded_tools.text.quantities import by_unit
-from guarded_tools.text.units import utc
 
 OPEN = "open"
 """Stands for the outcome of a call that was asked about or admitted, and of which nothing more is known."""
@@ -42,29 +38,6 @@ class CallRow(NamedTuple):
     human_ms: float
     tool_ms: float
     key: str = ""
-
-
-class RefusalRow(NamedTuple):
-    """Refusals that have who, what and why in common; in their ``message`` only the counts of a limit may differ.
-
-    ``cause`` says why no human's answer counted, where that is what refused the call. ``message`` is the last one's.
-    """
-
-    session: str
-    grant: str
-    tool: str
-    outcome: str
-    rule: str
-    cause: str
-    message: str
-    times: int
-    first: float
-    last: float
-
-    @property
-    def ended(self) -> str:
-        """The outcome with its cause: ``unanswered (timeout)``."""
-        return f"{self.outcome} ({self.cause})" if self.cause else self.outcome
 
 
 def calls(records: Iterable[Record], *, shadow: bool = False) -> Iterator[CallRow]:
@@ -165,156 +138,3 @@ def answer(approval: Record) -> str:
 def _number(record: Record, name: str) -> float | None:
     value = record.get(name)  # whatever stands there: a log may have been edited
     return float(value) if isinstance(value, int | float) else None
-
-
-REFUSED = ("denied", "limited", "rejected", "unanswered", "responded", "failed_closed")
-"""The outcomes of calls that did not run because somebody or something said no."""
-
-
-# A full limit's message ends in what differs from call to call.
-_AMOUNT = r"(about )?[\d.]+( [\w-]+)?"
-_COUNTS = re.compile(rf"(?<=is used up )\({_AMOUNT} used(, this call would take {_AMOUNT})?\)$")
-_ANSWERED = ("", "approve", "edit", "reject", "respond", "remembered")
-
-
-class Summary(NamedTuple):
-    """What became of all calls, the refusals grouped by who, what and why (most frequent first), and the last calls."""
-
-    outcomes: Counter[str]
-    refusals: list[RefusalRow]
-    latest: list[CallRow]
-
-
-def summarise(rows: Iterable[CallRow], *, latest: int = 15) -> Summary:
-    """Bring calls together in one pass; memory grows with the kinds of refusal and their reasons, not with calls."""
-    outcomes: Counter[str] = Counter()
-    groups: dict[tuple[str, ...], RefusalRow] = {}
-    last: deque[CallRow] = deque(maxlen=latest)
-    for row in rows:
-        outcomes[row.outcome] += 1
-        last.append(row)
-        if row.outcome in REFUSED:
-            who_what = (row.session, row.grant, row.tool, row.outcome, row.rule, _cause(row))
-            why = _COUNTS.sub("", row.message) if row.outcome == "limited" else row.message
-            known = groups.get((*who_what, why))
-            first, times = (known.first, known.times) if known else (row.ended, 0)
-            groups[*who_what, why] = RefusalRow(*who_what, row.message, times + 1, first, row.ended)
-    return Summary(outcomes, sorted(groups.values(), key=lambda group: -group.times), list(last))
-
-
-def _cause(row: CallRow) -> str:
-    return "" if row.answer in _ANSWERED else row.answer
-
-
-class Fullest(NamedTuple):
-    """A limit's counter at its fullest: the most that ran within one of its windows. ``window`` is in seconds."""
-
-    scope: str
-    counter: str
-    used: int
-    max: int
-    window: int
-
-
-class ChargedCall(NamedTuple):
-    """What an admitted call took in the end, of each limit: (scope, counter, amount, max, window in seconds)."""
-
-    time: float
-    session: str
-    tool: str
-    charges: tuple[tuple[str, str, int, int, int], ...]
-
-
-def taken(records: Iterable[Record]) -> list[ChargedCall]:
-    """List what calls took, in the order of their admission; what was given back is left out.
-
-    Where only a result told what a call took, it is that, and its estimate where it never ended.
-    """
-    found: dict[str, ChargedCall] = {}
-    for record in records:
-        key, kind = str(record.get("key")), record.get("kind")
-        charges = tuple(
-            (*map(str, charge[:2]), *charge[2:]) for charge in record.get("charges", ()) if _is_charge(charge)
-        )
-        if kind == "admitted":
-            found[key] = ChargedCall(when(record), str(record.get("session", "")), str(record.get("tool", "")), charges)
-        elif kind == "settled" and key in found:
-            if record.get("refunded"):
-                del found[key]
-            elif charges:
-                found[key] = found[key]._replace(charges=charges)
-    return list(found.values())
-
-
-def fullest(records: Iterable[Record]) -> Iterator[Fullest]:
-    """Follow each counter through its rolling window; what was given back does not count."""
-    steps: dict[tuple[str, str, int, int], list[tuple[float, int]]] = defaultdict(list)
-    for call in taken(records):
-        for scope, counter, amount, most, window in call.charges:
-            steps[scope, counter, most, window].append((call.time, amount))
-    for (scope, counter, most, window), each in steps.items():
-        within: deque[tuple[float, int]] = deque()
-        used = most_used = 0
-        for moment, amount in each:
-            within.append((moment, amount))
-            used += amount
-            while within[0][0] <= moment - window:
-                used -= within.popleft()[1]
-            most_used = max(most_used, used)
-        yield Fullest(scope, counter, most_used, most, window)
-
-
-class DaySpent(NamedTuple):
-    """What a session spent on a day (UTC, as ``2026-01-31``), in millionths of a unit."""
-
-    day: str
-    session: str
-    amount: int
-
-
-def spending(records: Iterable[Record], unit: str = "USD") -> list[DaySpent]:
-    """List what each session spent on each day, by day."""
-    found: Counter[tuple[str, str]] = Counter()
-    for call in taken(records):
-        amount = by_unit(call.charges).get(unit)
-        if amount is not None:
-            found[utc(call.time).date().isoformat(), call.session] += amount
-    return [DaySpent(day, session, amount) for (day, session), amount in sorted(found.items())]
-
-
-class Span(NamedTuple):
-    """How long a session carried a label: from the call of ``tool`` that brought it, until it was taken away, if so."""
-
-    label: str
-    tool: str
-    first: float
-    last: float | None = None
-
-
-def carried_over(records: Iterable[Record], session: str) -> list[Span]:
-    """List what a session carried, in the order in which it came: told from admitted calls, clearings and resets."""
-    carried: dict[str, Span] = {}
-    ended: list[Span] = []
-    for record in records:
-        kind, moment = record.get("kind"), when(record)
-        named = [str(label) for label in record.get("labels") or ()]
-        if kind == "admitted" and record.get("session") == session:
-            for label in named:
-                carried.setdefault(label, Span(label, str(record.get("tool", "")), moment))
-        elif kind == "control" and record.get("rule") in ("(clear)", "(reset)"):
-            said = str(record.get("message", ""))
-            all_of_it = f"session:{session} " in said or "all counters" in said
-            mine = record.get("session") == session if record["rule"] == "(clear)" else all_of_it
-            gone = named if record["rule"] == "(clear)" else list(carried)
-            ended += [carried.pop(label)._replace(last=moment) for label in gone if mine and label in carried]
-    return sorted([*ended, *carried.values()], key=lambda span: span.first)
-
-
-def _is_charge(charge: object) -> bool:
-    return (
-        isinstance(charge, list)
-        and len(charge) == len(Fullest._fields)
-        and all(type(number) is int for number in charge[2:])
-        and charge[3] > 0
-        and charge[4] > 0
-    )

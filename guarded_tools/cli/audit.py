@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -34,6 +35,14 @@ from guarded_tools.stores.disk.directory import DATABASE
 from guarded_tools.values import Outcome
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+class By(StrEnum):
+    """What refusals are grouped by."""
+
+    RULE = "rule"
+    SESSION = "session"
+
 
 app = typer.Typer(no_args_is_help=False, help="Who was refused what, and why.")
 
@@ -66,6 +75,9 @@ def audit(
     shadow: Annotated[bool, typer.Option("--shadow", help="What rules under trial would have refused.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the latest calls to list.")] = 15,
     most: Annotated[int, typer.Option("--most", min=1, help="How many kinds of refusal to list.")] = 20,
+    by: Annotated[
+        By, typer.Option("--by", help="Group refusals by tool, outcome and rule, or by who was refused as well.")
+    ] = By.RULE,
     latest: Annotated[bool, typer.Option("--latest", help="Only the latest calls: quick on any log.")] = False,
     follow_on: Annotated[bool, typer.Option("--follow", "-f", help="Go on as calls are made, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The records themselves, one JSON object a line.")] = False,
@@ -85,7 +97,7 @@ def audit(
             if latest:
                 last = print_latest(path, wanted, outcome, lines)
             else:
-                last = print_summary(path, wanted, outcome, lines, most)
+                last = print_summary(path, wanted, outcome, lines, most, by_session=by is By.SESSION)
             if follow_on:
                 print_as_they_come(path, wanted, outcome, last)
     except KeyboardInterrupt:

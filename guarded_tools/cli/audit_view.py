@@ -18,8 +18,9 @@ from guarded_tools.audit import Filter, Finding, Record, follow, newest_first, w
 from guarded_tools.audit.backwards import bytes_in
 from guarded_tools.audit.head import head_path, peek
 from guarded_tools.audit.read import files, matching
+from guarded_tools.audit.refusals import REFUSED, Summary, summarise
 from guarded_tools.audit.shown import call_cells, calls_table, outcome_cell, refusals_table
-from guarded_tools.audit.summary import REFUSED, CallRow, Summary, calls, summarise
+from guarded_tools.audit.summary import CallRow, calls
 from guarded_tools.audit.tail import latest_calls
 from guarded_tools.cli.console import out, progress
 from guarded_tools.stores import Store
@@ -42,10 +43,12 @@ def print_latest(path: Path, wanted: Filter, outcome: str | None, lines: int) ->
     return last
 
 
-def print_summary(path: Path, wanted: Filter, outcome: str | None, lines: int, most: int) -> int:
+def print_summary(
+    path: Path, wanted: Filter, outcome: str | None, lines: int, most: int, *, by_session: bool = False
+) -> int:
     """Print what became of the calls, who was refused what and why, and the latest; return the last record's number.
 
-    Of the refusals the ``most`` frequent are listed.
+    Of the refusals the ``most`` frequent kinds are listed, those of each session ``by_session``.
     """
     console = out()
     last = last_number(path)
@@ -60,7 +63,8 @@ def print_summary(path: Path, wanted: Filter, outcome: str | None, lines: int, m
             yield record
 
     rows = calls(records(), shadow=bool(wanted.shadow))
-    found = summarise((row for row in rows if outcome in {None, row.outcome}), latest=lines)
+    wanted_rows = (row for row in rows if outcome in {None, row.outcome})
+    found = summarise(wanted_rows, latest=lines, by_session=by_session)
     if found.outcomes:
         _print_summary(console, found, "would have been" if wanted.shadow else "was", most)
     else:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, timedelta
 from typing import Any, Final
 
 from guarded_tools.audit import Record
-from guarded_tools.audit.summary import CallRow, answer, carried_over, fullest, spending, summarise
+from guarded_tools.audit.activity import Timeline, ToolWaits
+from guarded_tools.audit.charged import DaySpent, Fullest
+from guarded_tools.audit.label_spans import carried_over
+from guarded_tools.audit.refusals import RefusalRow
+from guarded_tools.audit.shown import refused, why
 from guarded_tools.audit.summary import calls as join_calls
 from guarded_tools.plots.parts import (
     Axes,
@@ -27,34 +30,32 @@ from guarded_tools.plots.parts import (
 )
 from guarded_tools.text.quantities import MILLION, of_most
 from guarded_tools.text.tones import PICTURE, fullness, look, share
-from guarded_tools.text.units import utc, whose, window
+from guarded_tools.text.units import utc, window
 
 _ANSWERS: Final = {"approve": "#4c9f70", "edit": "#4f86c6", "respond": "#9fb8d3", "reject": "#d98032"}
 _SPENDERS: Final = ("#4f86c6", "#4c9f70", "#d98032", "#8e6bb0", "#c9a227", "#5aa7a7", "#b0574f", "#8c8c8c")
-_MOST_BARS: Final = 12
+MOST_BARS: Final = 12
+"""Rows of a drawing."""
 _MOST_LIMITS: Final = 8
 _MOST_DAYS: Final = 31
-_BINS: Final = 40
-_STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400, 604800)
 
 
-def draw_refusals(axes: Axes, rows: Sequence[CallRow]) -> None:
+def draw_refusals(axes: Axes, kinds: Sequence[RefusalRow]) -> None:
     """Draw who was refused what, and why."""
     axes.set_title("Who was refused what, and why", loc="left", fontweight="bold")
-    groups = summarise(rows).refusals[:_MOST_BARS]
+    groups = kinds[:MOST_BARS]
     if not groups:
         nothing(axes, "Nobody was refused anything.")
         return
-    who = ["".join(map(short, whose(group.session, group.grant))) for group in groups]
-    labels = [f"{name}\n{short(group.tool)}" for name, group in zip(who, groups, strict=True)]
+    labels = [f"{short(group.tool)}\n{''.join(map(short, refused(group)))}" for group in groups]
     bars(axes, labels, [[(group.outcome, group.times)] for group in groups])
     for position, group in enumerate(groups):
         often = "once" if group.times == 1 else f"{group.times} times"
-        why = short(group.message or group.rule, 90)
+        reason = short(why(group) or group.rule, 90)
         axes.text(
             group.times,
             position,
-            f"  {often} {short(group.ended)}: {why}",
+            f"  {often} {short(group.ended)}: {reason}",
             va="center",
             fontsize=9,
             parse_math=False,
@@ -66,38 +67,33 @@ def draw_refusals(axes: Axes, rows: Sequence[CallRow]) -> None:
     legend(axes, [group.outcome for group in groups])
 
 
-def draw_calls(axes: Axes, rows: Sequence[CallRow]) -> None:
+def draw_calls(axes: Axes, found: Timeline | None) -> None:
     """Draw the calls over time."""
     axes.set_title("Calls over time, by outcome", loc="left", fontweight="bold")
-    if not rows:
+    if found is None:
         nothing(axes, "No call yet.")
         return
-    first, last = min(row.ended for row in rows), max(row.ended for row in rows)
-    width = next((step for step in _STEPS if (last - first) / step <= _BINS), _STEPS[-1])
-    start = math.floor(first / width) * width
-    counts: dict[str, Counter[int]] = defaultdict(Counter)
-    for row in rows:
-        counts[row.outcome][int((row.ended - start) // width)] += 1
-    bins = range(int((last - start) // width) + 1)
+    start, width, stretches = found
     wide: Any = timedelta(seconds=width * 0.9)
-    times: Any = [utc(start + (position + 0.5) * width) for position in bins]
-    below = [0] * len(bins)
-    for outcome in ordered(counts):
-        heights = [counts[outcome][position] for position in bins]
+    times: Any = [utc(start + (position + 0.5) * width) for position in range(len(stretches))]
+    outcomes = ordered({outcome for counted in stretches for outcome in counted})
+    below = [0] * len(stretches)
+    for outcome in outcomes:
+        heights = [counted[outcome] for counted in stretches]
         axes.bar(times, heights, wide, bottom=below, color=look(outcome).colour, label=legible(outcome))
         below = [low + high for low, high in zip(below, heights, strict=True)]
     formatter = ConciseDateFormatter(axes.xaxis.get_major_locator(), tz=UTC)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(f"calls in {window(width)}")
-    place_legend(axes, len(counts))
+    place_legend(axes, len(outcomes))
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_limits(axes: Axes, records: list[Record]) -> None:
+def draw_limits(axes: Axes, limits: Sequence[Fullest]) -> None:
     """Draw how full each limit was at its fullest."""
     axes.set_title("How full each limit was at its fullest", loc="left", fontweight="bold")
-    found = sorted(fullest(records), key=lambda one: -share(one.used, one.max))[:_MOST_LIMITS]
+    found = limits[:_MOST_LIMITS]
     if not found:
         nothing(axes, "No call counted against a limit.")
         return
@@ -114,23 +110,15 @@ def draw_limits(axes: Axes, records: list[Record]) -> None:
     name_rows(axes, labels, size=8)
 
 
-def draw_approvals(axes: Axes, records: list[Record]) -> None:
+def draw_approvals(axes: Axes, found: Sequence[ToolWaits]) -> None:
     """Draw how long questions waited, and the answers."""
     axes.set_title("How long questions waited for a human, and the answer", loc="left", fontweight="bold")
-    answered = [r for r in records if r.get("kind") == "answered" and isinstance(r.get("approval"), dict)]
-    answered = [r for r in answered if answer(r["approval"]) != "remembered"]
-    by_tool: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for record in answered:
-        wait = record.get("human_ms")
-        seconds = float(wait) / 1000 if isinstance(wait, int | float) else 0.0
-        by_tool[str(record.get("tool", ""))].append((max(seconds, 0.01), answer(record["approval"])))
-    tools = sorted(by_tool, key=lambda tool: -len(by_tool[tool]))[:_MOST_BARS]
-    if not tools:
+    if not found:
         nothing(axes, "Nobody was asked.")
         return
     dots: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for position, tool in enumerate(tools):
-        for number, (seconds, verdict) in enumerate(sorted(by_tool[tool])):
+    for position, tool in enumerate(found):
+        for number, (seconds, verdict) in enumerate(tool.waits):
             # Side by side, so that equal waits do not hide each other.
             dots[verdict].append((seconds, position + (number % 5 - 2) * 0.1))
     for verdict, places in dots.items():
@@ -138,37 +126,31 @@ def draw_approvals(axes: Axes, records: list[Record]) -> None:
         colour = _ANSWERS.get(verdict, "#7f8c8d")
         axes.plot(waits, heights, "o", color=colour, markersize=7, alpha=0.85, label=legible(verdict))
     axes.set_xscale("log")
-    axes.set_xlim(0.008, 2 * max(3600.0, *(wait for waits in by_tool.values() for wait, _ in waits)))
+    axes.set_xlim(0.008, 2 * max(3600.0, *(tool.waits[-1][0] for tool in found)))
     axes.set_xticks([0.01, 0.1, 1, 10, 60, 600, 3600], ["at once", "0.1 s", "1 s", "10 s", "1 min", "10 min", "1 h"])
     axes.minorticks_off()
-    name_rows(axes, [short(tool) for tool in tools])
-    axes.set_ylim(len(tools) - 0.4, -0.6)
+    some = [f"\n{len(tool.waits)} of {tool.asked:,}" if tool.asked > len(tool.waits) else "" for tool in found]
+    name_rows(axes, [f"{short(tool.tool)}{note}" for tool, note in zip(found, some, strict=True)])
     place_legend(axes, len(dots))
 
 
-def draw_sessions(axes: Axes, rows: Sequence[CallRow]) -> None:
+def draw_sessions(axes: Axes, busiest: Sequence[tuple[str, Counter[str]]]) -> None:
     """Draw the busiest sessions."""
     axes.set_title("Busiest sessions", loc="left", fontweight="bold")
-    by_session: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        by_session[row.session][row.outcome] += 1
-    busiest = sorted(by_session, key=lambda name: -by_session[name].total())[:_MOST_BARS]
     if not busiest:
         nothing(axes, "No call yet.")
         return
-    parts = [[(outcome, by_session[name][outcome]) for outcome in ordered(by_session[name])] for name in busiest]
-    bars(axes, [short(name) for name in busiest], parts)
-    for position, name in enumerate(busiest):
-        axes.text(by_session[name].total(), position, f" {by_session[name].total()}", va="center", fontsize=9)
+    parts = [[(outcome, counted[outcome]) for outcome in ordered(counted)] for _, counted in busiest]
+    bars(axes, [short(name) for name, _ in busiest], parts)
+    for position, (_, counted) in enumerate(busiest):
+        axes.text(counted.total(), position, f" {counted.total()}", va="center", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(0)
-    legend(axes, [outcome for name in busiest for outcome in by_session[name]], below=True)
+    legend(axes, [outcome for _, counted in busiest for outcome in counted], below=True)
 
 
-def draw_labels(axes: Axes, records: list[Record], session: str | None) -> None:
-    """Draw what a session came to carry; the last session without a name."""
-    named = [str(record["session"]) for record in records if record.get("key") and "session" in record]
-    name = session if session is not None else named[-1] if named else ""
+def draw_labels(axes: Axes, records: Sequence[Record], name: str) -> None:
+    """Draw what a session came to carry."""
     axes.set_title(f"What session {short(name)} carries, call by call", loc="left", fontweight="bold", parse_math=False)
     rows = [row for row in join_calls(records) if row.session == name]
     if not rows:
@@ -196,10 +178,9 @@ def draw_labels(axes: Axes, records: list[Record], session: str | None) -> None:
     legend(axes, [row.outcome for row in rows])
 
 
-def draw_spending(axes: Axes, records: list[Record], unit: str) -> None:
+def draw_spending(axes: Axes, found: Sequence[DaySpent], unit: str) -> None:
     """Draw what was spent on each day, by session: those that spent most, and all others together."""
     axes.set_title(f"Spent a day, in {short(unit)}, by session", loc="left", fontweight="bold", parse_math=False)
-    found = spending(records, unit)
     if not found:
         nothing(axes, f"Nothing was spent in {short(unit)}.")
         return

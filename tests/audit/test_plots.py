@@ -1,13 +1,19 @@
 """Pictures of the audit: that they show what the records say, and survive whatever the records hold."""
 
 import subprocess
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guarded_tools import plots
 from guarded_tools.audit import read
-from guarded_tools.audit.summary import Fullest, carried_over, fullest, spending
+from guarded_tools.audit.activity import BusySessions, CallTimes, HumanWaits
+from guarded_tools.audit.charged import Fullest, TakenCharges, fullest, spending
+from guarded_tools.audit.label_spans import carried_over
+from guarded_tools.audit.summary import calls
 from guarded_tools.values import AuditEvent
 from tests import forked
 
@@ -60,7 +66,7 @@ def test_refusals_say_who_what_and_why(story):
 
     (axes,) = plots.refusals(story).axes
     labels, notes = texts(axes)
-    assert labels == ["busy\ntrack", "calm\ndelete", "calm\ndelete"]
+    assert labels == ["track\nbusy", "delete\ncalm", "delete\ncalm"]
     assert notes == [
         "3 times limited: the limit is used up",
         "2 times rejected: not this one",
@@ -170,7 +176,7 @@ def test_many_kinds_of_refusal_show_the_most_frequent(make_log, path):
         for _ in range(number + 1):
             log.write(AuditEvent("refused", tool=f"t{number}", session="s", outcome="denied"))
     (axes,) = plots.refusals(path).axes
-    assert texts(axes)[0][0] == "s\nt29"
+    assert texts(axes)[0][0] == "t29\ns"
     assert len(texts(axes)[0]) == 12
 
 
@@ -283,3 +289,97 @@ def test_how_full_a_limit_was_is_told_by_what_calls_took_in_truth(make_log):
     for kind, amount in (("admitted", 100), ("settled", 7)):
         log.write(AuditEvent(kind, **common, charges=(("session:s", "srv/t/tokens", amount, 1000, 60),)))
     assert [row.used for row in fullest(read(log.path))] == [7]
+
+
+# In one pass, in bounded memory: the same as from all that there is
+
+
+moments = st.lists(st.tuples(st.floats(0, 4e6), st.sampled_from(["ok", "denied"])), min_size=1, max_size=30).map(sorted)
+
+
+@settings(max_examples=120, deadline=None)
+@given(found=moments, stretch=st.sampled_from([1, 1e-2, 1e-4, 30]), most=st.sampled_from([3, 40]))
+def test_calls_over_time_are_counted_as_if_all_were_kept(found, stretch, most):
+    times = CallTimes(most)
+    rows = [empty._replace(ended=START + at * stretch, outcome=outcome) for at, outcome in found]
+    for row in rows:
+        times.add(row)
+    start, width, stretches = times.found()
+    assert sum(stretches, Counter()) == Counter(row.outcome for row in rows)
+    for at, counted in enumerate(stretches):
+        first = start + at * width
+        assert counted == Counter(row.outcome for row in rows if first <= row.ended < first + width)
+    assert start <= rows[0].ended
+    assert len(stretches) <= most + 1 or width == 604800
+
+
+empty = next(calls([{"seq": 1, "kind": "refused"}]))
+
+
+charged = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 20, 61, 500]),
+        st.integers(0, 3),
+        st.integers(1, 9),
+        st.sampled_from(["settled", "settled", "open", "refunded"]),
+        st.integers(0, 3),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(charged)
+def test_how_full_a_limit_was_is_the_same_as_from_all_calls(found):
+    """Against a plain sum over each window that ends in a call; with limits that are swept all the time."""
+    records, ends, admitted, now = [], [], [], START
+    for number, (passes, limit, amount, end, later) in enumerate(found):
+        now += passes
+        charge = ["session:s", f"srv/t/{limit}", amount, 10, 60 + limit]
+        common = {"key": str(number), "charges": [charge], "session": "s", "tool": "t"}
+        records.append({"kind": "admitted", "time": datetime.fromtimestamp(now, UTC).isoformat(), **common})
+        ends.append((number + later, {"kind": "settled", **common, "refunded": int(end == "refunded")}, end))
+        records += [record for at, record, end in ends if at == number and end != "open"]
+        if end != "refunded" or number + later >= len(found):
+            admitted.append((now, limit, amount))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("guarded_tools.audit.charged._SWEEP_EVERY", 1)
+        told = {one.counter: one.used for one in fullest(records)}
+    plain = {}
+    for moment, limit, _ in admitted:
+        window = 60 + limit
+        used = sum(amount for at, which, amount in admitted if which == limit and moment - window < at <= moment)
+        # Of several at one moment, all.
+        plain[f"srv/t/{limit}"] = max(plain.get(f"srv/t/{limit}", 0), used)
+    assert told == plain
+
+
+def test_a_call_that_never_settles_holds_up_no_other_for_ever(monkeypatch):
+    monkeypatch.setattr("guarded_tools.audit.charged._PATIENCE", 5)
+    charges = TakenCharges()
+
+    def admitted(key):
+        return charges.add({"kind": "admitted", "key": key, "charges": [["global", "s/t/n", 1, 10, 60]]})
+
+    assert admitted("open") == []
+    for number in range(4):
+        assert admitted(str(number)) == []
+        assert charges.add({"kind": "settled", "key": str(number)}) == []
+    assert len(admitted("last")) == 5
+    assert len(list(charges.rest())) == 1
+
+
+def test_very_many_sessions_and_waits_leave_the_most(monkeypatch):
+    monkeypatch.setattr("guarded_tools.audit.activity.MOST_SESSIONS", 10)
+    busy, waits = BusySessions(), HumanWaits()
+    for number in range(1_000):
+        busy.add(empty._replace(session="busy" if number % 3 == 0 else f"s{number}"))
+        approval = {"verdict": "approve"}
+        waits.add({"kind": "answered", "tool": "t", "approval": approval, "human_ms": number * 1000.0})
+    assert busy.found(1) == [("busy", Counter({empty.outcome: 334}))]
+    assert len(busy.found(100)) <= 10
+    (tool,) = waits.found(5)
+    assert (tool.tool, tool.asked) == ("t", 1_000)
+    assert 200 <= len(tool.waits) <= 400
+    seconds = [wait for wait, _ in tool.waits]
+    assert 450 < sum(seconds) / len(seconds) < 550

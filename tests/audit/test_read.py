@@ -10,8 +10,10 @@ import pytest
 
 from guarded_tools.audit import Filter, export, follow, read, when
 from guarded_tools.audit.read import FIELDS
+from guarded_tools.audit.refusals import MOST_SESSIONS, summarise
 from guarded_tools.audit.rotation import rotated
-from guarded_tools.audit.summary import OPEN, calls, summarise
+from guarded_tools.audit.shown import refused, why
+from guarded_tools.audit.summary import OPEN, calls
 from guarded_tools.pipeline.messages import used_up
 from guarded_tools.values import AuditEvent, Charge, Full
 
@@ -194,9 +196,13 @@ def test_half_a_line_is_not_delivered(some):
 def test_calls_are_joined_and_refusals_grouped(some):
     found = summarise(calls(read(some)))
     assert found.outcomes == {"ok": 1, "denied": 2}
-    assert [(row.session, row.tool, row.times, row.rule) for row in found.refusals] == [
-        ("a", "delete_it", 1, "(hidden)"),
-        ("b", "delete_it", 1, "(hidden)"),
+    assert [(row.sessions, row.tool, row.times, row.rule) for row in found.refusals] == [
+        (2, "delete_it", 2, "(hidden)")
+    ]
+    by_session = summarise(calls(read(some)), by_session=True).refusals
+    assert [(row.session, row.sessions, row.tool, row.times, row.rule) for row in by_session] == [
+        ("a", 1, "delete_it", 1, "(hidden)"),
+        ("b", 1, "delete_it", 1, "(hidden)"),
     ]
     ok = found.latest[0]
     assert (ok.tool, ok.time, ok.ended, ok.tool_ms) == ("list", 1_700_000_001.0, 1_700_000_002.0, 5.0)
@@ -217,7 +223,7 @@ def test_the_most_frequent_refusal_comes_first_whatever_was_used(make_log, path)
     assert rows[0].last - rows[0].first == 2
 
 
-def test_no_reason_is_told_for_refusals_that_had_another(make_log, path):
+def test_what_is_told_of_several_reasons_says_that_there_are_others(make_log, path):
     log = make_log()
     reasons = ["not on sundays", "not for bob", "not for bob", "order 1", "order 2"]
     for number, message in enumerate(reasons):
@@ -225,10 +231,43 @@ def test_no_reason_is_told_for_refusals_that_had_another(make_log, path):
     for number, message in enumerate((full(9, 1), full(9, 1, most=8), full(9, 1, message="no more"))):
         log.write(AuditEvent("refused", tool="t", key=f"l{number}", outcome="limited", rule="/r", message=message))
     rows = summarise(calls(read(path))).refusals
-    assert rows[0][-4:-2] == ("not for bob", 2)
-    assert all(row.times == 1 for row in rows[1:])
-    assert {row.message for row in rows} >= set(reasons)
-    assert len(rows) == 7
+    assert [(row.outcome, row.times, row.messages) for row in rows] == [("denied", 5, 2), ("limited", 3, 2)]
+    assert why(rows[0]) == "order 2 (and for other reasons)"
+
+
+def test_the_counts_of_a_limit_are_no_other_reason(make_log, path):
+    log = make_log()
+    for number, message in enumerate((full(9, 1), full(8, 2))):
+        log.write(AuditEvent("refused", tool="t", key=f"l{number}", outcome="limited", rule="/r", message=message))
+    (row,) = summarise(calls(read(path))).refusals
+    assert (row.times, why(row)) == (2, full(8, 2))
+
+
+def refused_call(number, session="s", tool="t"):
+    return {"kind": "refused", "outcome": "denied", "session": session, "tool": tool, "key": str(number)}
+
+
+def test_a_hundred_thousand_sessions_are_one_row_and_kept_as_a_number():
+    rows = summarise(calls(refused_call(number, f"s{number}") for number in range(5_000))).refusals
+    assert [(row.times, row.sessions) for row in rows] == [(5_000, MOST_SESSIONS)]
+    assert refused(rows[0]) == ("1,000 sessions or more",)
+
+
+def test_kinds_without_number_are_forgotten_but_for_the_frequent(monkeypatch):
+    monkeypatch.setattr("guarded_tools.audit.refusals.MOST_KINDS", 20)
+    made = (refused_call(number, tool="often" if number % 3 == 0 else f"t{number}") for number in range(600))
+    kinds = summarise(calls(made)).refusals
+    assert (kinds[0].tool, kinds[0].times) == ("often", 200)
+    assert len(kinds) <= 20
+
+
+def test_open_calls_stand_at_their_time_among_the_latest(make_log, path):
+    log = make_log()
+    for number in range(30):
+        log.write(AuditEvent("admitted", tool="t", key=f"open{number}"))
+    for number in range(30):
+        log.write(AuditEvent("refused", tool="t", key=f"later{number}", outcome="denied"))
+    assert {row.key[:5] for row in summarise(calls(read(path))).latest} == {"later"}
 
 
 def test_a_timeout_and_an_altered_question_are_two_kinds_of_refusal(make_log, path):

@@ -71,6 +71,19 @@ def test_it_says_who_was_refused_what_and_why(state, run):
     assert "too much" not in out
 
 
+def test_refusals_are_grouped_by_rule_or_by_who_was_refused(tmp_path, monkeypatch, run):
+    monkeypatch.setenv("GUARDED_TOOLS_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "120")
+    with AuditLog(tmp_path / "audit.jsonl") as log:
+        for number in range(30):
+            said = {"rule": "/r", "outcome": "denied", "message": "too much"}
+            log.write(AuditEvent("refused", tool="t", session=f"s{number % 3}", key=str(number), **said))
+    assert "3 sessions 30 t denied" in " ".join(run()[1].split())
+    by_session = " ".join(run("--by", "session")[1].split())
+    assert all(f"s{number} 10 t denied" in by_session for number in range(3))
+    assert run("--by", "day")[0] == 2
+
+
 def test_each_refusal_is_told_for_its_own_reason(tmp_path, monkeypatch, run):
     monkeypatch.setenv("GUARDED_TOOLS_HOME", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "120")

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from guarded_tools.audit.summary import OPEN, REFUSED
+from guarded_tools.audit.refusals import REFUSED
+from guarded_tools.audit.summary import OPEN
 from guarded_tools.text.tables import BREAK, Cell, Table, to_html, to_rich, to_text
 from guarded_tools.text.tones import EFFECTS, OUTCOMES, PICTURE, TERMINAL, Tone, fullness, look, share
 from guarded_tools.values import Effect, Outcome
