@@ -301,11 +301,10 @@ class Verdict:
 class AuditEvent(NamedTuple):
     """One line of the audit, before the log adds time, number, hashes. ``trace`` has ids that join with other traces.
 
-    ``paused`` and ``resumed`` are no lines: an execution that pauses is one, admitted once and settled once. Observers
-    alone hear of them. ``key`` joins the lines of one call. ``args`` are the names of the top-level arguments, sorted;
-    ``values`` holds only what the user asked to be logged. ``charges`` are (scope, counter, amount, max, window in
-    seconds); ``refunded`` is how many of them were given back. ``approval`` says who answered what, and how long it
-    took. ``labels`` are what an admitted call brings, ``result`` is what was kept back. Latencies are in milliseconds.
+    ``paused`` and ``resumed`` are no lines: observers alone hear of them. ``key`` joins the lines of one call. ``args``
+    are the top-level arguments' names, sorted; ``values`` what the user asked to be logged. ``charges`` are (scope,
+    counter, amount, max, window in seconds), of which ``refunded`` came back. A question expires after ``timeout``
+    seconds; ``approval`` says who answered what. ``labels`` are what an admitted call brings. Latencies are in ms.
     """
 
     kind: Literal["refused", "asked", "answered", "admitted", "paused", "resumed", "settled", "shadow", "control"]
@@ -324,6 +323,7 @@ class AuditEvent(NamedTuple):
     charges: tuple[tuple[str, str, int, int, int], ...] = ()
     refunded: int = 0
     retry_after: float | None = None
+    timeout: float | None = None
     approval: Mapping[str, Any] | None = None
     labels: tuple[str, ...] = ()
     result: Mapping[str, Any] | None = None

@@ -25,8 +25,8 @@ Record: TypeAlias = dict[str, Any]
 
 FIELDS = (
     "seq", "time", "kind", "outcome", "tool", "server", "session", "grant", "key", "call_id", "rule", "message", "args",
-    "values", "policy", "charges", "refunded", "retry_after", "approval", "labels", "result", "guard_ms", "human_ms",
-    "tool_ms", "trace", "prev", "hash",
+    "values", "policy", "charges", "refunded", "retry_after", "timeout", "approval", "labels", "result", "guard_ms",
+    "human_ms", "tool_ms", "trace", "prev", "hash",
 )  # fmt: skip
 """Every member a record can have, in the order of an export's columns."""
 

@@ -121,6 +121,7 @@ _OWN: dict[str, _Write] = {
     "values": _json,
     "refunded": str,
     "retry_after": _number,
+    "timeout": _number,
     "approval": _json,
     "result": _json,
     "guard_ms": _number,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -10,6 +11,9 @@ from guarded_tools.audit.read import Record, when
 
 OPEN = "open"
 """Stands for the outcome of a call that was asked about or admitted, and of which nothing more is known."""
+
+EXPIRED = "expired"
+"""Stands for the outcome of a call that was asked about, where nobody answered until the question expired."""
 
 
 ENDED = frozenset({"settled", "refused", "shadow"})
@@ -20,6 +24,7 @@ class CallRow(NamedTuple):
     """All that the records say of one call. Times are in seconds since the epoch, latencies in milliseconds.
 
     ``key`` is what its records have in common; of a call that was resumed in another run, that of the last.
+    ``expires`` is when a question ends that nobody answered so far.
     """
 
     time: float
@@ -38,19 +43,21 @@ class CallRow(NamedTuple):
     human_ms: float
     tool_ms: float
     key: str = ""
+    expires: float | None = None
 
 
-def calls(records: Iterable[Record], *, shadow: bool = False) -> Iterator[CallRow]:
+def calls(records: Iterable[Record], *, shadow: bool = False, now: float | None = None) -> Iterator[CallRow]:
     """Join the records of each call by their ``key``, in the order in which the calls ended; open ones come last.
 
-    With ``shadow`` the calls are those of rules under trial, with the outcome these would have had.
+    With ``shadow`` the calls are those of rules under trial, with the outcome these would have had. ``now`` says which
+    questions have expired, in seconds since the epoch. Default: the present.
     """
     joined = JoinedCalls(shadow=shadow)
     for record in records:
         row = joined.add(record)
         if row is not None:
             yield row
-    yield from joined.open()
+    yield from joined.open(now)
 
 
 class JoinedCalls:
@@ -86,11 +93,13 @@ class JoinedCalls:
         self._rows.pop(key, None)
         return self._begun.pop(key, [])
 
-    def open(self) -> list[CallRow]:
-        """List the calls that have not ended, in the order in which they began."""
+    def open(self, now: float | None = None) -> list[CallRow]:
+        """List the calls that have not ended, in the order in which they began; as of ``now``, as in :func:`calls`."""
+        present = time.time() if now is None else now
         for key, records in self._begun.items():
-            if key not in self._rows:
-                self._rows[key] = _row(records, OPEN)
+            outcome = open_as(records[-1], present)
+            if key not in self._rows or self._rows[key].outcome != outcome:
+                self._rows[key] = _row(records, outcome)
         return [self._rows[key] for key in self._begun]
 
     def forget(self, seq: int) -> None:
@@ -98,6 +107,17 @@ class JoinedCalls:
         for key in [key for key, records in self._begun.items() if not records or records[-1]["seq"] < seq]:
             self._take(key)
         self._waiting = {call: key for call, key in self._waiting.items() if key in self._begun}
+
+
+def open_as(last: Record, now: float) -> str:
+    """Say of a call that has not ended, by its last record, whether it is open or is a question that has expired."""
+    expires = _expires(last)
+    return OPEN if expires is None or expires > now else EXPIRED
+
+
+def _expires(last: Record) -> float | None:
+    timeout = _number(last, "timeout") if last.get("kind") == "asked" else None
+    return None if timeout is None else when(last) + timeout
 
 
 def same_call(record: Record) -> tuple[str, str, str]:
@@ -126,6 +146,7 @@ def _row(records: list[Record], outcome: str) -> CallRow:
         human_ms=_number(last, "human_ms") or 0.0,
         tool_ms=_number(last, "tool_ms") or 0.0,
         key=str(last.get("key", "")),
+        expires=_expires(last),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from os import PathLike
@@ -13,7 +14,7 @@ from typing import BinaryIO
 
 from guarded_tools.audit.backwards import STRETCH, Reach, lines_backwards, opened_newest_first
 from guarded_tools.audit.read import Filter, Record, parse
-from guarded_tools.audit.summary import ENDED, OPEN, CallRow, calls, same_call
+from guarded_tools.audit.summary import ENDED, OPEN, CallRow, calls, open_as, same_call
 
 _ANY = Filter()
 _SEARCHED = 4 * 1024 * 1024
@@ -50,13 +51,17 @@ def newest_first(
                     yield record
 
 
-def latest_calls(path: str | PathLike[str], wanted: Filter = _ANY, *, count: int = 15) -> list[CallRow]:
+def latest_calls(
+    path: str | PathLike[str], wanted: Filter = _ANY, *, count: int = 15, now: float | None = None
+) -> list[CallRow]:
     """Join the last ``count`` calls of a log, in the order of their last lines: open ones stand at their time.
 
-    ``outcome`` is the call's, and may be ``open``. The calls' first lines are looked for among the 1,000 records before
+    ``outcome`` is the call's, and may be ``open`` or ``expired``, which is as of ``now``, in seconds since the epoch
+    (default: the present). The calls' first lines are looked for among the 1,000 records before
     them: one that a human thought about for longer begins with the first of its lines that was found.
     """
-    latest = _Latest(wanted.outcome, shadow=bool(wanted.shadow))
+    now = time.time() if now is None else now
+    latest = _Latest(wanted.outcome, now)
     records = newest_first(path, replace(wanted, outcome=None, shadow=bool(wanted.shadow)))
     for record in records if count else ():
         latest.add(record)
@@ -66,7 +71,7 @@ def latest_calls(path: str | PathLike[str], wanted: Filter = _ANY, *, count: int
         if not latest.unfinished:
             break
         latest.add(record, new=False)
-    rows = calls(reversed(latest.records), shadow=bool(wanted.shadow))
+    rows = calls(reversed(latest.records), shadow=bool(wanted.shadow), now=now)
     return sorted(rows, key=lambda row: row.ended)[-count:] if count else []
 
 
@@ -126,12 +131,12 @@ class _Latest:
     ``found`` calls were begun to be collected, and ``unfinished`` are the keys of those whose first line is to come.
     """
 
-    def __init__(self, outcome: str | None, *, shadow: bool) -> None:
+    def __init__(self, outcome: str | None, now: float) -> None:
         self.records: list[Record] = []
         self.found = 0
         self.unfinished: set[str] = set()
         self._outcome = outcome
-        self._shadow = shadow
+        self._now = now
         self._known: dict[str | tuple[str, str, str], bool] = {}  # by key, and by what a resumed call keeps: if wanted
 
     def add(self, record: Record, *, new: bool = True) -> None:
@@ -143,7 +148,7 @@ class _Latest:
         if wanted is None and kind == "asked" and resumed[2]:
             wanted = self._known.get(resumed)
         if wanted is None:
-            outcome = str(record.get("outcome", OPEN)) if kind in ENDED else OPEN
+            outcome = str(record.get("outcome", OPEN)) if kind in ENDED else open_as(record, self._now)
             wanted = new and self._outcome in {None, outcome}
             self.found += wanted
         self._known[key] = self._known[resumed] = wanted

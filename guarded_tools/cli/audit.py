@@ -16,7 +16,7 @@ from guarded_tools.audit import Filter, audit_path, export, follow, read, verify
 from guarded_tools.audit.head import head_path, peek
 from guarded_tools.audit.kept_head import is_kept
 from guarded_tools.audit.read import files, matching
-from guarded_tools.audit.summary import OPEN
+from guarded_tools.audit.summary import EXPIRED, OPEN
 from guarded_tools.cli.app import FINE, PROBLEMS
 from guarded_tools.cli.audit_view import (
     last_number,
@@ -193,7 +193,7 @@ def audit_at(path: Path) -> Path:
 
 
 def _outcome(name: str | None) -> str | None:
-    known = (*get_args(Outcome), OPEN)
+    known = (*get_args(Outcome), OPEN, EXPIRED)
     if name is not None and name not in known:
         raise typer.BadParameter(f"{name!r} is none; they are {', '.join(known)}", param_hint="--outcome")
     return name

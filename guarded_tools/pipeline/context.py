@@ -32,6 +32,8 @@ class CallContext(NamedTuple):
 
     ``policy`` is the one that decided, whatever is in force by now. ``execution`` names its execution where it could
     pause, and ``paused`` is the one that did and now goes on. ``across`` names the rules across calls that ask.
+    ``human`` is for how many seconds a human was waited for, and ``away`` for how many of those since ``started``: a
+    run that is resumed begins when the human has answered.
     """
 
     call: ToolCall
@@ -41,6 +43,7 @@ class CallContext(NamedTuple):
     started: float
     policy: Policy | None = None
     human: float = 0.0
+    away: float = 0.0
     answer: ApprovalResult | None = None
     approval: Mapping[str, Any] | None = None
     execution: str = ""

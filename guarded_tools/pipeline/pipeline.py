@@ -160,8 +160,11 @@ class Pipeline:
     def _ask(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
         """Put a call before the human, and judge it anew with the answer."""
         request = yield from self._shown(context, read)
+        began = time.perf_counter()
         answer = yield from workflow.ask(request, **self._human(context))
-        return self._answered(context, answer, read)
+        # By whose clock the wait was told, this one knows of no more than passed.
+        away = context.away + min(max(answer.waited, 0.0), time.perf_counter() - began)
+        return self._answered(context._replace(away=away), answer, read)
 
     def _shown(self, context: CallContext, read: Read | None) -> Flow[ApprovalRequest]:
         """Make the question of a call; of one that is not asked about, nobody sees how full its limits are."""
@@ -173,7 +176,8 @@ class Pipeline:
     def _answered(self, context: CallContext, answer: ApprovalResult, read: Read | None) -> CallContext:
         """Judge a call anew with what a human answered: as it was, or as it was edited, under the policy of now."""
         edited = answer.verdict.args if answer.verdict.kind == "edit" else None
-        context = context._replace(human=answer.waited, answer=answer, approval=approval_of(context.call, answer))
+        human = context.human + max(answer.waited, 0.0)
+        context = context._replace(human=human, answer=answer, approval=approval_of(context.call, answer))
         if context.paused is None or answer.outcome is not None:  # else it was recorded when it was given
             self._recorder.record(context, "answered", message=answer.detail)
         if answer.outcome is not None:

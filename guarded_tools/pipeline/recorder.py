@@ -17,7 +17,7 @@ from guarded_tools.pipeline import messages, session_rules
 from guarded_tools.pipeline.context import CallContext
 from guarded_tools.telemetry.events import AwaitedObserver, Observer, trace_ids
 from guarded_tools.text.redaction import mask
-from guarded_tools.values import AuditEvent, Full, Halted, Outcome, ToolCall, ToolInfo
+from guarded_tools.values import Ask, AuditEvent, Full, Halted, Outcome, ToolCall, ToolInfo
 
 log = logging.getLogger("guarded_tools")
 
@@ -76,7 +76,8 @@ class Recorder:
         retry_after: float | None = None,
     ) -> None:
         """Write what a call has come to."""
-        self.write(event_from(context, kind)._replace(outcome=outcome, message=message, retry_after=retry_after))
+        event = event_from(context, kind)._replace(outcome=outcome, message=message, retry_after=retry_after)
+        self.write(event._replace(timeout=(context.decision.ask or Ask()).timeout) if kind == "asked" else event)
 
     def refuse(
         self, context: CallContext, outcome: Outcome, why: str, retry_after: float | None = None, advice: str = ""
@@ -115,7 +116,7 @@ def event_from(
 ) -> AuditEvent:
     """Describe a call as it stands."""
     call, decision, policy = context.call, context.decision, context.policy
-    spent = time.perf_counter() - context.started - context.human
+    spent = time.perf_counter() - context.started - context.away
     return AuditEvent(
         kind,
         tool=call.tool,
@@ -144,7 +145,7 @@ def _server(info: ToolInfo) -> str:
 
 def timed(admitted: AuditEvent, context: CallContext, tool: float) -> AuditEvent:
     """Say of a body that ran for ``tool`` seconds, to its end or to a pause, where the time went."""
-    guard = time.perf_counter() - context.started - context.human - tool
+    guard = time.perf_counter() - context.started - context.away - tool
     return admitted._replace(values=None, guard_ms=guard * 1000, tool_ms=tool * 1000)
 
 

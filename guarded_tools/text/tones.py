@@ -31,13 +31,14 @@ OUTCOMES: Final[Mapping[str, Look]] = {
     "responded": Look("bad", "#4f86c6"),
     "suspended": Look("warn", "#9fb8d3"),
     "open": Look("warn", "#b8b8b8"),
+    "expired": Look("quiet", "#d6cdb8"),
     "limited": Look("bad", "#7b4fa3"),
     "rejected": Look("bad", "#d98032"),
     "unanswered": Look("bad", "#7f8c8d"),
     "denied": Look("bad", "#c0392b"),
     "failed_closed": Look("bad", "#2c2c2c"),
 }
-"""Every outcome of a call, and ``open`` for one of which none is known."""
+"""Every outcome of a call; ``open`` for one of which none is known, ``expired`` for a question that nobody answered."""
 EFFECTS: Final[Mapping[str, Tone]] = {"allow": "good", "ask": "warn", "deny": "bad"}
 """The tone of what a policy says of a call."""
 TERMINAL: Final[Mapping[Tone, str]] = {"": "", "good": "green", "warn": "yellow", "bad": "red", "quiet": "dim"}

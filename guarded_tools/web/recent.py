@@ -138,9 +138,10 @@ class Recent:
             return list(self._records)
 
     def calls(self) -> list[CallRow]:
-        """Return the calls of what is kept, latest first; those of which no end is known are the first of all."""
+        """Return the calls of what is kept, latest first: one of which no end is known stands at its time."""
         with self._lock:
-            return [*reversed(self._joined.open()), *(row for _, row in reversed(self._ended))]
+            rows = [*(row for _, row in reversed(self._ended)), *reversed(self._joined.open(self._clock()))]
+        return sorted(rows, key=lambda row: row.ended, reverse=True)
 
     def story(self, key: str) -> list[Record]:
         """Return the records of one call, oldest first: of the last 64 MiB of the audit."""

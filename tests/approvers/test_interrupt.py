@@ -150,6 +150,18 @@ def test_a_call_waits_is_approved_counts_once_and_runs_once(start, middleware):
     assert run.kinds() == [("asked", None), ("answered", None), ("admitted", None), ("settled", "ok")]
 
 
+@pytest.mark.parametrize("answer", [APPROVE, {"type": "reject"}], ids=["approved", "rejected"])
+def test_the_guard_took_no_less_than_no_time_however_long_a_human_thought(start, clock, answer):
+    run = start().agent_of(turn(("t", {"x": 1})))
+    run.go()
+    clock.now += 300
+    run.resume(answer)
+    lines = [json.loads(line) for line in run.audit_path.read_text().splitlines()]
+    assert {line["kind"]: line.get("human_ms") for line in lines}["answered"] == 300_000.0
+    assert all(0 <= line["guard_ms"] < 60_000 for line in lines)
+    assert lines[0]["timeout"] == 600
+
+
 @pytest.mark.parametrize("middleware", [False, True], ids=["wrapped", "middleware"])
 async def test_the_same_from_asyncio(start, middleware):
     run = start().agent_of(turn(("t", {"x": 1}), ("u", {"x": 2})), middleware=middleware)

@@ -13,7 +13,8 @@ from guarded_tools.audit.read import FIELDS
 from guarded_tools.audit.refusals import MOST_SESSIONS, summarise
 from guarded_tools.audit.rotation import rotated
 from guarded_tools.audit.shown import refused, why
-from guarded_tools.audit.summary import OPEN, calls
+from guarded_tools.audit.summary import EXPIRED, OPEN, JoinedCalls, calls
+from guarded_tools.audit.tail import latest_calls
 from guarded_tools.pipeline.messages import used_up
 from guarded_tools.values import AuditEvent, Charge, Full
 
@@ -289,6 +290,23 @@ def test_what_was_admitted_and_never_settled_stays_open(make_log, path):
     log.write(AuditEvent("admitted", tool="t", key="1"))
     log.write(AuditEvent("asked", tool="u", key="2"))
     assert [(row.tool, row.outcome, row.asked) for row in calls(read(path))] == [("t", OPEN, False), ("u", OPEN, True)]
+
+
+def test_a_question_that_nobody_answered_says_so_once_it_has_expired(make_log, path):
+    log = make_log()
+    log.write(AuditEvent("asked", tool="u", key="1", timeout=600.0))
+    log.write(AuditEvent("asked", tool="a", key="2", timeout=600.0))
+    log.write(AuditEvent("answered", tool="a", key="2"))
+    asked = 1_700_000_001.0
+    for later, outcome in ((599, OPEN), (600, EXPIRED)):
+        rows = {row.key: row.outcome for row in calls(read(path), now=asked + later)}
+        assert rows == {"1": outcome, "2": OPEN}
+        latest = latest_calls(path, Filter(outcome=outcome), now=asked + later)
+        assert [row.key for row in latest] == (["1"] if outcome == EXPIRED else ["1", "2"])
+    joined = JoinedCalls()
+    for record in read(path):
+        joined.add(record)
+    assert [next(row.outcome for row in joined.open(asked + later)) for later in (0, 600)] == [OPEN, EXPIRED]
 
 
 def test_a_call_that_a_human_answered_says_who_and_how_long(make_log, path):

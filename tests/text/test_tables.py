@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from guarded_tools.audit.refusals import REFUSED
-from guarded_tools.audit.summary import OPEN
+from guarded_tools.audit.summary import EXPIRED, OPEN
 from guarded_tools.text.tables import BREAK, Cell, Table, to_html, to_rich, to_text
 from guarded_tools.text.tones import EFFECTS, OUTCOMES, PICTURE, TERMINAL, Tone, fullness, look, share
 from guarded_tools.values import Effect, Outcome
@@ -24,7 +24,7 @@ def printed(table, width=200, **options):
 
 
 def test_every_outcome_has_its_look_and_no_two_the_same_colour():
-    assert set(OUTCOMES) == {*get_args(Outcome), OPEN}
+    assert set(OUTCOMES) == {*get_args(Outcome), OPEN, EXPIRED}
     assert len({each.colour for each in OUTCOMES.values()}) == len(OUTCOMES)
     assert set(EFFECTS) == set(get_args(Effect))
 
