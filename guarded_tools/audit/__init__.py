@@ -9,7 +9,8 @@ from __future__ import annotations
 from guarded_tools.audit.head import audit_path
 from guarded_tools.audit.kept_head import HeadStore
 from guarded_tools.audit.log import AuditLog, Fsync
-from guarded_tools.audit.read import FIELDS, Filter, Record, export, follow, read, when
+from guarded_tools.audit.read import FIELDS, Filter, Record, follow, read, when
+from guarded_tools.audit.tabular import export, export_calls
 from guarded_tools.audit.tail import newest_first
 from guarded_tools.audit.verify import Finding, verify
 
@@ -23,6 +24,7 @@ __all__ = [
     "Record",
     "audit_path",
     "export",
+    "export_calls",
     "follow",
     "newest_first",
     "read",

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from pydantic_core import from_json
 
@@ -31,10 +30,6 @@ FIELDS = (
 """Every member a record can have, in the order of an export's columns."""
 
 
-_PLACES = {field: place for place, field in enumerate(FIELDS)}
-_WRITTEN = frozenset({type(None), int, float, bool})
-_FORMULA = frozenset("=+-@\t\r")
-_dumps = json.JSONEncoder(ensure_ascii=False).encode
 _PLAIN = re.compile(r"[ !#-\[\]-~]*")  # what JSON writes as it is
 
 
@@ -261,39 +256,3 @@ def _reread(line: bytes) -> Any:
         return json.loads(line.decode("utf-8-sig", "surrogatepass"))
     except (ValueError, RecursionError):
         return None
-
-
-def export(records: Iterable[Record], file: TextIO) -> int:
-    """Write records as CSV, one column a field, and return how many. What is not a text or number becomes JSON.
-
-    A text that a spreadsheet would run as a formula is preceded by an apostrophe. Half a surrogate pair, which JSON may
-    hold and UTF-8 may not, becomes its escape: a backslash, ``ud800``.
-    """
-    rows = csv.writer(file)
-    rows.writerow(FIELDS)
-    count = 0
-    for record in records:
-        row: list[Any] = [None] * len(FIELDS)
-        for field, value in record.items():
-            place = _PLACES.get(field)
-            if place is None:
-                continue
-            kind = type(value)
-            # Nearly all is written as it is: to ask a function about each costs as much as to read the log.
-            plain = value.isascii() and value[:1] not in _FORMULA if kind is str else kind in _WRITTEN
-            row[place] = value if plain else cell(value)
-        rows.writerow(row)
-        count += 1
-    return count
-
-
-def cell(value: Any) -> str | int | float:
-    """Return what stands in a table's cell for a value, as :func:`export` says."""
-    if value is None:
-        return ""
-    if isinstance(value, int | float):
-        return value
-    text = value if isinstance(value, str) else _dumps(value)
-    if not text.isascii():
-        text = text.encode("utf-8", "backslashreplace").decode()
-    return f"'{text}" if text[:1] in _FORMULA else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -12,11 +13,11 @@ from typing import Annotated, get_args
 
 import typer
 
-from guarded_tools.audit import Filter, audit_path, export, follow, read, verify
+from guarded_tools.audit import Filter, Record, audit_path, export, export_calls, follow, read, verify
 from guarded_tools.audit.head import head_path, peek
 from guarded_tools.audit.kept_head import is_kept
 from guarded_tools.audit.read import files, matching
-from guarded_tools.audit.summary import EXPIRED, OPEN
+from guarded_tools.audit.summary import EXPIRED, OPEN, CallRow, calls
 from guarded_tools.cli.app import FINE, PROBLEMS
 from guarded_tools.cli.audit_view import (
     last_number,
@@ -137,10 +138,13 @@ def export_command(
     target: Annotated[
         Path,
         typer.Argument(
-            help="The CSV file to write, which must not exist yet; - for standard output.", show_default=False
+            help="The file to write, which must not exist yet: Parquet where its name ends in .parquet, else CSV;"
+            " - for standard output.",
+            show_default=False,
         ),
     ],
     *,
+    by_call: Annotated[bool, typer.Option("--calls", help="A row a call, with what became of it.")] = False,
     session: Session = None,
     tool: Tool = None,
     outcome: OutcomeOption = None,
@@ -148,21 +152,35 @@ def export_command(
     file: File = None,
     state: State = None,
 ) -> None:
-    """Write the records as CSV, one row each."""
+    """Write the records, or the calls, as CSV or Parquet, one row each."""
     outcome = _outcome(outcome)
     path = audit_at(_path(file, state))
-    wanted = Filter(session=session, tool=tool, outcome=outcome, since=moment_of(since))
+    wanted = Filter(session=session, tool=tool, since=moment_of(since))
+    if not by_call:
+        wanted = replace(wanted, outcome=outcome)
+
+    def rows(records: Iterable[Record]) -> Iterator[CallRow]:
+        return (row for row in calls(records) if outcome in {None, row.outcome})
+
     if str(target) == "-":  # a bar would stand among the rows
-        export(matching(path, wanted), sys.stdout)
+        found = matching(path, wanted)
+        _ = export_calls(rows(found), sys.stdout) if by_call else export(found, sys.stdout)
         return
     try:
-        with target.open("x", encoding="utf-8", newline="") as sink:
-            count = export(read_along(path, wanted), sink)
+        if target.suffix == ".parquet":
+            from guarded_tools.audit import parquet
+
+            found = read_along(path, wanted)
+            count = parquet.write_calls(rows(found), target) if by_call else parquet.write_records(found, target)
+        else:
+            with target.open("x", encoding="utf-8", newline="") as sink:
+                found = read_along(path, wanted)
+                count = export_calls(rows(found), sink) if by_call else export(found, sink)
     except FileExistsError:
         raise AuditError(f"{target} is there already; name another file, or - for standard output") from None
     except OSError as error:
         raise AuditError(f"{target} cannot be written: {error.strerror}") from error
-    typer.echo(f"{count} records written to {target}")
+    typer.echo(f"{count} {'calls' if by_call else 'records'} written to {target}")
 
 
 def _path(file: Path | None, state: Path | None) -> Path:

@@ -3,18 +3,21 @@
 import csv
 import io
 import itertools
+import sys
 import threading
 import time
 
+import pyarrow.parquet as pq
 import pytest
 
-from guarded_tools.audit import Filter, export, follow, read, when
+from guarded_tools.audit import Filter, export, export_calls, follow, parquet, read, when
 from guarded_tools.audit.read import FIELDS
 from guarded_tools.audit.refusals import MOST_SESSIONS, summarise
 from guarded_tools.audit.rotation import rotated
 from guarded_tools.audit.shown import refused, why
 from guarded_tools.audit.summary import EXPIRED, OPEN, JoinedCalls, calls
 from guarded_tools.audit.tail import latest_calls
+from guarded_tools.errors import GuardError
 from guarded_tools.pipeline.messages import used_up
 from guarded_tools.values import AuditEvent, Charge, Full
 
@@ -348,6 +351,55 @@ def test_an_export_has_a_row_each_and_names_its_columns(some):
     rows = list(csv.DictReader(io.StringIO(file.getvalue())))
     assert tuple(rows[0]) == FIELDS
     assert [row["outcome"] for row in rows] == ["", "ok", "denied", "denied", "denied", "ok"]
+
+
+def test_calls_are_exported_a_row_each(some):
+    file = io.StringIO()
+    assert export_calls(calls(read(some)), file) == 3
+    rows = list(csv.DictReader(io.StringIO(file.getvalue())))
+    assert [(row["tool"], row["outcome"], row["asked"]) for row in rows] == [
+        ("list", "ok", "False"),
+        ("delete_it", "denied", "False"),
+        ("delete_it", "denied", "False"),
+    ]
+    assert (rows[0]["time"], rows[0]["ended"]) == ("2023-11-14T22:13:21.000000Z", "2023-11-14T22:13:22.000000Z")
+    assert (rows[0]["tool_ms"], rows[0]["expires"], rows[0]["retry_after"]) == ("5.0", "", "")
+
+
+def test_parquet_holds_what_csv_does_with_its_types(some, tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "_AT_ONCE", 2)
+    for name, write, rows in (
+        ("records", parquet.write_records, list(read(some))),
+        ("calls", parquet.write_calls, list(calls(read(some)))),
+    ):
+        assert write(rows, tmp_path / name) == len(rows)
+    records = pq.read_table(tmp_path / "records").to_pylist()
+    assert [record["seq"] for record in records] == [record["seq"] for record in read(some)]
+    assert tuple(records[0]) == FIELDS
+    assert (records[0]["time"].timestamp(), records[0]["outcome"]) == (1_700_000_001.0, None)
+    called = pq.read_table(tmp_path / "calls").to_pylist()
+    assert [(row["tool"], row["outcome"], row["asked"]) for row in called] == [
+        (row.tool, row.outcome, row.asked) for row in calls(read(some))
+    ]
+    assert (called[0]["ended"] - called[0]["time"]).total_seconds() == 1
+    assert (called[0]["tool_ms"], called[0]["retry_after"]) == (5.0, None)
+
+
+def test_parquet_of_what_somebody_edited_is_written_all_the_same(tmp_path):
+    odd = {"seq": 2**70, "time": 5, "kind": ["x"], "session": "\ud800", "guard_ms": "fast", "args": {"a": 1}}
+    for rows in ([odd], []):
+        assert parquet.write_records(rows, tmp_path / f"{len(rows)}") == len(rows)
+    (row,) = pq.read_table(tmp_path / "1").to_pylist()
+    assert (row["seq"], row["guard_ms"], row["session"], row["args"]) == (None, None, "\\ud800", '{"a": 1}')
+    assert row["kind"] == '["x"]'
+    assert pq.read_table(tmp_path / "0").num_rows == 0
+
+
+def test_without_pyarrow_it_says_what_to_install_and_leaves_no_file(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(GuardError, match=r'pip install "guarded-tools\[parquet\]"'):
+        parquet.write_records([], tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_cell_is_a_formula(make_log, path):

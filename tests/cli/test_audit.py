@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from guarded_tools.audit import AuditLog
@@ -280,6 +281,18 @@ def test_export_writes_csv(state, run, tmp_path):
     assert {row["rule"] for row in rows} == {"/tools/track/limits/rate"}
     assert len(list(csv.DictReader(io.StringIO(run("export", "-")[1])))) == 14
     assert run("export", tmp_path / "no" / "out.csv")[0] == 2
+
+
+def test_export_writes_calls_and_parquet(state, run, tmp_path):
+    code, out, _ = run("export", tmp_path / "calls.csv", "--calls", "--session", "ann")
+    assert (code, out) == (0, f"11 calls written to {tmp_path / 'calls.csv'}\n")
+    (limited, ok) = sorted({row["outcome"] for row in csv.DictReader((tmp_path / "calls.csv").open(newline=""))})
+    assert (limited, ok) == ("limited", "ok")
+    for options, count in ((("--calls", "--outcome", "ok"), 1), ((), 14)):
+        target = tmp_path / f"{count}.parquet"
+        assert run("export", target, *options)[0] == 0
+        assert pq.read_table(target).num_rows == count
+        assert run("export", target, *options)[0] == 2
 
 
 def test_following_prints_calls_as_they_end(state):
