@@ -26,11 +26,13 @@ from mcp_types import CONNECTION_CLOSED, PROTOCOL_VERSION_META_KEY, REQUEST_TIME
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session.streams import open_streams
 from guarded_tools.mcp_session.transport import Masker, Server, StderrTail
+from guarded_tools.text.secret_shapes import MASK
 
 Hears: TypeAlias = Callable[[Any, str, Mapping[str, Any] | None], Awaitable[Any]]
 Params: TypeAlias = Mapping[str, Any] | None
 
 _UNCANCELLABLE = frozenset({"initialize", "server/discover"})
+_SHORTEST_SECRET = 12  # a shorter one may be a word, which would be missing from what servers say
 _ENDLESS = "subscriptions/listen"
 
 
@@ -44,8 +46,10 @@ class Upstream:
         self.name = name
         self.ended = asyncio.Event()
         self._server = server
-        self._asked = asked
-        self._told = told
+        self._client_asked = asked
+        self._client_told = told
+        secrets = {each for each in server.secrets() if len(each) >= _SHORTEST_SECRET}
+        self._secrets = sorted(secrets, key=len, reverse=True)
         self._timeout = timeout
         self._mask = Masker(server.secrets())
         self._tail = StderrTail(self._mask)
@@ -121,10 +125,30 @@ class Upstream:
         try:
             answer = await self._dispatcher.send_raw_request(method, params, options)  # type: ignore[arg-type]
         except MCPError as error:
-            raise self._told_why(number, error) or error from None
+            hidden = MCPError(error.code, self._hidden(error.message), self._hidden(error.data))
+            raise self._told_why(number, error) or hidden from None
+        hidden_answer: dict[str, Any] = self._hidden(answer)
         if method == "initialize":
             self._version = str(answer.get("protocolVersion", ""))
-        return answer
+        return hidden_answer
+
+    def _hidden(self, value: Any) -> Any:
+        """Take what opens the server out of what it says: it may quote what it was sent, and clients are nobody's."""
+        if not self._secrets:
+            return value
+        if isinstance(value, str):
+            for secret in self._secrets:
+                value = value.replace(secret, MASK)
+            return value
+        if isinstance(value, Mapping):
+            return {key: self._hidden(each) for key, each in value.items()}
+        return [self._hidden(each) for each in value] if isinstance(value, list) else value
+
+    async def _asked(self, context: Any, method: str, params: Params) -> Any:
+        return await self._client_asked(context, method, self._hidden(params))
+
+    async def _told(self, context: Any, method: str, params: Params) -> None:
+        await self._client_told(context, method, self._hidden(params))
 
     def _told_why(self, number: int, error: MCPError) -> ConnectionFailed | None:
         """Tell a connection that failed from a server that refused."""

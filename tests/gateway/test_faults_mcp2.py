@@ -181,3 +181,32 @@ async def test_a_server_that_answers_garbage(
     assert [event.outcome for event in events if event.kind == "settled"] == [outcome]
     assert used(gateway) == {"odd": 1}
     assert reached() == ["odd"]
+
+
+TELLS = """
+import os
+from fastmcp import FastMCP
+from mcp import MCPError
+server = FastMCP("tells")
+@server.tool
+def fails() -> str:
+    raise MCPError(-32000, "bad key " + os.environ["SHOP_KEY"], {"sent": "Bearer " + os.environ["SHOP_KEY"]})
+@server.resource("demo://x")
+def x() -> str:
+    raise MCPError(-32000, "bad key " + os.environ["SHOP_KEY"])
+server.run(show_banner=False, log_level="ERROR")
+"""
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_what_a_server_says_of_its_key_is_told_without_it(mode: Any, make_gateway: Any, events: Any) -> None:
+    server = StdioServer(sys.executable, ("-c", TELLS), {"SHOP_KEY": "s3cret-of-the-shop"})
+    heard: list[str] = []
+    async with streams(make_gateway(servers={"tells": server})) as ways, opened(ways, mode) as client:
+        for ask in (client.session.call_tool("fails", {}), client.session.read_resource("demo://x")):
+            try:
+                heard.append(repr(await ask))
+            except MCPError as error:
+                heard.append(repr((error.message, error.data)))
+    assert all("bad key" in each or "rror" in each for each in heard)
+    assert "s3cret-of-the-shop" not in repr((heard, events))

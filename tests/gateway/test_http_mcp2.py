@@ -200,10 +200,13 @@ async def test_pages_of_other_sites_reach_nothing(make_gateway: Any, reached: An
 async def test_what_the_gateway_and_its_client_know_of_each_other_stays_there(make_gateway: Any) -> None:
     server: FastMCP[Any] = FastMCP("headers")
 
+    came: list[dict[str, str]] = []
+
     @server.tool
     def heard() -> dict[str, str]:
         """Tell what headers came."""
-        return dict(get_http_request().headers)
+        came.append(dict(get_http_request().headers))
+        return came[-1]
 
     with listening(server) as behind:
         gateway = make_gateway(servers={"headers": HttpServer(behind, {"authorization": "Bearer the gateway's own"})})
@@ -212,7 +215,8 @@ async def test_what_the_gateway_and_its_client_know_of_each_other_stays_there(ma
                 mine = {**named("ann"), "x-secret": "of ann", "cookie": "of=ann", "mcp-param-x": "of ann"}
                 async with opened(at(url, **mine), Human(), mode) as client:
                     result = await client.session.call_tool("heard", {})
-            assert result.structured_content["authorization"] == "Bearer the gateway's own"
+            assert came[-1]["authorization"] == "Bearer the gateway's own"
+            assert "the gateway's own" not in result.model_dump_json()
             assert "of ann" not in json.dumps(result.structured_content), mode
             assert "cookie" not in result.structured_content
 

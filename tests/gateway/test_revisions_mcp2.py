@@ -195,3 +195,99 @@ async def test_one_of_each_behind_one_line(mode: Any, make_gateway: Any, only: A
         for server in SPEAKS:
             assert said(await client.session.call_tool(f"{server}_add", {"a": 1})) == "2"
     assert reached() == ["add 1 1"] * 2
+
+
+TALKS = """
+import sys
+from mcp.server.mcpserver import Context, MCPServer
+server = MCPServer("talks")
+@server.tool()
+async def change(ctx: Context) -> str:
+    await ctx.notify_tools_changed()
+    await ctx.notify_resource_updated("demo://own")
+    await ctx.notify_resource_updated("demo://other")
+    return "changed"
+@server.resource("demo://own")
+def own() -> str:
+    return "mine"
+server.run()
+"""
+
+
+async def test_an_older_client_hears_of_what_it_subscribed_to(make_gateway: Any) -> None:
+    heard: list[Any] = []
+    both = asyncio.Event()
+
+    async def message(told: Any) -> None:
+        heard.append(getattr(told.params, "uri", None) or type(told).__name__)
+        if len(heard) == 2:
+            both.set()
+
+    newer = StdioServer(sys.executable, (ONE, "new", sys.executable, "-c", TALKS))
+    gateway, options = make_gateway(servers={"talks": newer}), {"mode": "legacy", "message_handler": message}
+    async with streams(gateway) as ways:  # noqa: SIM117 - too long for a line
+        async with Client(Opened(*ways), cache=None, **options) as client:
+            assert client.server_info.name == "talks"
+            await client.session.subscribe_resource("demo://own")
+            await client.session.send_ping()
+            assert said(await client.session.call_tool("change", {})) == "changed"
+            async with asyncio.timeout(20):
+                await both.wait()
+            await client.session.unsubscribe_resource("demo://own")
+            await client.session.call_tool("change", {})
+    assert sorted(map(str, heard[:2])) == ["ToolListChangedNotification", "demo://own"]
+    assert "demo://other" not in map(str, heard)
+    assert len([each for each in heard if str(each) == "demo://own"]) == 1
+
+
+OLDER = """
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    kind, params = message.get("method"), message.get("params") or {}
+    def say(**more): print(json.dumps({"jsonrpc": "2.0", **more}), flush=True)
+    if "id" not in message: continue
+    with open(sys.argv[1], "a") as log: log.write(kind + " " + str(params.get("uri") or params.get("level") or "") + "\\n")
+    result = {}
+    if kind == "initialize":
+        capabilities = {"tools": {"listChanged": True}, "resources": {"subscribe": True}, "logging": {}}
+        result = {"protocolVersion": "2025-11-25", "capabilities": capabilities, "serverInfo": {"name": "older", "version": "1"}}
+    elif kind == "tools/list":
+        result = {"tools": [{"name": "change", "inputSchema": {"type": "object"}}]}
+    elif kind == "tools/call":
+        say(method="notifications/message", params={"level": "info", "data": "changing"})
+        say(method="notifications/tools/list_changed")
+        for uri in ("demo://own", "demo://other"): say(method="notifications/resources/updated", params={"uri": uri})
+        result = {"content": [{"type": "text", "text": "changed"}]}
+    elif not kind.startswith(("resources/", "logging/")):
+        say(id=message["id"], error={"code": -32601, "message": "Method not found"})
+        continue
+    say(id=message["id"], result=result)
+"""
+
+
+async def test_a_newer_client_hears_of_what_it_listens_to(make_gateway: Any, upstream_log: Path, reached: Any) -> None:
+    older = StdioServer(sys.executable, ("-c", OLDER, str(upstream_log)))
+    human = Human()
+    async with streams(make_gateway(servers={"older": older})) as ways:  # noqa: SIM117 - too long for a line
+        async with opened(Opened(*ways), human, "auto") as client:
+            await client.session.call_tool("change", {})  # nobody listens
+            heard: list[str] = []
+            async with client.listen(
+                tools_list_changed=True, prompts_list_changed=True, resource_subscriptions=["demo://own"]
+            ) as stream:
+                assert stream.honored.tools_list_changed
+                assert not stream.honored.prompts_list_changed
+                ask = client.session._dispatcher.send_raw_request
+                meta = {**ENVELOPE, "io.modelcontextprotocol/logLevel": "info"}
+                await ask("tools/call", {"name": "change", "arguments": {}, "_meta": meta})
+                async with asyncio.timeout(20):
+                    async for event in stream:
+                        heard.append(getattr(event, "uri", type(event).__name__))
+                        if len(heard) == 2:
+                            break
+    assert heard == ["ToolsListChanged", "demo://own"]
+    assert [each[:3] for each in human.told if each[0] == "log"] == [("log", "info", "changing")]
+    assert [line.strip() for line in reached() if line.startswith(("resources", "logging"))] == [
+        "resources/subscribe demo://own", "logging/setLevel info",
+    ]  # fmt: skip
