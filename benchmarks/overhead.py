@@ -23,7 +23,7 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool
 
 from benchmarks import count, floors, loop
-from benchmarks.common import BLOCK, RATIO, Row, added, in_turns, ratio, table
+from benchmarks.common import BLOCK, RATIO, Row, added, in_turns, p50_us, ratio, table
 from benchmarks.guarded import ARGS, by_schema, guard_of, limit, noop
 from benchmarks.loop import CALLS, Burst, burst
 from guarded_tools import Policy, open_store
@@ -37,6 +37,7 @@ def rows(quick: bool = False) -> Iterator[Row]:
     del quick
     with tempfile.TemporaryDirectory() as folder:
         yield from around_a_tool(Path(folder))
+        yield for_a_session(Path(folder))
         yield from loop.rows(Path(folder))
         yield from in_an_agent(Path(folder))
         yield from asyncio.run(over_a_session(Path(folder)))
@@ -66,6 +67,15 @@ def around_a_tool(folder: Path) -> Iterator[Row]:
         )
         name = f"guarded call, {kind} schema, two limits on disk, audit, over raw and its floor"
         yield Row(name, ratio(base, more), RATIO, 1.6, note)
+
+
+def for_a_session(folder: Path) -> Row:
+    """``guard.for_session(…).wrap(…)`` of as many tools as Pictify has, which the guard has wrapped before."""
+    guard = guard_of(folder / "views", "tool_0")
+    raw = [by_schema().model_copy(update={"name": f"tool_{n}"}) for n in range(31)]
+    guard.wrap(raw)
+    took = p50_us(lambda: guard.for_session("another").wrap(raw), rounds=300, warmup=20)
+    return Row("31 known tools for another session", took / 1000, "ms", 1.0)
 
 
 def in_an_agent(folder: Path) -> Iterator[Row]:

@@ -29,6 +29,7 @@ needs it as well, and the ticket of :mod:`~guarded_tools.adapters.ticket` says t
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import inspect
 import types
@@ -48,6 +49,7 @@ from guarded_tools.adapters.signatures import (
     copy_signature,
     handed_in,
     injected_parameters,
+    looks,
     resolved_signature,
 )
 from guarded_tools.adapters.ticket import admitted
@@ -64,6 +66,8 @@ CALL_ID = "__guarded_tools_call_id"
 
 Always set after the model's arguments were read, so that no argument of this name gets through.
 """
+GUARDED_BY = "__guarded_by__"
+"""The attribute of a stand-in that says which guard, or view of one, stands there."""
 
 
 _POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD})
@@ -100,6 +104,14 @@ class GuardedCallable:
             (self.signature.parameters.keys() & {filled_in}) | {langchain_core.config_parameter(target)} - {None}
         )
         self._call_id_at = call_id_parameter(self.signature)
+
+    def under(self, guard: Gate) -> GuardedCallable:
+        """Return the same callable behind another view of its guard."""
+        if guard is self.guard:
+            return self
+        other = copy.copy(self)
+        other.guard = guard
+        return other
 
     @functools.cached_property
     def _fields(self) -> list[str]:
@@ -208,11 +220,18 @@ class GuardedCallable:
         return guarded
 
     def _dress(self, guarded: Any, *, bound: bool = False) -> None:
-        signature = self.signature
         if bound:
             itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-            signature = signature.replace(parameters=[itself, *signature.parameters.values()])
-        copy_signature(guarded, self.target, signature)
+            signature = self.signature.replace(parameters=[itself, *self.signature.parameters.values()])
+            copy_signature(guarded, self.target, signature)
+            return
+        for name, value in self._looks.items():
+            setattr(guarded, name, value)
+        setattr(guarded, GUARDED_BY, self.guard)
+
+    @functools.cached_property
+    def _looks(self) -> dict[str, Any]:
+        return looks(self.target, self.signature)
 
 
 class _Received:

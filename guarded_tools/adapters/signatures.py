@@ -61,7 +61,12 @@ def forwarding_method(method: Callable[..., Any], *, describes: bool) -> Callabl
 
 def copy_signature(stand_in: Any, original: Any, signature: inspect.Signature) -> None:
     """Give a stand-in the looks LangChain inspects, and no ``__wrapped__`` that leads around the guard."""
-    stand_in.__signature__ = signature
+    for name, value in looks(original, signature).items():
+        setattr(stand_in, name, value)
+
+
+def looks(original: Any, signature: inspect.Signature) -> dict[str, Any]:
+    """Return the attributes of a callable that LangChain inspects, as those of one with this signature."""
     config = langchain_core.config_parameter(original)
     annotations = {
         name: p.annotation
@@ -72,10 +77,9 @@ def copy_signature(stand_in: Any, original: Any, signature: inspect.Signature) -
         annotations[config] = RunnableConfig  # filled in, even where the signature has none of it any more
     if signature.return_annotation is not inspect.Signature.empty:
         annotations["return"] = signature.return_annotation
-    stand_in.__annotations__ = annotations
-    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
-        if (value := getattr(original, name, None)) is not None:
-            setattr(stand_in, name, value)
+    names = ("__name__", "__qualname__", "__doc__", "__module__")
+    named = {name: value for name in names if (value := getattr(original, name, None)) is not None}
+    return {"__signature__": signature, "__annotations__": annotations, **named}
 
 
 def resolved_signature(body: Callable[..., Any]) -> inspect.Signature:

@@ -11,12 +11,12 @@ import inspect
 import weakref
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.tools import BaseTool
 
-from guarded_tools.adapters.body import CALL_ID, GuardedCallable
-from guarded_tools.adapters.outcome import judge_mcp, judge_plain
+from guarded_tools.adapters.body import CALL_ID, GUARDED_BY, GuardedCallable
+from guarded_tools.adapters.outcome import OutcomeClassifier, judge_mcp, judge_plain
 from guarded_tools.adapters.provenance import Provenance, provenance_of, site
 from guarded_tools.adapters.signatures import forwarding_method
 from guarded_tools.errors import GuardError
@@ -88,7 +88,12 @@ def is_guarded(tool: BaseTool, guard: Gate) -> bool:
 def guards(tool: BaseTool) -> tuple[Gate, ...]:
     """Return the guards around the body of ``tool``, the innermost first."""
     around: tuple[Gate, ...] = getattr(type(tool), "__guards__", ())
-    return around
+    if not around:
+        return around
+    # The views of a guard share the class; whose view it is, the body knows.
+    body = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
+    view: Gate | None = getattr(body, GUARDED_BY, None)
+    return around if view is None else (*around[:-1], view)
 
 
 def is_mcp(tool: BaseTool) -> bool:
@@ -99,9 +104,11 @@ def is_mcp(tool: BaseTool) -> bool:
 def identity(tool: BaseTool) -> ToolInfo:
     """Return what is known of a tool, under the name by which its server knows it."""
     known: ToolInfo | None = getattr(type(tool), "__guarded_info__", None)
-    if known is not None:
-        return known
-    mcp = provenance_of(tool) or Provenance(tool.name)
+    return known or _described(tool, provenance_of(tool))
+
+
+def _described(tool: BaseTool, mcp: Provenance | None) -> ToolInfo:
+    mcp = mcp or Provenance(tool.name)
     schema = tool.args_schema if isinstance(tool.args_schema, dict) else None
     info = ToolInfo(mcp.tool, mcp.server, tool.description, mcp.schema or schema, mcp.risk, mcp.origin, mcp.place)
     origin = info.origin if info.origin != info.name else ""
@@ -134,7 +141,9 @@ def clone(guard: Gate, tool: BaseTool) -> BaseTool:
     """
     if not isinstance(tool, BaseTool):
         raise TypeError(f"only LangChain tools can be wrapped, not {type(tool).__name__}; make one with @tool")
-    info = identity(tool)
+    known: ToolInfo | None = getattr(
+        type(tool), "__guarded_info__", None
+    )  # by which it goes, whatever it is called now
     if is_guarded(tool, guard):
         outermost = guards(tool)[-1]
         if outermost.family is not guard.family or guard.named_session in (None, outermost.named_session):
@@ -143,12 +152,18 @@ def clone(guard: Gate, tool: BaseTool) -> BaseTool:
         tool = _unwrapped(tool)
     kind = type(tool)
     _check_reach(tool)
-    guard.register(info)
     mcp = provenance_of(tool)
+    info = known or _described(tool, mcp)
+    guard.register(info)
     # How errors are worded is believed of a server by the user's name for it, not by its own.
-    judge = judge_mcp("" if mcp.place else mcp.server, policy_server(guard)) if mcp else judge_plain
-    body = functools.partial(GuardedCallable, guard, tool, info, judge)
+    servers = ("" if mcp.place else mcp.server, policy_server(guard)) if mcp else None
     copied = tool.model_copy()
+    if _is_plain(kind):
+        mould = _mould(guard, tool, info, servers)
+        object.__setattr__(copied, "__class__", mould.kind)
+        copied.__dict__.update(mould.bodies(guard))
+        return copied
+    body = functools.partial(GuardedCallable, guard, tool, info, _judge(servers))
     guarded = _subclass(guard, tool, info, body)
     _originals[guarded] = tool
     object.__setattr__(copied, "__class__", guarded)
@@ -164,6 +179,63 @@ def clone(guard: Gate, tool: BaseTool) -> BaseTool:
     return copied
 
 
+def _judge(servers: tuple[str, str | None] | None) -> OutcomeClassifier:
+    return judge_plain if servers is None else judge_mcp(*servers)
+
+
+def _is_plain(kind: type[BaseTool]) -> bool:
+    """Whether nothing of a kind of tools runs but what an instance has as ``func`` and ``coroutine``."""
+    return all(langchain_core.is_langchains(way, "langchain_core.tools.") for way in (kind._run, kind._arun))  # noqa: SLF001
+
+
+_MOST_MOULDS = 500
+
+
+class _Mould(NamedTuple):
+    """What the views of a guard share of a tool: the class of the guarded ones, and their bodies.
+
+    It is good as long as the tool is what it was: making a class and reading signatures takes the time of many calls.
+    """
+
+    tool: BaseTool
+    was: tuple[object, ...]
+    info: ToolInfo
+    kind: type[BaseTool]
+    func: GuardedCallable | None
+    coroutine: GuardedCallable | None
+
+    def bodies(self, guard: Gate) -> dict[str, Any]:
+        """Return the guarded bodies of a view."""
+        func = {} if self.func is None else {"func": self.func.under(guard).function()}
+        return func if self.coroutine is None else {**func, "coroutine": self.coroutine.under(guard).coroutine()}
+
+
+def _mould(guard: Gate, tool: BaseTool, info: ToolInfo, servers: tuple[str, str | None] | None) -> _Mould:
+    func, coroutine = getattr(tool, "func", None), getattr(tool, "coroutine", None)
+    was = (func, coroutine, tool.args_schema, type(tool), servers)
+    known: _Mould | None = guard.moulds.get(id(tool))
+    if known is not None and known.tool is tool and _same(known.was, was) and known.info == info:
+        return known
+    body = functools.partial(GuardedCallable, guard, tool, info, _judge(servers), filled_in="callbacks")
+    made = _Mould(
+        tool,
+        was,
+        info,
+        _subclass(guard, tool, info, body),
+        None if func is None else body(func),
+        None if coroutine is None else body(coroutine),
+    )
+    _originals[made.kind] = tool
+    while len(guard.moulds) >= _MOST_MOULDS:  # the oldest; another thread may be at it, too
+        guard.moulds.pop(next(iter(guard.moulds), 0), None)
+    guard.moulds[id(tool)] = made
+    return made
+
+
+def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
+    return one[-1] == other[-1] and all(mine is theirs for mine, theirs in zip(one[:-1], other[:-1], strict=True))
+
+
 def _check_reach(tool: BaseTool) -> None:
     """Make sure that nothing of a tool runs where its guard cannot see it.
 
@@ -174,9 +246,10 @@ def _check_reach(tool: BaseTool) -> None:
     for name in _OUTER:
         if not getattr(getattr(kind, name), "__module__", "").startswith("langchain_core."):
             raise TypeError(f"{kind.__name__} overrides {name}(), which runs outside the guard; override _run/_arun")
+    fields = kind.model_fields
     for name in vars(tool):
         # An attribute of the tool itself would come before the guarded method of its class.
-        if name not in kind.model_fields and inspect.isfunction(inspect.getattr_static(kind, name, None)):
+        if name not in fields and inspect.isfunction(inspect.getattr_static(kind, name, None)):
             raise TypeError(f"{name}() was replaced on this one {kind.__name__}, out of the guard's reach; subclass it")
 
 

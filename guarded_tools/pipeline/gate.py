@@ -99,10 +99,11 @@ class Gate:
         # One thread for the store and for what goes with it: a call crosses over to it twice, not four times.
         worker = getattr(self.store, "worker", None)
         self._worker = worker if isinstance(worker, Worker) else Worker()
+        self.moulds: dict[int, Any] = {}  # what adapters make of a tool once for all views
 
     @property
     def policy(self) -> Policy:
-        """The policy in registry.
+        """The policy in force.
 
         Raises:
             GuardError: this guard has a policy per grant.
@@ -114,7 +115,7 @@ class Gate:
 
         Raises:
             GuardError: the policy was given as an object, so there is no file to read.
-            PolicyError: the new one cannot be used; the old one stays in registry.
+            PolicyError: the new one cannot be used; the old one stays in force.
         """
         try:
             self._registry.reload()

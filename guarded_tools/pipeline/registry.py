@@ -91,8 +91,10 @@ class Registry:
 
     def register(self, info: ToolInfo) -> None:
         """Make a tool known: class it, and compare it with its pin. What changed is logged in full, for people."""
-        self.tools[info.name] = info
         where = (info.source, info.name)
+        if self.tools.get(info.name) == info and where in self._told:
+            return
+        self.tools[info.name] = info
         self._told[where] = classify(info.name, info.description, info.schema).risk
         if self._lock is None:
             return
