@@ -10,6 +10,7 @@ from guarded_tools.approval.withdrawal import withdraw
 from guarded_tools.approvers.protocol import who
 from guarded_tools.marks import Carried
 from guarded_tools.pipeline.gate import Gate, check_session
+from guarded_tools.pipeline.watch import PolicyWatch
 from guarded_tools.values import AuditEvent, Usages, grant_scope, session_scope, trial_scope
 
 if TYPE_CHECKING:
@@ -67,6 +68,25 @@ class Guard(Gate):
             aclose = getattr(self.store, "aclose", None)  # a store may have connections of each loop
             if aclose is not None:
                 await aclose()
+
+    def watching(self, every: float = 1.0) -> PolicyWatch:
+        """Read the policy anew when its file changes, for as long as the ``with`` block lasts that this is for.
+
+        Each worker of a service that does so gets a new policy within two or three times ``every`` seconds, as by
+        :meth:`reload`: calls under way and counters are kept, and a file that cannot be used changes nothing. Put a
+        new file in the place of the old one in one step (``mv``, ``os.replace``).
+
+        Raises:
+            GuardError: the policy comes from no file.
+            ValueError: ``every`` is no time.
+        """
+        if not every > 0:
+            raise ValueError(f"every is the seconds between two looks at the file: more than 0, not {every!r}")
+        return PolicyWatch(self._registry.files(), self._read_anew, every)
+
+    def _read_anew(self) -> None:
+        if self._registry.outdated():
+            self.reload()
 
     def __enter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from guarded_tools.errors import GuardError, PolicyError, Problem
 from guarded_tools.policy.model_rules import decide_model, decide_more
@@ -58,6 +59,26 @@ class Registry:
             fresh = self._read()
             self._check(fresh, self._names)
             self.policies = fresh
+
+    def files(self) -> list[Path]:
+        """The files that policies are read from.
+
+        Raises:
+            GuardError: there is none: they were given as objects, or are presets.
+        """
+        sources = self._source.values() if isinstance(self._source, Mapping) else (self._source,)
+        files = [Path(source) for source in sources if not isinstance(source, Policy) and not is_preset(source)]
+        if not files:
+            raise GuardError("there is no file to watch: the policy was given as an object, or is a preset")
+        return files
+
+    def outdated(self) -> bool:
+        """Whether the source says something else by now than what is in force, or cannot be used."""
+        try:
+            fresh = self._read()
+        except PolicyError:
+            return True
+        return _fingerprints(fresh) != _fingerprints(self.policies)
 
     def policy(self, grant: str | None) -> Policy | None:
         """The policy of a grant; the one policy where there are no grants."""
@@ -195,3 +216,9 @@ class Registry:
         if known is None and info == ToolInfo(info.name, info.server, place=info.place):
             return "nobody has listed it, so it cannot be compared"
         return change if change or known == info else self._lock.check(info)
+
+
+def _fingerprints(policies: Policy | Mapping[str, Policy]) -> dict[str, str]:
+    return (
+        {"": policies.fingerprint} if isinstance(policies, Policy) else {g: p.fingerprint for g, p in policies.items()}
+    )
