@@ -16,7 +16,7 @@ from typing import NoReturn, Self
 
 from rich.console import Console
 
-from guarded_tools.approvers.protocol import Unanswered, withdrawn
+from guarded_tools.approvers.protocol import Unanswered, kernel, withdrawn
 from guarded_tools.errors import CannotAsk
 from guarded_tools.text.units import countdown
 from guarded_tools.text.visible import quoted
@@ -27,15 +27,25 @@ _ERASE = "\r\x1b[2K"
 _CTRL_C = "\x03"
 
 
+_ELSEWHERE = (
+    "Run the program in an interactive terminal, or give the guard another approver: InboxApprover answers from "
+    "another terminal, InterruptApprover from a LangGraph front end, NotebookApprover in a notebook"
+)
+_OF_NOTEBOOKS = (
+    "In a notebook, give the guard NotebookApprover(), which asks under the running cell, or InterruptApprover() with "
+    "resume_with_buttons(), which asks once the cell has returned"
+)
+
+
 def terminal(request: ApprovalRequest) -> str:
     """The path of the terminal that both hears and shows."""
     try:
         return find_terminal()
     except CannotAsk as why:
+        advice = _ELSEWHERE if kernel() is None else _OF_NOTEBOOKS
         raise CannotAsk(
             f"{request.tool} needs a human's approval, and TerminalApprover found no terminal to ask at ({why}). "
-            "Run the program in an interactive terminal, or give the guard another approver: "
-            "InboxApprover answers from another terminal, InterruptApprover from a LangGraph front end"
+            f"{advice}"
         ) from None
 
 

@@ -9,12 +9,11 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from guarded_tools.approvers import card
 from guarded_tools.approvers.buttons import resume_with_buttons
 from guarded_tools.approvers.conversation import converse
-from guarded_tools.approvers.protocol import Unanswered, withdrawn
+from guarded_tools.approvers.protocol import Unanswered, kernel, withdrawn
 from guarded_tools.errors import CannotAsk
 from guarded_tools.text.units import countdown
 from guarded_tools.values import ApprovalRequest, Verdict
@@ -39,10 +38,10 @@ class NotebookApprover:
 
     def check(self, request: ApprovalRequest) -> None:
         """Raise :class:`CannotAsk` where there is no cell to ask under."""
-        kernel = _kernel()
-        if kernel is None:
+        running = kernel()
+        if running is None:
             raise _cannot(request, "outside a Jupyter kernel")
-        if not getattr(kernel, "_allow_stdin", True):
+        if not getattr(running, "_allow_stdin", True):
             raise _cannot(request, "in a notebook that runs without anybody at it")
 
     def __call__(self, request: ApprovalRequest) -> Verdict:
@@ -50,14 +49,6 @@ class NotebookApprover:
         deadline = time.monotonic() + request.timeout
         with _my_turn(deadline):
             return converse(request, _Cell(request, deadline))
-
-
-def _kernel() -> Any:
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return None
-    return getattr(get_ipython(), "kernel", None)
 
 
 def _cannot(request: ApprovalRequest, where: str) -> CannotAsk:

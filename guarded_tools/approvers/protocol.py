@@ -8,9 +8,10 @@ import getpass
 import inspect
 import os
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Iterator
-from typing import Literal, NamedTuple, NoReturn, Protocol, TypeGuard
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeGuard
 
 from guarded_tools.errors import CannotAsk
 from guarded_tools.values import ApprovalRequest, Verdict
@@ -199,6 +200,12 @@ def withdrawn_by(event: threading.Event) -> Iterator[None]:
         waiting.reset(token)
 
 
+def kernel() -> Any:
+    """Return the Jupyter kernel that this runs in, or ``None``."""
+    running = sys.modules.get("IPython")  # a kernel has imported it
+    return None if running is None else getattr(running.get_ipython(), "kernel", None)
+
+
 def who() -> str:
     """Name whoever answers here, for the audit: the user this process runs as, and the host."""
     try:
@@ -230,7 +237,7 @@ class _DenyAll:
     def __call__(self, request: ApprovalRequest) -> NoReturn:
         raise CannotAsk(
             f"{request.tool} needs a human's approval and no approver was given to the guard: "
-            "pass approver=TerminalApprover(), approver=InterruptApprover() or a function"
+            "pass approver=TerminalApprover(), NotebookApprover(), InterruptApprover() or a function"
         )
 
     def __repr__(self) -> str:

@@ -6,106 +6,35 @@ With GUARDED_TOOLS_SCREENSHOTS set, it draws the pictures of docs/notebooks.md a
 import json
 import os
 import re
+import shutil
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
 
 from tests import forked
-from tests.browsing import MARKS, picture
+from tests.browsing import MARKS, picture, unreadable
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("jupyterlab")
 expect = sync_api.expect
 pytestmark = MARKS
 
-# A module beside the notebook, whose cells are then as short as they are on a page.
-AGENTS = """
-from langchain.agents import create_agent
-from langchain_core.language_models import FakeMessagesListChatModel
-from langchain_core.messages import AIMessage
-from langchain_core.tools import tool
-from langgraph.checkpoint.memory import InMemorySaver
-from guarded_tools import Guard, InterruptApprover, NotebookApprover, Policy, resume_with_buttons
-
-ran = []
-
-@tool
-def refund(customer: str, amount: int) -> str:
-    "Send money back to a customer."
-    ran.append((customer, amount))
-    return f"{amount} sent to {customer}"
-
-class Model(FakeMessagesListChatModel):
-    def bind_tools(self, tools, **kwargs):
-        return self
-
-policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"refund": {
-    "risk": "financial",
-    "approval": {"remember": "never"},
-    "deny_if": [{"path": "args.amount", "op": "gt", "value": 1000, "on_deny": "over 1000 goes through accounting"}],
-    "limits": [{"counter": "day", "window": "day", "max": 1500, "count": "args.amount"}],
-}}})
-
-def ask(*customers, amount=500):
-    calls = [{"name": "refund", "args": {"customer": c, "amount": amount}, "id": f"{c}{len(ran)}"} for c in customers]
-    guard = Guard(policy, approver=InterruptApprover(), store="memory://")
-    model = Model(responses=[AIMessage("", tool_calls=calls), AIMessage("All are settled.")])
-    agent = create_agent(model, guard.wrap([refund]), checkpointer=InMemorySaver())
-    config = {"configurable": {"thread_id": "1"}}
-    return resume_with_buttons(agent, agent.invoke({"messages": [("user", "Refund them")]}, config), config)
-
-guard = Guard(policy, approver=NotebookApprover(), store="memory://")
-(guarded,) = guard.wrap([refund])
-"""
-
 CELLS = [
     "from agents import *\nran",
     "buttons = ask('Ann', 'Ben', 'Cem', 'Dan')",
     "print(guarded.invoke({'customer': 'Eve\\nis a \"friend\"', 'amount': 500}))",
-    "for shown in (Guard('standard', store='memory://').policy, guard.audit, guard.usage()): display(shown)",
+    "guarded.invoke({'customer': 'Ann', 'amount': 5000})\nfor shown in (Guard('standard', store='memory://').policy, guard.audit, guard.usage()): display(shown)",
     "buttons = ask('Eve\\nis a \"friend\"', '<img src=x onerror=\"window.hit=1\"><script>window.hit=1</script>')",
 ]
-
-# The least contrast of any text in an element with its background, as WCAG counts it, with what is see-through.
-CONTRAST = """(root) => {
-  const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  const over = (colours) => {
-    context.clearRect(0, 0, 1, 1);
-    for (const colour of colours) { context.fillStyle = colour; context.fillRect(0, 0, 1, 1); }
-    return [...context.getImageData(0, 0, 1, 1).data];
-  };
-  const light = (rgb) => {
-    const [r, g, b] = rgb.slice(0, 3).map((c) => c / 255).map((c) => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4);
-    return .2126 * r + .7152 * g + .0722 * b;
-  };
-  const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
-  const found = [];
-  while (texts.nextNode()) {
-    const element = texts.currentNode.parentElement;
-    if (!texts.currentNode.data.trim() || !element.checkVisibility()) continue;
-    const backgrounds = [];
-    let opacity = 1;
-    for (let at = element; at; at = at.parentElement) {
-      backgrounds.unshift(getComputedStyle(at).backgroundColor);
-      opacity *= getComputedStyle(at).opacity;
-    }
-    const behind = over(["white", ...backgrounds]);
-    const [r, g, b] = over([`rgb(${behind.slice(0, 3)})`, getComputedStyle(element).color]);
-    const seen = [r, g, b].map((c, i) => c * opacity + behind[i] * (1 - opacity));
-    const [dark, bright] = [light(seen), light(behind)].sort((a, b) => a - b);
-    found.push([(bright + .05) / (dark + .05), texts.currentNode.data.trim()]);
-  }
-  return found.sort((a, b) => a[0] - b[0]);
-}"""
 
 # The words of a table that stand on two lines.
 BROKEN = """(root) => {
   const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
   const found = [];
   while (texts.nextNode()) {
-    for (const word of texts.currentNode.data.matchAll(/[\\w.,:#-]{2,24}/g)) {
+    for (const word of texts.currentNode.data.matchAll(/[\\w.,:#]{2,24}/g)) {
       const range = document.createRange();
       range.setStart(texts.currentNode, word.index);
       range.setEnd(texts.currentNode, word.index + word[0].length);
@@ -154,7 +83,7 @@ def address(tmp_path_factory):
     """A JupyterLab of its own, with one notebook; nobody's settings, kernels or files."""
     home = tmp_path_factory.mktemp("lab")
     cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
-    (home / "agents.py").write_text(AGENTS)
+    shutil.copy(Path(__file__).with_name("notebook_agents.py"), home / "agents.py")
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), home / "asked.ipynb")
     news = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
@@ -208,9 +137,7 @@ def readable(lab, shown):
     """Everything in there can be read, in both themes."""
     for name in ("dark", "light"):
         lab.theme(THEMES[name])
-        for one in shown.all():
-            contrast, text = one.evaluate(CONTRAST)[0]
-            assert contrast >= 4.5, (name, text)
+        assert unreadable(shown) == [], name
 
 
 def test_every_button_and_what_became_of_it(lab):
@@ -305,4 +232,6 @@ def test_no_word_of_a_table_is_broken(lab):
     cell = lab.run(3)
     expect(cell.locator("table")).to_have_count(4)
     assert cell.locator(".jp-OutputArea").first.evaluate(BROKEN) == []
+    wide = "tables => tables.map((table) => getComputedStyle(table.closest('.jp-OutputArea-output')).overflowX)"
+    assert set(cell.locator("table").evaluate_all(wide)) == {"auto"}
     readable(lab, cell.locator(".tex2jax_ignore"))

@@ -235,6 +235,16 @@ def test_interrupting_the_kernel_takes_the_question_back(kernel_of_abandoned_que
     assert kernel.cell(left) == "[] []\n"
 
 
+def test_a_terminals_approver_says_what_to_write_in_a_notebook(kernel):
+    asked = (
+        "from guarded_tools.approvers.terminal import TerminalApprover; own, approver = approver, TerminalApprover()"
+    )
+    seen = kernel.cell(f"{asked}; show(run(line())); approver = own")
+    assert "unavailable" in seen
+    assert "In a notebook, give the guard NotebookApprover()" in seen
+    assert "resume_with_buttons()" in seen
+
+
 def test_outside_a_kernel_denied_and_told_what_to_do(sync_approvals):
     from guarded_tools.approvers.notebook import NotebookApprover
 
