@@ -121,8 +121,8 @@ def lab(chromium, address):
         page.goto(address)
         lab = Lab(page)
         expect(page.locator(".jp-CodeCell")).to_have_count(len(CELLS))
-        expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()
-        expect(lab.run(0).locator(".jp-OutputArea-output")).to_have_text("[]")
+        expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=90_000)
+        expect(lab.run(0).locator(".jp-OutputArea-output")).to_have_text("[]", timeout=90_000)
         yield lab
 
 

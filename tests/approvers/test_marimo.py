@@ -74,7 +74,7 @@ def test_buttons_do_in_marimo_what_they_do_in_jupyterlab(chromium, address):
         expect.set_options(timeout=30_000)
         page.goto(address)
         board = page.locator(".guarded-tools")
-        expect(board.locator(".question")).to_have_count(2)
+        expect(board.locator(".question")).to_have_count(2, timeout=90_000)  # its kernel imports all of LangChain first
         ann, ben = (board.locator(".question", has_text=f'"customer": "{name}"') for name in ("Ann", "Ben"))
         ann.get_by_role("button", name="Approve").click()
         expect(board).to_contain_text("approved → 500 sent to Ann")
