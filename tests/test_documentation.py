@@ -141,7 +141,7 @@ COMMANDS = [
     if blocks(page, "console") and page.name not in {"authoring.md", "policy-life.md", "agents-guide.md"}
 ]
 # Never end by themselves: only their names and options are checked.
-ENDLESS = ("approvals watch", "audit --follow", "web", "gateway")
+ENDLESS = ("approvals watch", "audit --follow", "top", "web", "gateway")
 # Say with their exit code that they did nothing.
 CAUTIOUS = ("reset",)
 REDIS = "redis://counters.internal:6379"

@@ -35,6 +35,8 @@ COMMANDS = {
     "audit": "guarded_tools.cli.audit:app",
     "demo": "guarded_tools.cli.demo:demo",
     "status": "guarded_tools.cli.state:status",
+    "top": "guarded_tools.cli.top:top",
+    "report": "guarded_tools.cli.top:report",
     "session": "guarded_tools.cli.session:session",
     "reset": "guarded_tools.cli.state:reset",
     "prune": "guarded_tools.cli.state:prune",

@@ -90,16 +90,16 @@ def to_html(table: Table) -> str:
     """Lay out a table as an HTML fragment. All texts are escaped, and what is invisible in them is shown as such."""
     fits = [_is_short(column) for column in zip_longest(*table.rows, fillvalue="")]
     head = "".join(
-        f'<th style="{_CELL};font-weight:600;white-space:nowrap">{_escape(column)}</th>' for column in table.columns
+        f'<th style="{_CELL};font-weight:600;white-space:nowrap">{escaped(column)}</th>' for column in table.columns
     )
     body = "".join(
         f"<tr>{''.join(_html_cell(content, short=fits[at]) for at, content in enumerate(row))}</tr>"
         for row in table.rows
     )
-    below = f'<div style="{_CSS["quiet"]};margin-top:.4em">{_escape(table.note)}</div>' if table.note else ""
+    below = f'<div style="{_CSS["quiet"]};margin-top:.4em">{escaped(table.note)}</div>' if table.note else ""
     return (
         f'<div {AS_IT_IS} style="font-size:.92em;margin:.4em 0">'
-        f'<div style="font-weight:700;margin-bottom:.3em">{_escape(table.title)}</div>'
+        f'<div style="font-weight:700;margin-bottom:.3em">{escaped(table.title)}</div>'
         f'<table style="border-collapse:collapse"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         f"{below}</div>"
     )
@@ -130,7 +130,8 @@ def _html_bar(share: float) -> str:
     return f'<span style="{_BAR};background:{filled}"></span>'
 
 
-def _escape(text: str) -> str:
+def escaped(text: str) -> str:
+    """Escape a text for a page; what is invisible in it is shown, and line breaks stay."""
     return html.escape(lines(text))
 
 

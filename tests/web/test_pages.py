@@ -16,9 +16,10 @@ from guarded_tools.approvers import inbox
 from guarded_tools.audit import AuditLog, audit_path, read
 from guarded_tools.errors import StoreError
 from guarded_tools.state import state_dir
+from guarded_tools.text.charts import HEIGHT
 from guarded_tools.values import AuditEvent, ToolInfo
 from guarded_tools.web import approvals, desk, live, recent
-from guarded_tools.web.charts import HEIGHT, chart
+from guarded_tools.web.charts import chart
 from guarded_tools.web.recent import DAY, KEPT, Recent
 from guarded_tools.web.shared import Shared
 from tests.web.conftest import POLICY, form_of, said, text_of
