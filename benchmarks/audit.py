@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -16,8 +17,8 @@ from typing import Any
 
 from benchmarks import floors
 from benchmarks.common import RATIO, Row, paired_us, table
-from guarded_tools import Guard, Policy
-from guarded_tools.audit import AuditLog, newest_first, read, verify
+from guarded_tools import Guard, Policy, plots
+from guarded_tools.audit import AuditLog, export, newest_first, read, verify
 from guarded_tools.audit.log import Fsync
 from guarded_tools.audit.refusals import summarise
 from guarded_tools.audit.summary import calls
@@ -229,6 +230,11 @@ def lines(folder: Path, blocks: int) -> Iterator[Row]:
     yield Row("a guarded call in memory with its audit, over one with the floor", audited / bare, RATIO, 1.6, note)
 
 
+def _exported(path: Path) -> int:
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        return export(read(path), nowhere)
+
+
 def _reading(folder: Path, count: int) -> Iterator[Row]:
     """Read a log that grew by a line a second: all of it, and its end, which must not cost more where it is longer."""
     path, start = folder / "long.jsonl", 1_700_000_000
@@ -240,6 +246,8 @@ def _reading(folder: Path, count: int) -> Iterator[Row]:
     whole: dict[str, Callable[[], object]] = {
         "reading": lambda: sum(1 for _ in read(path)),
         "reading, joined into calls and summarised": lambda: summarise(calls(read(path))),
+        "exported as CSV": lambda: _exported(path),
+        "drawn on one page": lambda: plots.overview(path),
         "verifying": lambda: verify(path),
     }
     for name, body in whole.items():
