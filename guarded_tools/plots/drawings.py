@@ -129,7 +129,7 @@ def draw_approvals(axes: Axes, found: Sequence[ToolWaits]) -> None:
     axes.set_xlim(0.008, 2 * max(3600.0, *(tool.waits[-1][0] for tool in found)))
     axes.set_xticks([0.01, 0.1, 1, 10, 60, 600, 3600], ["at once", "0.1 s", "1 s", "10 s", "1 min", "10 min", "1 h"])
     axes.minorticks_off()
-    some = [f"\n{len(tool.waits)} of {tool.asked:,}" if tool.asked > len(tool.waits) else "" for tool in found]
+    some = [f" ({len(tool.waits)} of {tool.asked:,})" if tool.asked > len(tool.waits) else "" for tool in found]
     name_rows(axes, [f"{short(tool.tool)}{note}" for tool, note in zip(found, some, strict=True)])
     place_legend(axes, len(dots))
 

@@ -40,6 +40,9 @@ COLOURS: Final = {outcome: shown.colour for outcome, shown in OUTCOMES.items()}
 """The colour of each outcome, in the order in which they are stacked: what ran first, what was refused last."""
 
 
+_ROOMY: Final = 8  # rows
+
+
 class Picture(Figure):
     """A figure that any notebook shows, whether or not pyplot was ever imported."""
 
@@ -56,7 +59,7 @@ def bars(axes: Axes, labels: list[str], parts: list[list[tuple[str, int]]]) -> N
         for outcome, number in row:
             axes.barh(position, number, left=left, color=look(outcome).colour, height=0.6)
             left += number
-    name_rows(axes, labels)
+    name_rows(axes, labels, size=9 if len(labels) <= _ROOMY else 7)  # two lines a row do not touch
 
 
 def name_rows(axes: Axes, labels: list[str], size: int = 9) -> None:

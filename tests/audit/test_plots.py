@@ -369,6 +369,13 @@ def test_a_call_that_never_settles_holds_up_no_other_for_ever(monkeypatch):
     assert len(list(charges.rest())) == 1
 
 
+def test_of_very_many_questions_the_drawing_says_how_many_it_shows():
+    approval = {"verdict": "approve"}
+    records = [{"kind": "answered", "tool": "t", "approval": approval, "human_ms": 1.0} for _ in range(1_000)]
+    (axes,) = plots.approvals(records).axes
+    assert texts(axes)[0] == ["t (250 of 1,000)"]
+
+
 def test_very_many_sessions_and_waits_leave_the_most(monkeypatch):
     monkeypatch.setattr("guarded_tools.audit.activity.MOST_SESSIONS", 10)
     busy, waits = BusySessions(), HumanWaits()
