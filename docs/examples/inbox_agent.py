@@ -21,5 +21,5 @@ policy = Policy.model_validate(
 )
 guard = Guard(policy, store=store, approver=InboxApprover(store), audit=folder / "audit.jsonl")
 (guarded,) = guard.wrap([refund])
-print(f"Waiting. In another terminal: guarded-tools approvals --store disk://{folder} watch", flush=True)
+print(f"Waiting. In another terminal: guarded-tools approvals watch --store disk://{folder}", flush=True)
 print(guarded.invoke({"customer": "Ann", "amount": 500}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -71,9 +72,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _app(arguments: Sequence[str]) -> typer.Typer:
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+    app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True)
     app.callback()(_root)
-    asked_for = next((argument for argument in arguments if not argument.startswith("-")), "")
+    completed = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+    completing = "_GUARDED_TOOLS_COMPLETE" in os.environ
+    words = completed.split()[1:] if completing else arguments
+    asked_for = next((word for word in words if not word.startswith("-")), "")
+    if completing and asked_for not in COMMANDS:
+        for name in COMMANDS:  # a shell that waits for names waits for no import
+            app.command(name)(lambda: None)
+        return app
     # An unknown name loads them all: the help and "did you mean" need every command.
     for name in [asked_for] if asked_for in COMMANDS else COMMANDS:
         module, _, attribute = COMMANDS[name].partition(":")

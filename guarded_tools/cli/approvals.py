@@ -23,7 +23,7 @@ from guarded_tools.approvers.protocol import Unanswered, who, withdrawn_by
 from guarded_tools.approvers.terminal import ask_at_terminal
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
 from guarded_tools.cli.console import out
-from guarded_tools.cli.options import State, Url, opened
+from guarded_tools.cli.options import State, StateAnywhere, Url, opened
 from guarded_tools.control.actions import write_down
 from guarded_tools.errors import CannotAsk
 from guarded_tools.flow import run
@@ -35,10 +35,11 @@ from guarded_tools.text.visible import plain
 from guarded_tools.values import Verdict, session_scope
 
 app = typer.Typer(
+    cls=StateAnywhere,
     add_completion=False,
     pretty_exceptions_enable=False,
     invoke_without_command=True,
-    help="Answer waiting questions. --store and --state stand before the command: approvals --store URL watch.",
+    help="Answer waiting questions. Every command takes --store and --state.",
 )
 _STATE = "guarded_tools.state"
 Id = Annotated[str, typer.Argument(metavar="ID", help="The question, or the first letters of its id.")]

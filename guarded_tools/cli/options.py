@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from guarded_tools.state import state_dir, state_path
 from guarded_tools.stores import Store, open_store
@@ -72,3 +73,22 @@ def opened(url: str | None, state: Path | None) -> Store:
     if url is None:
         state_dir(state)
     return open_store(store_url(url, state))
+
+
+class StateAnywhere(TyperGroup):
+    """Takes ``--store`` and ``--state`` behind a command too, where all other commands have them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read them as if they stood before the command."""
+        own: list[str] = []
+        rest: list[str] = []
+        words = iter(args)
+        for word in words:
+            if word in {"--store", "--state"}:
+                value = next(words, None)
+                if value is None:
+                    raise typer.BadParameter(f"{word} needs a value")
+                own += [word, value]
+            else:
+                (own if word.startswith(("--store=", "--state=")) else rest).append(word)
+        return super().parse_args(ctx, [*own, *rest])

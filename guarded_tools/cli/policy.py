@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
+from guarded_tools.cli.console import write_draft
 from guarded_tools.cli.options import State, Url
 from guarded_tools.cli.server_tools import StartTimeout, ToolsToCheck, known_tools, tools_of
 from guarded_tools.errors import GuardError, PolicyError, Problem
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from guarded_tools.policy import Policy
     from guarded_tools.values import ToolInfo
 
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write to this file, which must not exist yet.", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -73,6 +78,7 @@ def explain(
     """Say what would become of a call, and why: every predicate with what it saw, every limit. Counts nothing."""
     from guarded_tools.authoring.explanation import dump, risk_of, standing, to_json
     from guarded_tools.cli.explanation import print_explanation
+    from guarded_tools.policy.diagnostics import suggest
     from guarded_tools.policy.explain import explain as look
     from guarded_tools.policy.policy import load_policy
     from guarded_tools.values import ToolCall, ToolInfo
@@ -89,13 +95,20 @@ def explain(
         typer.echo(dump(to_json(explanation, met)))
     else:
         print_explanation(call, explanation, met)
+    if tools and info not in tools:
+        names = [info.name for info in tools]
+        hint = suggest(tool, names)
+        typer.echo(
+            one_line(f"{policy.server or 'the server'} has no tool {tool}{f': {hint}' if hint else ''}"), err=True
+        )
+        raise typer.Exit(PROBLEMS)
 
 
-def schema() -> None:
+def schema(output: Output = None) -> None:
     """Print the JSON Schema of a policy file, for editors; a policy names it under "$schema"."""
     from guarded_tools.policy.reading.json_schema import shipped
 
-    typer.echo(shipped(), nl=False)
+    write_draft(output, shipped())
 
 
 def _read(file: str) -> tuple[Policy | None, tuple[Problem, ...], bool]:
@@ -153,6 +166,7 @@ def preset(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.", show_default=False)],
     *,
     cases: Annotated[bool, typer.Option("--cases", help="Print its tests instead, for `guarded-tools test`.")] = False,
+    output: Output = None,
 ) -> None:
     """Print one of Pictify's preset policies, to be changed and used as a file of your own."""
-    typer.echo(cases_of(name).read_text(encoding="utf-8") if cases else preset_text(name), nl=False)
+    write_draft(output, cases_of(name).read_text(encoding="utf-8") if cases else preset_text(name))

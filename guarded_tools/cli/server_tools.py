@@ -205,7 +205,12 @@ def _in_file(path: Path, server: str | None) -> ServerTools:
 
     try:
         data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+    except FileNotFoundError:
+        made = "`guarded-tools lock -f` makes a lock" if path.suffix == ".lock" else "name a file with the tools"
+        raise GuardError(f"{path} cannot be read: it is not there; {made}") from None
+    except OSError as error:
+        raise GuardError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise GuardError(f"{path} cannot be read as JSON: {error}") from None
     if isinstance(data, dict) and "servers" in data:
         servers = Lock.from_file(path).servers

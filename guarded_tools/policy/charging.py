@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from guarded_tools.policy.limit import Limit, exact_amount
 from guarded_tools.policy.operators import is_number
-from guarded_tools.policy.paths import MISSING, Indeterminate, compile_many, compile_one, kind_of, parse_path
+from guarded_tools.policy.paths import MISSING, Indeterminate, compile_many, compile_one, kind_of, parse_path, unjudged
 from guarded_tools.values import (
     GLOBAL,
     MOST_TOLD,
@@ -53,7 +53,7 @@ def compile_limit(rule: str, limit: Limit, counter: str) -> Charger:
             if scale is not None or type(amount) is not int or amount < 0:
                 amount = add_up(amount if path.many else [amount], scale)
         except Indeterminate as reason:
-            return Decision("deny", rule, message or f"{path.text} {reason}")
+            return Decision("deny", rule, unjudged(message, f"{path.text} {reason}"))
         if amount == 0:
             return None
         if amount > most:  # it never fits, and a number of a thousand digits nobody could read

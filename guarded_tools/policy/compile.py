@@ -35,6 +35,7 @@ from guarded_tools.policy.paths import (
     escape,
     parse_path,
     pointer,
+    unjudged,
 )
 from guarded_tools.policy.predicate import Predicate
 from guarded_tools.policy.readings import Reader
@@ -79,7 +80,7 @@ class Check(NamedTuple):
 
     def doubt(self, reason: Indeterminate) -> Decision:
         """Refuse a call that cannot be judged."""
-        return Decision("deny", self.rule, self.predicate.on_deny or f"{self.predicate.path} {reason}")
+        return Decision("deny", self.rule, unjudged(self.predicate.on_deny, f"{self.predicate.path} {reason}"))
 
 
 class RuleSet(NamedTuple):
@@ -237,7 +238,7 @@ def checks_of(policy: PolicyDocument, predicates: tuple[Predicate, ...], base: s
 def _check(predicate: Predicate, rule: str, kind: Kind) -> Check:
     value, required = predicate.value, kind == "require"
     said = f"{predicate.path} must {'be' if required else 'not be'} {predicate.phrase}"
-    missing = Decision("deny", rule, predicate.on_deny or f"{predicate.path} is missing") if required else None
+    missing = Decision("deny", rule, unjudged(predicate.on_deny, f"{predicate.path} is missing")) if required else None
     return Check(
         rule,
         predicate,

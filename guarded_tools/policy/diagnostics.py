@@ -31,7 +31,8 @@ def explain_errors(error: ValidationError, model: type[BaseModel], problem: Repo
         last = str(steps[-1]) if steps else ""
         kind, context = found["type"], found.get("ctx", {})
         if kind == "extra_forbidden":
-            yield problem(at, f"unknown key {last!r}", suggest(last, sorted(_keys(model, steps[:-1]))), key=True)
+            hint = _ODD.get(last) or suggest(last, sorted(_keys(model, steps[:-1])))
+            yield problem(at, f"unknown key {last!r}", hint, key=True)
         elif kind == "policy":
             yield problem(at, context["message"], context["hint"])
         elif kind == "missing":
@@ -45,7 +46,8 @@ def explain_errors(error: ValidationError, model: type[BaseModel], problem: Repo
             hint = suggest(given, choices) if type(given) is str and len(choices) > 1 else f'write "{choices[0]}"'
             yield problem(at, f"{_shown(given)} is not one of {', '.join(choices)}", hint)
         else:
-            yield problem(at, *_said(kind, context, found["msg"]))
+            message, hint = _said(kind, context, found["msg"])
+            yield problem(at, message, _ASKS if last == "approval" else hint)
 
 
 def suggest(given: str, known: Iterable[str]) -> str:
@@ -61,6 +63,8 @@ def suggest(given: str, known: Iterable[str]) -> str:
 
 
 _FITS_A_LINE: Final = 16
+_ASKS: Final = "to ask before every call, write approval: {}"
+_ODD: Final = {"cases": "these are tests of a policy: name the policy first, as in `guarded-tools test POLICY CASES`"}
 _SYNONYMS: Final = {
     "=": "eq", "==": "eq", "equals": "eq", "is": "eq", "!=": "neq", "<>": "neq", "ne": "neq", "not_equals": "neq",
     "<": "lt", "<=": "lte", "le": "lte", ">": "gt", ">=": "gte", "ge": "gte", "match": "regex", "matches": "regex",

@@ -42,7 +42,7 @@ from guarded_tools.policy.compile import (
 )
 from guarded_tools.policy.document import PolicyDocument, Rules
 from guarded_tools.policy.names import Entry, Names
-from guarded_tools.policy.paths import EVERYWHERE, kind_of, pointer
+from guarded_tools.policy.paths import EVERYWHERE, kind_of, pointer, unjudged
 from guarded_tools.policy.readings import Ambiguous, Reader, Readings
 from guarded_tools.policy.result_checks import ResultPlans
 from guarded_tools.policy.session_rules import (
@@ -206,7 +206,7 @@ def _compile(tool: ToolRules) -> Evaluator:  # noqa: C901 - most of it is the cl
         try:
             views = readings.of(args, schema)
         except Ambiguous as doubt:
-            return Decision("deny", doubt.rule, doubt.message or str(doubt))
+            return Decision("deny", doubt.rule, unjudged(doubt.message, str(doubt)))
         for view in views:
             for check in checks:
                 denied = check(view)

@@ -60,6 +60,11 @@ class Indeterminate(Exception):  # noqa: N818 - a verdict about a value, not a f
     """A value that a rule cannot speak about. The call is denied. Never carries the value."""
 
 
+def unjudged(own: str | None, why: str) -> str:
+    """Say why a call cannot be judged, behind what the policy says of its own: that is about another fault."""
+    return f"{own} ({why})" if own else why
+
+
 class Path(NamedTuple):
     """A parsed path. ``steps`` are keys, indexes, :data:`EACH` and, last, :data:`LENGTH`."""
 

@@ -32,7 +32,7 @@ from guarded_tools.policy.compile import Check, CheckResult, checks_of, compile_
 from guarded_tools.policy.correlation import Views, compare_values
 from guarded_tools.policy.document import PolicyDocument, Rules
 from guarded_tools.policy.globs import is_glob, matches
-from guarded_tools.policy.paths import EVERYWHERE, parse_path, pointer
+from guarded_tools.policy.paths import EVERYWHERE, parse_path, pointer, unjudged
 from guarded_tools.policy.readings import Reader
 from guarded_tools.policy.session_parts import OUTWARD, PRIVATE, SECRET, UNTRUSTED, After, FlowPreset, Need
 from guarded_tools.values import Ask, Decision, Risk, ToolCall
@@ -279,7 +279,9 @@ def _compile_needs(rules: AcrossRules) -> Callable[[Views, ToolCall], list[Sessi
             same = compare(views, names)
             if same is None:
                 own = ", ".join(path for _, path in need.same or ())
-                return Decision("deny", rule, need.message or f"{own} cannot be compared with an earlier call's")
+                return Decision(
+                    "deny", rule, unjudged(need.message, f"{own} cannot be compared with an earlier call's")
+                )
             scope, said = SCOPES[need.scope](call), need.message or ""
             found.append(
                 SessionCondition(scope, "succeeded", need.tool, "need", rule, said, within=need.within, same=same)

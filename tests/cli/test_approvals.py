@@ -141,3 +141,15 @@ def test_a_question_that_draws_on_the_terminal_is_neither_listed_nor_shown(cli):
     assert "\x1b" not in listed.out + shown.out + unknown.out + unknown.err
     assert sound.id in listed.out
     assert "01234567" not in listed.out
+
+
+def test_the_store_may_be_named_before_or_behind_a_command(cli, tmp_path):
+    home = str(tmp_path / "elsewhere")
+    guard = Guard(POLICY, state=home, session="s", approver=lambda _: Verdict.approve("tool"))
+    guard.call(ToolCall("note", {}, session="s"), lambda args: "ran")
+    guard.close()
+    for words in (("--state", home, "remembered"), ("remembered", "--state", home), ("remembered", f"--state={home}")):
+        assert "note" in cli("approvals", *words).out
+    assert "No approval" in cli("approvals", "remembered").out
+    ran = cli("approvals", "remembered", "--store")
+    assert (ran.code, "--store needs a value" in ran.err) == (2, True)

@@ -295,7 +295,7 @@ def test_explain_says_why_an_amount_cannot_be_counted_whatever_the_model_is_told
     code, out, _ = run("explain", str(file), "t", "--args", '{"n": "x"}', "--json")
     told = json.loads(out)
     assert code == 0
-    assert told["decision"]["message"] == "enough for today"
+    assert told["decision"]["message"].startswith("enough for today (args.n cannot be counted")
     assert told["limits"][0]["reason"] == "args.n cannot be counted: it is a string; count its .length"
 
 
@@ -457,3 +457,48 @@ def test_validate_knows_which_tools_have_an_output_schema(run, tmp_path):
     assert "/all_tools/result/schema: b has no output schema: every result of it would be kept back" in out + err
     tools.write_text(json.dumps({"tools": listed[:1]}))
     assert run("validate", str(policy), "--tools", str(tools))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "hint"),
+    [
+        ("a.yaml", 'version: "1"\ndefault: deny\ntools:\n\tadd: {}\n', "YAML takes no tabs"),
+        ("a.json", '{\n  // mine\n  "version": "1", "default": "deny"}', "JSON has no comments"),
+        ("a.json", '{"version": "1", # mine\n "default": "deny"}', "JSON has no comments"),
+        ("a.json", '{"version": "1", "default": "deny",}', "take the comma before it away"),
+        ("a.json", '{"version": "1", "default": "deny", "hide": ["a", ]}', "comma"),
+        ("a.json", "{'version': '1'}", "JSON has double quotes"),
+    ],
+)
+def test_what_other_formats_take_is_told_how_to_mend(run, tmp_path, name, text, hint):
+    (tmp_path / name).write_text(text)
+    code, _, err = run("validate", str(tmp_path / name))
+    assert (code, hint in err) == (1, True), err
+
+
+@pytest.mark.parametrize("order", ["utf-16", "utf-16-be"])
+def test_a_file_as_powershell_redirects_it_is_read(run, tmp_path, order):
+    path = tmp_path / "p.json"
+    path.write_bytes((b"" if order == "utf-16" else b"\xfe\xff") + '{"version": "1", "default": "deny"}'.encode(order))
+    assert run("validate", str(path))[0] == 0
+    path.write_bytes(b"\xff\xfe{")
+    assert "save it as UTF-8" in run("validate", str(path))[2]
+
+
+def test_explain_of_a_tool_that_is_not_there_says_which_is(run):
+    code, out, err = run("explain", "standard", "pictify_creat_image")
+    assert (code, err) == (1, "pictify has no tool pictify_creat_image: did you mean pictify_create_image?\n")
+    assert "deny" in out
+
+
+def test_what_is_printed_can_be_written_to_a_file_that_is_not_there_yet(run, tmp_path):
+    for words in (("preset", "standard"), ("preset", "standard", "--cases"), ("schema",)):
+        path = tmp_path / "-".join(words)
+        assert run(*words, "-o", str(path))[0] == 0
+        assert path.read_text() == run(*words)[1]
+        assert "is there already" in run(*words, "-o", str(path))[2]
+
+
+def test_a_lock_that_is_not_there_is_told_how_to_come_by(run, tmp_path):
+    code, _, err = run("validate", "standard", "--tools", str(tmp_path / "my.lock"))
+    assert (code, "`guarded-tools lock -f` makes a lock" in err) == (2, True)

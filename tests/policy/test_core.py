@@ -106,3 +106,27 @@ def test_where_no_schema_is_checked_it_is_shown_and_explained():
     assert Policy.model_validate(base)._repr_html_().count("schema: off") == 2
     page = Policy.model_validate({**base, "schema": "off"})._repr_html_()
     assert (page.count("schema: off"), page.count("schema: strict")) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("rules", "args", "said"),
+    [
+        (
+            {"require": [{"path": "args.to", "op": "eq", "value": "x", "on_deny": "own"}]},
+            {},
+            "own (args.to is missing)",
+        ),
+        ({"deny_if": [{"path": "args.n", "op": "gt", "value": 1, "on_deny": "own"}]}, {"n": "many"}, "own (args.n "),
+        (
+            {"limits": [{"counter": "n", "window": "hour", "max": 1, "count": "args.n", "on_deny": "own"}]},
+            {"n": -1},
+            "own (args.n cannot be counted: it is negative)",
+        ),
+        ({"needs": [{"tool": "a", "same": {"args.n": "args.n"}, "message": "own"}]}, {"n": float("nan")}, "own ("),
+    ],
+)
+def test_what_a_policy_says_never_hides_why_a_call_could_not_be_judged(rules, args, said):
+    policy = Policy.model_validate({"version": "1", "default": "deny", "tools": {"a": {}, "t": rules}})
+    decision = decide(policy, ToolCall("t", args))
+    assert decision.effect == "deny"
+    assert decision.message.startswith(said)

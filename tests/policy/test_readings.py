@@ -45,7 +45,8 @@ def test_a_key_in_other_letters_is_denied_beside_the_real_one_and_alone(key, sch
 
 def test_nothing_given_is_said_and_on_deny_is():
     rule = {"path": "args.amountCents", "op": "lte", "value": 100, "on_deny": "too much"}
-    assert judge({"require": [rule]}, {"amountCents": 5, "AMOUNTCENTS": 7}).message == "too much"
+    message = judge({"require": [rule]}, {"amountCents": 5, "AMOUNTCENTS": 7}).message
+    assert message.startswith("too much (cannot be judged: a key differs from amountCents only by case")
     said = judge({"require": PAY["require"]}, {"amountCents": 5, "AMOUNTCENTS": 7}).message
     assert "amountCents" in said
     assert "AMOUNTCENTS" not in said

@@ -125,7 +125,7 @@ def test_what_is_wrong_with_a_file(problems, name, text, line):
     assert unreadable is False
 
 
-@pytest.mark.parametrize("text", [b"", b"  \n\t", b"\xff\xfe{}", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("text", [b"", b"  \n\t", b"\xff\xfe{", b"\xff{}", b"\xef\xbb\xbf"])
 def test_a_file_without_a_policy_is_unreadable(problems, text):
     lines, unreadable = problems("p.json", text)
     assert unreadable is True

@@ -19,6 +19,7 @@ stands twice (which of them another reader takes is anybody's guess), ``NaN``, t
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ _MOST_NESTED: Final = 100
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ATOM: Final = re.compile(r"[^ \t\r\n,\]}]+")
+_TABBED: Final = re.compile(r" *\t")
 _CONSTANT: Final = re.compile("NaN|-?Infinity")
 
 
@@ -96,7 +98,7 @@ class Source:
         try:
             data = json.loads(self._text)
         except json.JSONDecodeError as error:
-            raise self._broken(error.lineno, error.colno, f"not JSON: {error.msg}") from None
+            raise self._broken(error.lineno, error.colno, f"not JSON: {error.msg}", _json_hint(error)) from None
         except (RecursionError, ValueError):
             raise self._broken(1, 1, "nested too deep, or a number too long to read") from None
         self._refuse_looseness()
@@ -172,7 +174,8 @@ class Source:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            raise self._broken(line, column, f"not YAML: {error.problem or error.context}") from None
+            hint = "indent with spaces: YAML takes no tabs" if _TABBED.match(self._line(line)) else ""
+            raise self._broken(line, column, f"not YAML: {error.problem or error.context}", hint) from None
         except (yaml.YAMLError, ValueError) as error:
             raise self._broken(1, 1, f"not YAML: {str(error).splitlines()[0]}") from None
         places: dict[str, Place] = {}
@@ -182,6 +185,9 @@ class Source:
         self._seen: set[int] = set()
         self._left = _MOST_REPEATED
         return self._plain(root, "", root, places, ())
+
+    def _line(self, line: int) -> str:
+        return self._text.split("\n")[line - 1 : line][0] if line <= self._text.count("\n") + 1 else ""
 
     def _refuse_depth(self) -> None:
         # Before composing: that descends on C's stack, and ends the process where it runs out.
@@ -243,6 +249,17 @@ class Source:
             return text
 
 
+def _json_hint(error: json.JSONDecodeError) -> str:
+    before, here = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
+    if here.startswith(("//", "/*", "#")):
+        return "JSON has no comments: take it away, or write the policy as YAML"
+    if before.endswith(",") and here.startswith(("}", "]")):
+        return "take the comma before it away"
+    if here.startswith(",") and here[1:].lstrip().startswith(("}", "]")):
+        return "take this comma away"
+    return "JSON has double quotes" if here.startswith("'") else ""
+
+
 def read_source(path: Path) -> Source:
     """Read a file as JSON or YAML, by its suffix or else by its first character.
 
@@ -250,12 +267,16 @@ def read_source(path: Path) -> Source:
         PolicyError: it cannot be read, or is not what its suffix says.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
+        # As PowerShell 5 writes what is redirected to a file.
+        text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except OSError as error:
         reason = error.strerror or str(error)
         raise PolicyError((Problem(str(path), 0, 0, "", f"cannot be read: {reason}"),), unreadable=True) from None
     except UnicodeDecodeError:
-        raise PolicyError((Problem(str(path), 0, 0, "", "is not UTF-8 text"),), unreadable=True) from None
+        raise PolicyError(
+            (Problem(str(path), 0, 0, "", "is not UTF-8 text", "save it as UTF-8"),), unreadable=True
+        ) from None
     if not text.strip():
         raise PolicyError((Problem(str(path), 0, 0, "", "is empty: no policy is in it"),), unreadable=True)
     suffix = path.suffix.lower()
