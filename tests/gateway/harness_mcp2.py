@@ -19,9 +19,12 @@ from guarded_tools.gateway.line import Gateway
 from guarded_tools.gateway.stdio import serve
 from guarded_tools.guard import Guard
 from guarded_tools.mcp_session import StdioServer
+from guarded_tools.mcp_session.streams import load_sdk
 from guarded_tools.policy import Policy
 from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.values import AuditEvent
+
+load_sdk()  # as the command does, before there is a loop that reading modules would block
 
 ALLOW: dict[str, Any] = {"version": "1", "default": "allow", "tools": {}}
 EVERYTHING = str(Path(__file__).with_name("everything.py"))
