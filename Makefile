@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup setup-mcp2 demo test test-mcp2 lowest check bench agentdojo notebooks clean
+.PHONY: setup setup-mcp2 demo demo-gateway gateway-others test test-mcp2 lowest check bench agentdojo notebooks clean
 
 setup: .venv/.ready
 
@@ -39,6 +39,21 @@ DEMO := $(or $(patsubst 1,.venv,$(filter 1,$(MCP))),$(patsubst 2,.venv-mcp2,$(fi
 demo: export PYTHONDONTWRITEBYTECODE =
 demo: $(DEMO)/.usable
 	$(DEMO)/bin/guarded-tools demo $(ARGS)
+
+# A gateway with two clients, one of which is refused.
+demo-gateway: export PYTHONDONTWRITEBYTECODE =
+demo-gateway: .venv-mcp2/.usable
+	.venv-mcp2/bin/python docs/examples/gateway_demo.py
+
+# The gateway with clients, servers and a conformance suite that nobody here wrote. Needs npm.
+gateway-others: setup setup-mcp2 .gateway-others/.ready
+	.venv-mcp2/bin/python -m tests.gateway.others $(ARGS)
+
+.gateway-others/.ready: tests/gateway/others/package.json
+	mkdir -p .gateway-others
+	cp $< .gateway-others/
+	npm install --prefix .gateway-others --no-audit --no-fund
+	touch $@
 
 # Three at a time, for on two cores a third of the time is spent waiting for programs that tests start; then what must have
 # the machine to itself. 5 is pytest's word for "ARGS select none of these". ARGS are for the first environment alone.
@@ -94,4 +109,4 @@ notebooks: setup
 	$(BIN)/python notebooks/execute.py
 
 clean:
-	rm -rf .venv .venv-lowest .venv-mcp2 .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-mcp2 .gateway-others .mypy_cache .ruff_cache .hypothesis
