@@ -58,7 +58,8 @@ for (const [method, params] of told.script) {
     answers.push([method, { code: error.code, message: error.message }]);
   }
 }
-answers.push(["asked", heard]);
+// Roots may be asked for outside any call: over HTTP that needs a stream which is open by then, or is not.
+answers.push(["asked", heard.filter((each) => each !== "roots/list")]);
 await client.close();
 console.log(JSON.stringify(answers));
 process.exit(0);
