@@ -51,7 +51,7 @@ def add(result: Any, note: str, place: Place, *, call_id: str | None) -> Any:
         return dataclasses.replace(result, update=_with_messages(result.update, note, place, call_id))
     if isinstance(result, list) and result and all(_is_output(each) for each in result):
         return [add(each, note, place, call_id=call_id) if _answers(each, call_id) else each for each in result]
-    if isinstance(result, BaseModel) and any(hasattr(result, said) for said in ("isError", "is_error")):
+    if isinstance(result, BaseModel) and any(hasattr(result, said) for said in ("is_error", "isError")):
         from mcp.types import TextContent  # there is such a result, so it was imported already
 
         content = list(getattr(result, "content", ()))
