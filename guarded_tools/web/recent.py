@@ -32,7 +32,7 @@ COUNTED: Final = 1024 * 1024 * 1024
 _POLL: Final = 0.2
 _PAUSE: Final = 5.0
 _BREATH: Final = 0.005
-_STORY: Final = 64 * 1024 * 1024
+_STORY: Final = 32 * 1024 * 1024
 _LONGEST_STORY: Final = 200
 _FORGET_EVERY: Final = 500
 
@@ -144,7 +144,7 @@ class Recent:
         return sorted(rows, key=lambda row: row.ended, reverse=True)
 
     def story(self, key: str) -> list[Record]:
-        """Return the records of one call, oldest first: of the last 64 MiB of the audit."""
+        """Return the records of one call, oldest first: of the last 32 MiB of the audit."""
         return story(self._path, key, most_bytes=_STORY)[-_LONGEST_STORY:]
 
     def minutes(self) -> Mapping[int, Counter[str]]:

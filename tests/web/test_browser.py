@@ -215,6 +215,30 @@ def test_it_is_used_by_keyboard(chromium, served, agent):
         assert "no" in str(became[0])
 
 
+def test_a_calls_story_is_a_click_away_and_what_is_left_is_counted_down(chromium, served, agent):
+    question, _ = agent.ask(text="x")
+    agent.call("read", session="told")
+    with opened(chromium, served) as page:
+        left = page.locator(f"#q-{question.id} .left")
+        page.clock.install()
+        page.reload()
+        sync_api.expect(left).to_have_text(re.compile(r"^\d+:\d\d$"))
+        before = left.inner_text()
+        page.clock.run_for(61_000)
+        after = left.inner_text()
+        assert 60 <= seconds(before) - seconds(after) < 120, (before, after)
+        page.get_by_role("link", name="Now").click()
+        page.locator(".calls tbody tr", has_text="told").get_by_role("link").first.click()
+        sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("One call")
+        sync_api.expect(page.locator(".line h2")).to_have_text([re.compile("^admitted"), re.compile("^settled")])
+
+
+def seconds(shown):
+    """Read a time that is left, as 9:59."""
+    minutes, _, rest = shown.partition(":")
+    return int(minutes) * 60 + int(rest)
+
+
 def test_a_chart_is_read_as_a_table_by_keyboard_and_stays_unfolded(chromium, served, agent):
     agent.call("read")
     with opened(chromium, served) as page:

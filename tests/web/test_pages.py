@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections import Counter
+from contextlib import closing
 from urllib.parse import quote
 
 import pytest
@@ -22,7 +23,7 @@ from guarded_tools.web import approvals, desk, live, recent
 from guarded_tools.web.charts import chart
 from guarded_tools.web.recent import DAY, KEPT, Recent
 from guarded_tools.web.shared import Shared
-from tests.web.conftest import POLICY, form_of, said, text_of
+from tests.web.conftest import POLICY, Agent, form_of, said, text_of
 
 
 def answers():
@@ -253,6 +254,16 @@ def test_limits_say_how_much_is_used(browser, agent):
     assert "No limit is in use" in browser.get("/limits?kind=grant&name=s1").text
 
 
+def test_limits_of_a_grant_stand_under_its_name(browser):
+    limits = [{"counter": "calls", "window": "hour", "max": 9, "scope": "grant"}]
+    with closing(Agent({"version": "1", "default": "deny", "tools": {"read": {"limits": limits}}})) as agent:
+        agent.call("read", grant="bob")
+        browser.catches_up()
+        for path in ("/limits", "/limits?kind=grant&name=bob", "/session?kind=grant&name=bob"):
+            assert "1 of 9" in " ".join(text_of(browser.get(path).text).split())
+        assert "No limit is in use" in browser.get("/limits?kind=session&name=bob").text
+
+
 def test_the_policy_says_what_is_in_force_and_explains_a_call(site, agent):
     agent.call("read")
     with site(policy=Policy.model_validate(POLICY)).open() as browser:
@@ -326,6 +337,7 @@ def test_a_session_is_freed_of_a_label_and_reset(browser, agent):
     scope = json.dumps("session:s1")
     page = browser.get(f"/session?scope={quote(scope)}").text
     assert "2 of 2" in text_of(page)
+    assert page.partition("Latest calls")[2].partition("<tbody>")[2].count("<tr>") == 2
     clear = {"scope": scope, "label": '"untrusted"', "reason": "I read it"}
     assert browser.post("/sessions/clear", press=browser.press(), **clear | {"reason": ""}).status_code == 422
     assert browser.post("/sessions/clear", press=browser.press(), **clear).status_code == 200
