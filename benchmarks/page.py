@@ -154,15 +154,19 @@ def crowd(state: Served, rounds: int) -> Watched:
     with state.opened() as page:
         tabs = Tabs(page, TABS)
         time.sleep(2 * SETTLED_S)
-        for _ in range(rounds):
-            time.sleep(CATCHES_UP_S)
-            tabs.count()
-            before = page.seconds()
-            _phases(found.watched, ready, told)
-            busy += page.seconds() - before
-            found.fetched.extend(tabs.count())
-            with page.stopped():
-                _phases(found.alone, ready, told)
+        for turn in range(2 * rounds):
+            # One first, then the other, so that neither is always behind the same.
+            if turn % 4 in {0, 3}:
+                time.sleep(CATCHES_UP_S)
+                tabs.count()
+                before = page.seconds()
+                _phases(found.watched, ready, told)
+                busy += page.seconds() - before
+                found.fetched.extend(tabs.count())
+            else:
+                with page.stopped():
+                    time.sleep(CATCHES_UP_S)
+                    _phases(found.alone, ready, told)
         tabs.close()
     for process in processes:
         process.join()
