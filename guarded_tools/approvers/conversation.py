@@ -97,8 +97,8 @@ class _Conversation:
             if self.screen.line("Enter to edit again, x to leave it") == "x":
                 return None
         self.screen.show(card.diff(self.request.args, args), "Your edit")
-        return (
-            Verdict.edit(args, by=self.by)
-            if self.screen.line("y to run this, anything else to go back") == "y"
-            else None
-        )
+        while typed := self.screen.line("y to run this, Enter to go back"):
+            if typed == "y":
+                return Verdict.edit(args, by=self.by)
+            self.screen.say([f"{plain(typed, 40)} is not y"])
+        return None

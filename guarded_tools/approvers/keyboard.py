@@ -10,9 +10,10 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from typing import NoReturn, Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn, Self, TypeAlias
 
 from rich.console import Console
 
@@ -25,6 +26,8 @@ from guarded_tools.values import ApprovalRequest
 _TICK = 0.1
 _ERASE = "\r\x1b[2K"
 _CTRL_C = "\x03"
+_KEEP_CURSOR, _BACK_TO_IT = "\x1b7", "\x1b8"
+_SHORTEST = 2
 
 
 _ELSEWHERE = (
@@ -80,6 +83,24 @@ class _Interrupted:
     at = 0.0
 
 
+class _Turns:
+    """How many questions of this process wait for a terminal."""
+
+    waiting = 0
+    _lock = threading.Lock()
+
+    @classmethod
+    @contextlib.contextmanager
+    def wait(cls) -> Iterator[None]:
+        with cls._lock:
+            cls.waiting += 1
+        try:
+            yield
+        finally:
+            with cls._lock:
+                cls.waiting -= 1
+
+
 class Keyboard:
     """A terminal in the hands of one question: nobody else asks there, and keys come one by one, with a deadline."""
 
@@ -107,14 +128,15 @@ class Keyboard:
     def _take_turn(self) -> None:
         import fcntl
 
-        while True:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self.stop_if_over()
-                time.sleep(_TICK)
-            else:
-                return
+        with _Turns.wait():
+            while True:
+                try:
+                    fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    self.stop_if_over()
+                    time.sleep(_TICK)
+                else:
+                    return
 
     @contextlib.contextmanager
     def raw(self) -> Iterator[None]:
@@ -193,38 +215,89 @@ class Keyboard:
         os.killpg(os.tcgetpgrp(self._fd), signal.SIGINT)
         raise Unanswered("Ctrl-C was pressed")
 
-    def line(self, prompt: str) -> str:
-        """Read one line. The prompt counts down; ``Ctrl-U`` begins anew, ``Esc`` and arrows are ignored."""
-        typed = ""
+    def line(self, prompt: str, typed: str = "") -> str:
+        """Read one line, which begins as ``typed``. The prompt counts down, and says how many questions wait too.
+
+        Left, Right, Home and End move, Delete and Backspace delete, ``Ctrl-U`` begins anew; other keys are ignored.
+        """
+        before, after = typed, ""
         drawn = ""
         while True:
-            self.stop_if_over()
-            left = countdown(self.seconds_left)
-            shown = f"{prompt} [{left}] > {_shown_tail(typed, self.columns - len(prompt) - 14)}"
+            self._stop_line_if_over(drawn)
+            shown = self._shown(prompt, before, after)
             if shown != drawn:
                 self.write(_ERASE + shown)
                 drawn = shown
             char = self.key()
             if char in ("\r", "\n"):
                 self.write("\r\n")
-                return typed.strip()
-            typed = self._typed(typed, char)
+                return (before + after).strip()
+            if char is not None:
+                before, after = self._typed(before, after, char)
 
-    def _typed(self, typed: str, char: str | None) -> str:
-        if char == "\x1b":
-            if self.key() in ("[", "O"):  # arrows and the like: an escape sequence says nothing here
-                while (self.key() or "@") < "@":
-                    pass
-        elif char == "\x15":
-            return ""
-        elif char in ("\x7f", "\x08"):
-            return typed[:-1]
-        elif char is not None and (char.isprintable() or char == "\t"):
-            return typed + char
-        return typed
+    def _stop_line_if_over(self, drawn: str) -> None:
+        try:
+            self.stop_if_over()
+        except Unanswered:
+            self.write("\r\n" if drawn else "")  # what the program says next has a line of its own
+            raise
+
+    def _shown(self, prompt: str, before: str, after: str) -> str:
+        others = f", {_Turns.waiting} more {'waits' if _Turns.waiting == 1 else 'wait'}" if _Turns.waiting else ""
+        lead = f"{prompt} [{countdown(self.seconds_left)}{others}] > "
+        room = self.columns - len(lead) - 1
+        behind = _shown_head(after, room // 2)
+        shown = lead + _shown_tail(before, room - len(behind))
+        return f"{shown}{_KEEP_CURSOR}{behind}{_BACK_TO_IT}" if behind else shown
+
+    def _typed(self, before: str, after: str, char: str) -> tuple[str, str]:
+        edit = _EDITS.get(self._sequence() if char == "\x1b" else char)
+        if edit is not None:
+            return edit(before, after)
+        return (before + char, after) if char.isprintable() or char == "\t" else (before, after)
+
+    def _sequence(self) -> str:
+        """Read what follows ``Esc``: a key that is no letter sends several characters."""
+        said = "\x1b" + (self.key() or "")
+        while said.startswith(("\x1b[", "\x1bO")) and (len(said) == _SHORTEST or said[-1] < "@"):
+            char = self.key()
+            if char is None:
+                break
+            said += char
+        return said
+
+
+_Edit: TypeAlias = Callable[[str, str], tuple[str, str]]
+_BY_NAME: Mapping[str, _Edit] = {
+    "left": lambda before, after: (before[:-1], before[-1:] + after),
+    "right": lambda before, after: (before + after[:1], after[1:]),
+    "home": lambda before, after: ("", before + after),
+    "end": lambda before, after: (before + after, ""),
+    "delete": lambda before, after: (before, after[1:]),
+    "back": lambda before, after: (before[:-1], after),
+    "anew": lambda before, after: ("", ""),  # noqa: ARG005 - whatever it was
+}
+_KEYS = {
+    "left": ("\x1b[D", "\x1bOD"),
+    "right": ("\x1b[C", "\x1bOC"),
+    "home": ("\x01", "\x1b[H", "\x1bOH", "\x1b[1~", "\x1b[7~"),
+    "end": ("\x05", "\x1b[F", "\x1bOF", "\x1b[4~", "\x1b[8~"),
+    "delete": ("\x1b[3~",),
+    "back": ("\x7f", "\x08"),
+    "anew": ("\x15",),
+}
+_EDITS = {key: _BY_NAME[name] for name, keys in _KEYS.items() for key in keys}
+
+
+def _drawn(typed: str) -> str:
+    return quoted(typed)[1:-1].replace('\\"', '"').replace("\\\\", "\\")
 
 
 def _shown_tail(typed: str, room: int) -> str:
-    shown = quoted(typed)[1:-1].replace('\\"', '"').replace("\\\\", "\\")
-    room = max(room, 10)
+    shown, room = _drawn(typed), max(room, 10)
     return shown if len(shown) <= room else "…" + shown[-room + 1 :]
+
+
+def _shown_head(typed: str, room: int) -> str:
+    shown, room = _drawn(typed), max(room, 10)
+    return shown if len(shown) <= room else shown[: room - 1] + "…"

@@ -11,13 +11,15 @@ from guarded_tools.approvers.editor import edit_in, editor
 from guarded_tools.approvers.keyboard import Keyboard, terminal
 from guarded_tools.values import ApprovalRequest, Verdict
 
+_AHEAD = 0.25  # seconds
+
 
 class TerminalApprover:
     """Shows each call on the terminal and reads what to do about it.
 
     A command counts once Enter confirms it. What was typed before the question is thrown away. Questions of parallel
     calls take turns, also between processes that share the terminal; each waits at most its own ``timeout``, and one
-    that nobody waits for any more disappears. Arguments are edited in ``$VISUAL`` or ``$EDITOR``, else typed as JSON.
+    that nobody waits for any more disappears. Arguments are edited in ``$VISUAL`` or ``$EDITOR``, else as one line.
 
     Raises:
         CannotAsk: standard input or output is no terminal, or the program runs in the background.
@@ -38,7 +40,9 @@ def ask_at_terminal(request: ApprovalRequest, title: str) -> Verdict:
     Raises:
         CannotAsk: as :class:`TerminalApprover` does.
     """
-    with Keyboard(terminal(request), time.monotonic() + request.timeout) as keyboard:
+    # A little before the guard gives it up: whatever the program prints then begins a new line.
+    lasts = max(request.timeout - _AHEAD, request.timeout / 2)
+    with Keyboard(terminal(request), time.monotonic() + lasts) as keyboard:
         return converse(request, _TerminalScreen(keyboard), title)
 
 
@@ -62,5 +66,11 @@ class _TerminalScreen:
     def edit(self, text: str) -> str:
         command = editor()
         if not command:
-            return self.line("all arguments, as a JSON object")
+            with self._keyboard.raw():
+                return self._keyboard.line("all arguments, as a JSON object", _in_one_line(text))
         return edit_in(command, text, look=self._keyboard.stop_if_over)
+
+
+def _in_one_line(text: str) -> str:
+    """Join the lines of a JSON text; none ends within a string."""
+    return " ".join(line.strip() for line in text.strip().split("\n"))

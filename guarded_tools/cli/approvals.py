@@ -296,7 +296,7 @@ def _ask_here(store: Store, question: Question) -> None:
             verdict = ask_at_terminal(request, f"{TITLE}: question {question.id}")
     except Unanswered:
         first = first_answer(store, question.id)
-        typer.echo(f"\n  {question.id} is closed: {plain(first) or 'nobody waits for it any more'}")
+        typer.echo(f"  {question.id} is closed: {plain(first) or 'nobody waits for it any more'}")
     else:
         receipt = answer(store, question, verdict)
         if receipt.kind != "taken":

@@ -320,7 +320,7 @@ def test_watch_asks_again_about_a_question_whose_edit_the_agent_did_not_accept(o
         watcher.expect("your answer.*> ")
         watcher.send("e\r")
         watcher.expect("JSON object.*> ")
-        watcher.send('{"x": 999}\r')
+        watcher.send('\x15{"x": 999}\r')
         watcher.expect("go back.*> ")
         watcher.send("y\r")
         watcher.expect("does not accept it: .*more than 100")

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import termios
@@ -13,10 +14,12 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from guarded_tools.approvers.keyboard import Keyboard
+from guarded_tools.approvers.protocol import Unanswered
 from tests import forked
 
 ASKS = str(Path(__file__).with_name("asks.py"))
-PROMPT = r"your answer \[\d+:\d\d\] > "
+PROMPT = r"your answer \[\d+:\d\d(, \d+ more waits?)?\] > "
 
 
 class Terminal:
@@ -159,7 +162,7 @@ def test_what_was_pasted_together_with_a_line_answers_none_of_those_that_follow(
     t = terminal({})
     t.expect(PROMPT)
     t.child.send('e\r{"x": 7}\ry\r')
-    t.answer('{"x": 8}', r"JSON object.*> ")
+    t.answer('\x15{"x": 8}', r"JSON object.*> ")
     t.answer("y", GO_ON)
     assert t.verdict()["args"] == {"x": 8}
 
@@ -186,6 +189,31 @@ def test_a_question_whose_time_is_up_leaves_nothing_that_eats_the_next_answer(te
     assert first["cause"] == "timeout"
     t.answer("a")
     assert t.verdict()["kind"] == "approve"
+
+
+def test_the_line_of_a_question_that_is_over_is_ended():
+    ours, theirs = os.openpty()
+    try:
+        with (
+            Keyboard(os.ttyname(theirs), time.monotonic() + 0.3) as keyboard,
+            keyboard.raw(),
+            pytest.raises(Unanswered, match="in time"),
+        ):
+            keyboard.line("your answer")
+        said = b""
+        while select.select([ours], [], [], 1)[0]:
+            said += os.read(ours, 4096)
+        assert re.search(rb"> \r+\n$", said)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def test_a_prompt_says_how_many_questions_wait(terminal):
+    t = terminal(*({"args": {"x": x}} for x in range(3)))
+    for others in (", 2 more wait", ", 1 more waits", ""):
+        t.answer("a", rf"your answer \[\d+:\d\d{others}\] > ")
+    assert t.kinds_at_the_end() == ["approve"] * 3
 
 
 def test_parallel_questions_take_turns(terminal):
@@ -333,18 +361,49 @@ def test_an_editor_that_does_not_start_leaves_the_question_open(terminal, editor
 def test_without_an_editor_the_arguments_are_typed(terminal):
     t = terminal({})
     t.answer("e")
-    t.answer('{"x": 7, "s": "é\\u200b"}', r"JSON object.*> ")
+    t.answer('\x15{"x": 7, "s": "é\\u200b"}', r"JSON object.*> ")
     t.answer("y", GO_ON)
     assert t.verdict()["args"] == {"x": 7, "s": "é\u200b"}
+
+
+def test_without_an_editor_an_edit_begins_with_what_is_there(terminal):
+    t = terminal({"args": {"s": "é", "x": 1}})
+    t.answer("e")
+    left, home, end, right, delete = "\x1b[D", "\x1b[H", "\x1bOF", "\x1b[C", "\x1b[3~"
+    # { "s": "é", "x": 1 }: the é becomes è!, and the 1 becomes 23
+    t.answer(f"{home}{right * 8}{delete}è!{end}{left * 2}\x7f23", r"JSON object.*> .*é")
+    t.answer("y", GO_ON)
+    assert t.verdict()["args"] == {"x": 23, "s": "è!"}
+
+
+def test_an_edit_that_was_not_accepted_is_typed_on(terminal):
+    t = terminal({})
+    t.answer("e")
+    t.answer("\x7f", r"JSON object.*> ")  # the brace at its end
+    t.answer("", "Enter to edit again.*> ")
+    t.answer(', "y": 2}', r"JSON object.*> ")
+    t.answer("y", GO_ON)
+    assert t.verdict()["args"] == {"x": 1, "y": 2}
+
+
+def test_only_y_runs_an_edit_and_only_enter_goes_back(terminal):
+    t = terminal({})
+    t.answer("e")
+    t.answer('\x15{"x": 7}', r"JSON object.*> ")
+    for typed in ("yes", "Y", "n"):
+        t.answer(typed, GO_ON)
+        t.expect(f"{typed} is not y")
+    t.answer("y", GO_ON)
+    assert t.verdict()["args"] == {"x": 7}
 
 
 def test_an_edit_can_be_left(terminal):
     t = terminal({})
     t.answer("e")
-    t.answer('{"x": 7}', r"JSON object.*> ")
-    t.answer("n", GO_ON)
+    t.answer('\x15{"x": 7}', r"JSON object.*> ")
+    t.answer("", GO_ON)
     t.answer("e")
-    t.answer("nonsense", r"JSON object.*> ")
+    t.answer("\x15nonsense", r"JSON object.*> ")
     t.answer("x", r"Enter to edit again.*> ")
     t.answer("a")
     verdict = t.verdict()
