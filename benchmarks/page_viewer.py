@@ -57,7 +57,7 @@ class Page:
         answer = there.getresponse()
         body = answer.read()
         if answer.status not in (200, 404):
-            raise RuntimeError(f"{path}: {answer.status} {body[:200]!r}")
+            raise RuntimeError(f"{path}: {answer.status} {body[-300:]!r}")
         return body
 
     def first_news(self) -> float:

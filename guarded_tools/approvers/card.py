@@ -18,11 +18,11 @@ from rich.text import Text
 from guarded_tools.approvers.arguments import GOES_ON, REMARK, CardRow, Style, arguments, is_folded, written
 from guarded_tools.text import strict_json
 from guarded_tools.text.lookalikes import remarks
-from guarded_tools.text.quantities import of_most
+from guarded_tools.text.quantities import of_most, spoken
 from guarded_tools.text.redaction import mask, mask_json
 from guarded_tools.text.tables import AS_IT_IS
 from guarded_tools.text.tones import PAGE
-from guarded_tools.text.units import duration
+from guarded_tools.text.units import duration, window
 from guarded_tools.text.visible import plain, visible
 from guarded_tools.text.width import columns, pieces
 from guarded_tools.values import ApprovalRequest, Usage, is_grave, widest_memory
@@ -166,9 +166,9 @@ def _said(text: str, limit: int) -> str:
 
 
 def _usage(usage: Usage) -> str:
-    whose = f"{plain(usage.counter, 120)}, {_said(usage.scope, 120)}"
+    whose = f"{plain(spoken(usage.counter), 120)}, {_said(usage.scope, 120)}"
     used = of_most(usage.counter, usage.used, usage.max, grouped=True)
-    return f"{plain(used, 120)} used in {usage.window:,} s: {whose}"
+    return f"{plain(used, 120)} used in {window(usage.window)}: {whose}"
 
 
 def durations(request: ApprovalRequest) -> dict[str, str]:

@@ -17,7 +17,7 @@ from guarded_tools.stores.memory import MemoryStore
 from guarded_tools.text.quantities import MILLION, number, quantity, unit_of
 from guarded_tools.text.tables import Cell
 from guarded_tools.text.tones import EFFECTS, Tone
-from guarded_tools.text.units import duration, wait
+from guarded_tools.text.units import duration, remaining, soon, window
 from guarded_tools.text.visible import one_line
 from guarded_tools.tools.risk import classify
 from guarded_tools.values import Charge, Decision, Full, Halted, Risk, ToolCall, ToolInfo, scopes_of
@@ -236,7 +236,7 @@ def told(call: ToolCall, explanation: Explanation, met: Standing) -> list[Explai
     if halted is not None:
         said.append(f"calls are halted for {halted.scope}: {halted.reason or 'no reason given'}")
     if decision.ask is not None:
-        said.append(f"a human is asked and has {wait(decision.ask.timeout)} s")
+        said.append(f"a human is asked and has {duration(decision.ask.timeout)}")
     if decision.shadow is not None:
         effect, rule_on_trial, why = _on_trial(decision.shadow, trial)
         said.append(f"on trial: {effect} by {rule_on_trial}{why and f': {why}'}")
@@ -327,14 +327,14 @@ def _limit(quota: Quota, count: Counted | None) -> str:
     trial = " (on trial)" if quota.trial else ""
     if charge is None or count is None:
         return one_line(quota.reason or "takes nothing") + trial
-    state = f"frees in {wait(count.frees_in)} s" if count.used else "nothing is used"
+    state = f"frees in {remaining(count.frees_in)}" if count.used else "nothing is used"
     if count.full is not None:
         after = count.full.retry_after
-        state = "can never fit" if after is None else f"full, fits in {wait(after)} s"
+        state = "can never fit" if after is None else f"full, fits in {soon(after)}"
     align = ", aligned to UTC" if charge.align == "utc" else ""
     used, most = number(charge.counter, count.used), quantity(charge.counter, charge.max)
     later = f", settled by {one_line(charge.result)}" if charge.result else ""
-    standing = f"{used}/{most} in {charge.window} s{align}, takes {taken(charge)}{later}, {state}"
+    standing = f"{used} of {most} in {window(charge.window)}{align}, takes {taken(charge)}{later}, {state}"
     return f"{one_line(charge.scope)}: {standing}{trial}"
 
 

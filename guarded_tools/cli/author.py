@@ -24,6 +24,7 @@ from guarded_tools.cli.server_tools import (
     read_tools,
 )
 from guarded_tools.errors import GuardError, PolicyError
+from guarded_tools.text.units import counted
 
 if TYPE_CHECKING:
     from guarded_tools.authoring.policy_tests import Failure, Result
@@ -65,12 +66,13 @@ def scan(
     if form == "yaml":
         text = draft_yaml(offer.server, rated)
     else:
-        note = f"A draft for {len(rated)} tools, made from what the server says of them. Read it before you use it."
+        many = counted(len(rated), "tool")
+        note = f"A draft for {many}, made from what the server says of them. Read it before you use it."
         text = json.dumps({"description": note, **draft(offer.server, rated)}, indent=2) + "\n"
     write_draft(output, text)
     classes = Counter(tool.risk for tool in rated)
     told = ", ".join(f"{classes[risk]} {risk}" for risk in RANK if classes[risk]) or "none"
-    typer.echo(f"{len(rated)} tools of {offer.server}: {told}", err=True)
+    typer.echo(f"{counted(len(rated), 'tool')} of {offer.server}: {told}", err=True)
 
 
 def lock(
@@ -191,9 +193,9 @@ def _say_drift(drifts: Sequence[Drift], total: int, server: str, file: Path, *, 
         if drift.diff:
             typer.echo(drift.diff)
     if not checked:
-        typer.echo(f"{file}: {total} tools of {server} are pinned")
+        typer.echo(f"{file}: {counted(total, 'tool')} of {server} {'is' if total == 1 else 'are'} pinned")
     elif not drifts:
-        typer.echo(f"{file}: all {total} tools of {server} are the pinned ones")
+        typer.echo(f"{file}: {counted(total, 'tool')} of {server}, all as they were pinned")
 
 
 def _say_result(path: Path, result: Result) -> None:

@@ -17,6 +17,7 @@ from guarded_tools.cli.server_tools import StartTimeout, ToolsToCheck, known_too
 from guarded_tools.errors import GuardError, PolicyError, Problem
 from guarded_tools.policy.presets import PRESETS, cases_of, preset_text
 from guarded_tools.text.strict_json import no_key_twice
+from guarded_tools.text.units import counted
 from guarded_tools.text.visible import one_line
 
 if TYPE_CHECKING:
@@ -148,7 +149,9 @@ def _say(file: str, policy: Policy | None, problems: Iterable[Problem], remarks:
     for warning in remarks:
         typer.echo(one_line(f"{warning} [warning]"), err=True)
     if not problems:
-        typer.echo(f"{file}: fine, {len(policy.tools)} tools and globs, {len(policy.hide)} hidden")
+        typer.echo(
+            f"{file}: fine, {counted(len(policy.tools), 'tool or glob', 'tools and globs')}, {len(policy.hide)} hidden"
+        )
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -37,10 +37,10 @@ from guarded_tools.marks import Carried
 from guarded_tools.state import state_dir
 from guarded_tools.stores import Store, open_stop_button
 from guarded_tools.stores.disk.address import DiskAddress
-from guarded_tools.text.quantities import of_most
+from guarded_tools.text.quantities import of_most, spoken
 from guarded_tools.text.tables import Cell, Content, Table, to_rich
 from guarded_tools.text.tones import share
-from guarded_tools.text.units import date_and_time, window
+from guarded_tools.text.units import date_and_time, remaining, window
 from guarded_tools.text.visible import one_line, plain
 from guarded_tools.values import GLOBAL, Halted, Usage
 
@@ -199,10 +199,10 @@ def _print_scope(console: Console, name: str, limits: list[Usage], labels: list[
 def _print_limits(console: Console, limits: list[Usage]) -> None:
     rows: list[list[Content]] = []
     for one in limits:
-        frees = f"frees in {one.frees_in:.0f} s" if one.used else ""
+        frees = f"frees in {remaining(one.frees_in)}" if one.used else ""
         bar = Cell("", share=share(one.used, one.max))
         used = one_line(of_most(one.counter, one.used, one.max))
-        rows.append([bar, used, f"{one.counter} in {window(one.window)}", frees])
+        rows.append([bar, used, f"{spoken(one.counter)} in {window(one.window)}", frees])
     table = to_rich(Table(("", "used", "", "frees"), rows, numbers=("used", "frees")), framed=False, headed=False)
     console.print(Padding(table, (0, 0, 0, 1)))
 

@@ -20,7 +20,7 @@ from guarded_tools.values import ToolInfo
 if TYPE_CHECKING:
     from guarded_tools.web.desk import Desk
 
-_BEHIND = 5  # agents go first where the machine is busy
+_BEHIND = 10  # agents go first where the machine is busy
 
 Port = Annotated[int, typer.Option("--port", min=0, max=65_535, help="0 takes a free one.")]
 Host = Annotated[str, typer.Option("--host", help="The address to bind.")]

@@ -8,7 +8,7 @@ from guarded_tools.approvers.inbox import Question
 from guarded_tools.audit.shown import outcome_cell
 from guarded_tools.audit.summary import CallRow
 from guarded_tools.control.present import Present
-from guarded_tools.text.quantities import of_most
+from guarded_tools.text.quantities import of_most, spoken
 from guarded_tools.text.tables import BREAK, Cell, Content, Table
 from guarded_tools.text.tones import share
 from guarded_tools.text.units import clock, date_and_time, remaining, whose, window
@@ -68,7 +68,9 @@ def limits_table(limits: Sequence[Usage]) -> Table:
         frees = f"frees in {remaining(one.frees_in)}" if one.used else ""
         used = Cell(of_most(one.counter, one.used, one.max, grouped=True), share=share(one.used, one.max), limit=60)
         scope = "" if one.scope == before else one.scope
-        rows.append([Cell(scope, limit=60), used, Cell(f"{one.counter} in {window(one.window)}", limit=100), frees])
+        rows.append(
+            [Cell(scope, limit=60), used, Cell(f"{spoken(one.counter)} in {window(one.window)}", limit=100), frees]
+        )
         before = one.scope
     return Table(("who", "used", "limit", ""), rows, "The fullest limits")
 

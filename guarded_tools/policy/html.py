@@ -69,9 +69,12 @@ def _row(name: str, rules: Rules | Tool, risk: str) -> list[Content]:
     return [name, effect, risk, "\n".join(limits), "\n".join(conditions), asked]
 
 
+_UTC = ", UTC"
+
+
 def _model_row(rules: ModelRules) -> list[Content]:
     limits = [
-        f"{limit.max} {limit.counter} {_per(limit.window)}, per {limit.scope}{', UTC' if limit.align == 'utc' else ''}"
+        f"{limit.max} {limit.counter} {_per(limit.window)}, {_whose(limit.scope)}{_UTC if limit.align == 'utc' else ''}"
         for limit in rules.limits
     ]
     terms = rules.approval
@@ -92,7 +95,7 @@ def _limit(limit: Limit) -> str:
         for word, shown in (("attempts", limit.counts == "attempts"), ("UTC", limit.align == "utc"))
         if shown
     )
-    return f"{limit.counter}: {limit.max} {what} {_per(limit.window)}, per {limit.scope}{extra}"
+    return f"{limit.counter}: {limit.max} {what} {_per(limit.window)}, {_whose(limit.scope)}{extra}"
 
 
 def _result(rules: ResultRules) -> str:
@@ -119,19 +122,25 @@ def _label(one: LabelRule) -> str:
 def _after(one: After) -> str:
     found = " and ".join(one.labels or ()) or " or ".join(one.tools or ())
     lately = f" within {_span(one.within)}" if one.within is not None else ""
-    return f"{'asked' if one.then == 'approve' else 'denied'} after {found}{lately}{_when(one.when)}, per {one.scope}"
+    return (
+        f"{'asked' if one.then == 'approve' else 'denied'} after {found}{lately}{_when(one.when)}, {_whose(one.scope)}"
+    )
 
 
 def _need(one: Need) -> str:
     lately = f" within {_span(one.within)}" if one.within is not None else ""
     same = "".join(f", {theirs} = {own}" for theirs, own in one.same or ())
-    return f"needs: {' or '.join(one.tool)}{lately}{same}, per {one.scope}"
+    return f"needs: {' or '.join(one.tool)}{lately}{same}, {_whose(one.scope)}"
 
 
 def _asked(approval: Approval) -> str:
     when = _when(approval.when).strip() or "every time"
     kept = {"never": "", "same": "\nmay remember the same arguments", "tool": "\nmay remember the whole tool"}
     return f"{when}\nwaits {_span(approval.timeout)}{kept[approval.remember]}"
+
+
+def _whose(scope: str) -> str:
+    return "for all together" if scope == "global" else f"per {scope}"
 
 
 def _per(seconds: int) -> str:

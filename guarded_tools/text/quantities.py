@@ -13,6 +13,8 @@ LARGEST: Final = 2**53
 """The highest amount of a unit, in millionths: every store counts exactly up to here."""
 
 _PARTS: Final = 3
+_ONE_CALL: Final = 32
+"""As long is a call's digest, by which its rejections are counted (:mod:`guarded_tools.approval.quota`)."""
 
 
 def unit_of(counter: str) -> str:
@@ -32,6 +34,16 @@ def by_unit(charges: Iterable[tuple[str, str, int, int, int]]) -> dict[str, int]
         if unit:
             found[unit] = max(found.get(unit, 0), amount)
     return found
+
+
+def spoken(counter: str) -> str:
+    """Name a counter to a person: of those that the guard keeps for itself, what they count."""
+    *place, name = counter.split("/")
+    if name == "(asks)":
+        return "questions to a human"
+    if not name.startswith("(rejected ") or not place:
+        return counter
+    return f"rejections of {'one call of ' if len(name) > _ONE_CALL else ''}{place[-1]}"
 
 
 def number(counter: str, amount: int, *, grouped: bool = False) -> str:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 _SIZES: Final = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
-_ROUNDED: Final = 120
+_ROUNDED: Final = ((86_400, "days"), (3_600, "h"), (60, "min"))
 
 # Spans
 
@@ -46,9 +46,10 @@ def duration(seconds: float, largest: str = "minute") -> str:
 
 
 def remaining(seconds: float) -> str:
-    """Say about how long something stays as it is: ``50 s``, from two minutes on ``12 min``; ``0 s`` if it is over."""
+    """Say about how long something stays as it is: ``50 s``, ``12 min``, ``5 h``, ``30 days``; ``0 s`` once over."""
     left = max(seconds, 0)
-    return f"{left / 60:.0f} min" if left >= _ROUNDED else f"{left:.0f} s"
+    size, unit = next(((size, unit) for size, unit in _ROUNDED if left >= 2 * size), (1, "s"))
+    return f"{left / size:.0f} {unit}"
 
 
 def soon(seconds: float) -> str:
@@ -70,6 +71,11 @@ def wait(seconds: float) -> str:
 def latency(milliseconds: float) -> str:
     """Write how long something took, in milliseconds; nothing where it is not known, which is written as 0."""
     return f"{milliseconds:.1f} ms" if milliseconds else ""
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Write how many there are: ``1 tool``, ``31 tools``; ``many`` where an s does not make it."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 # Moments

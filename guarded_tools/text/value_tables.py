@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-from guarded_tools.text.quantities import of_most
+from guarded_tools.text.quantities import of_most, spoken
 from guarded_tools.text.tables import Cell, Content, Table, to_html
 from guarded_tools.text.tones import EFFECTS, share
+from guarded_tools.text.units import duration, remaining
+from guarded_tools.text.units import window as span
 
 _Usage: TypeAlias = tuple[str, str, int, int, int, float]
 _Charge: TypeAlias = tuple[str, str, int, int, int, str, str, str, bool, str, int | None]
@@ -29,10 +31,10 @@ def decision(fields: _Decision) -> str:
     rows: list[list[Content]] = [["effect", Cell(effect, EFFECTS[effect])], ["rule", rule]]
     rows += [["because", message]] if message else []
     for scope, counter, amount, most, window, *_ in charges:
-        rows.append(["counts", f"{of_most(counter, amount, most)} in {window} s, {counter} for {scope}"])
+        rows.append(["counts", f"{of_most(counter, amount, most)} in {span(window)}, {spoken(counter)} for {scope}"])
     if ask is not None:
         timeout, remember, _ = ask
-        rows.append(["asked", f"waits {timeout:g} s, may be remembered: {remember}"])
+        rows.append(["asked", f"waits {duration(timeout)}, may be remembered: {remember}"])
     if across is not None:
         conditions, marks, _ = across
         brought = dict.fromkeys(name for _, kind, name, *_ in marks if kind == "label")
@@ -47,7 +49,13 @@ def decision(fields: _Decision) -> str:
 def usages(counters: Iterable[_Usage]) -> str:
     """Lay out counters as they stand, each a :class:`~guarded_tools.values.Usage`."""
     rows: list[list[Content]] = [
-        [scope, counter, Cell(of_most(counter, used, most), share=share(used, most)), f"{window} s", f"{free:.1f} s"]
+        [
+            scope,
+            spoken(counter),
+            Cell(of_most(counter, used, most), share=share(used, most)),
+            span(window),
+            remaining(free),
+        ]
         for scope, counter, used, most, window, free in counters
     ]
     return to_html(Table(("whose", "counter", "used", "window", "frees in"), rows, "Usage"))

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from guarded_tools.text.lookalikes import remarks
-from guarded_tools.text.quantities import of_most
+from guarded_tools.text.quantities import of_most, spoken
 from guarded_tools.text.redaction import mask
 from guarded_tools.text.tables import Cell, Content
 from guarded_tools.text.tones import fullness, look, share
@@ -97,7 +97,15 @@ _engine = jinja2.Environment(
     lstrip_blocks=True,
 )
 _engine.filters.update(
-    exact=exact, name=name, remarks=remarks, moment=moment, sent=sent, remaining=remaining, window=window, mask=mask
+    exact=exact,
+    name=name,
+    remarks=remarks,
+    moment=moment,
+    sent=sent,
+    remaining=remaining,
+    window=window,
+    mask=mask,
+    spoken=spoken,
 )
 _engine.globals.update(
     address=address, asset=asset, cells=cells, clock=clock, fullness=fullness, look=look, now=time.time,

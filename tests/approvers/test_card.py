@@ -177,7 +177,7 @@ def test_the_card_shows_all_that_was_asked():
         "rule:              /tools/t/approval\n"
         "session:           one\n"
         "acting for:        acme\n"
-        "limit:             3 of 30 used in 60 s: pictify/delete/calls, session:one\n"
+        "limit:             3 of 30 used in a minute: pictify/delete/calls, session:one\n"
         "arguments:\n"
         "  │ {\n"
         '  │   "uid": "tmpl_1",\n'

@@ -65,7 +65,7 @@ def test_a_decision():
     shown = Decision("ask", "/tools/t", HOSTILE, (charge,), Ask(), Decision("deny", "/new"))._repr_html_()
     text = Reader(shown).text
     assert "ask" in text
-    assert "1 of 30 in 60 s" in text
+    assert "1 of 30 in a minute" in text
     assert "deny by /new" in text
 
 
@@ -126,7 +126,7 @@ def test_a_policy():
         "when args.x gt 5 or args.y gt 6",
         "may remember the same arguments",
         "must: args.html contains",
-        "events: 3 n.length in 10 minutes, per global",
+        "events: 3 n.length in 10 minutes, for all together",
         "any other tool denied",
         policy.fingerprint[:12],
     ):

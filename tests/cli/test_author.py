@@ -219,8 +219,10 @@ cases:
     assert "call 121" in ran.out
     assert "effect: expected 'allow', was 'deny'" in ran.out
     assert "/all_tools/limits/session_per_minute" in ran.out
-    assert "session:default: 120/120 in 60 s, takes 1, full, fits in 60 s" in ran.out, "what explain shows"
-    assert "session:default: 119/120 in 60 s, takes 1, frees in 60 s" in ran.out, "before the failing call was counted"
+    assert "session:default: 120 of 120 in a minute, takes 1, full, fits in 60 seconds" in ran.out, "what explain shows"
+    assert "session:default: 119 of 120 in a minute, takes 1, frees in 60 s" in ran.out, (
+        "before the failing call was counted"
+    )
     assert "1 of 3 cases passed" in ran.out
     wrong = cli("test", "standard", "cases.yaml", "--json").json[1]
     assert (wrong["passed"], wrong["failure"]["call"]) == (False, 121)

@@ -215,14 +215,14 @@ def test_explain_shows_every_predicate_with_what_it_saw_and_every_limit(run, pol
     assert 'must: args.to[*].name in ["ann", "bob"]\n  saw "ann", "eve": fails → denies' in out
     assert "must not: args.amount gt 100\n  saw 60: it is not\n" in out
     assert "ask if: args.amount gte 50\n  saw 60: it is → asks" in out
-    assert "/tools/pay/limits/calls\n  session:default: 0/2 in 60 s, takes 1, nothing is used\n" in out
-    assert "/tools/pay/limits/spend\n  session:default: 0/500 in 86400 s, takes 60, nothing is used\n" in out
+    assert "/tools/pay/limits/calls\n  session:default: 0 of 2 in a minute, takes 1, nothing is used\n" in out
+    assert "/tools/pay/limits/spend\n  session:default: 0 of 500 in a day, takes 60, nothing is used\n" in out
 
 
 def test_explain_says_when_a_human_is_asked(run, policy):
     _, out, _ = run("explain", policy, "pay", "--args", '{"to": [{"name": "ann"}], "amount": 60}')
     assert out.startswith("ask  pay  by /tools/pay/approval/when/args.amount-gte\n  it is a lot\n")
-    assert "a human is asked and has 600 s" in out
+    assert "a human is asked and has 10 minutes" in out
 
 
 def test_explain_says_what_is_on_trial(run, policy):
@@ -258,8 +258,8 @@ def test_explain_counts_as_the_store_does_and_changes_nothing(run, policy, tmp_p
     arguments = ("explain", policy, "pay", "--args", '{"to": [{"name": "ann"}], "amount": 5}')
     _, out, _ = run(*arguments, "--session", "s1", "--grant", "g1")
     assert out.startswith("limited  pay")
-    assert "session:s1: 2/2 in 60 s, takes 1, full, fits in " in out
-    assert "grant:g1: 0/500" in out
+    assert "session:s1: 2 of 2 in a minute, takes 1, full, fits in " in out
+    assert "grant:g1: 0 of 500" in out
     _, out, _ = run(*arguments, "--session", "s1", "--json", "--store", url)
     told = json.loads(out)
     assert told["would_run"] is False
@@ -283,7 +283,7 @@ def test_explain_counts_as_the_store_does_and_changes_nothing(run, policy, tmp_p
 def test_explain_tells_what_a_call_would_take_that_could_never_fit(run, policy, amount, words):
     arguments = ("explain", policy, "pay", "--args", f'{{"to": [{{"name": "ann"}}], "amount": {amount}}}')
     _, out, _ = run(*arguments)
-    assert f"session:default: 0/500 in 86400 s, takes {words}, can never fit\n" in out
+    assert f"session:default: 0 of 500 in a day, takes {words}, can never fit\n" in out
     _, out, _ = run(*arguments, "--json")
     assert json.loads(out)["limits"][1]["takes"] == min(amount, 2**62)
 
@@ -323,7 +323,7 @@ def test_explain_makes_no_state_where_there_is_none(run, policy, tmp_path):
     run("explain", policy, "pay", "--args", '{"amount": 5}')
     assert not (tmp_path / "state").exists()
     _, out, _ = run("explain", policy, "pay", "--args", '{"amount": 5}', "--store", f"disk://{tmp_path / 'other'}")
-    assert "0/2 in 60 s" in out
+    assert "0 of 2 in a minute" in out
     assert not (tmp_path / "other").exists()
 
 

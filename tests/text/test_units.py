@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from guarded_tools.text import units
 
-SIZES = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1, "s": 1, "min": 60}
+SIZES = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1, "s": 1, "min": 60, "h": 3_600}
 spans = st.integers(1, 10**9)
 
 
@@ -59,7 +59,17 @@ def test_whoever_waits_as_told_has_waited_long_enough(seconds):
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(-5, "0 s"), (0, "0 s"), (119.4, "119 s"), (120, "2 min"), (3_600, "60 min"), (float("-inf"), "0 s")],
+    [
+        (-5, "0 s"),
+        (0, "0 s"),
+        (119.4, "119 s"),
+        (120, "2 min"),
+        (3_600, "60 min"),
+        (7_200, "2 h"),
+        (172_800, "2 days"),
+        (30 * 86_400, "30 days"),
+        (float("-inf"), "0 s"),
+    ],
 )
 def test_what_ends_soon_is_rounded(seconds, words):
     assert units.remaining(seconds) == words

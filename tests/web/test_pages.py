@@ -274,7 +274,7 @@ def test_the_policy_says_what_is_in_force_and_explains_a_call(site, agent):
             ('tool=pay&args={"amount": 5}', "ask pay by /tools/pay/approval"),
             ('tool=pay&args={"amount": 500}', "saw 500: it is → denies"),
             ("tool=unheard", "deny unheard by (default deny)"),
-            ("tool=read&session=s1", "session:s1: 1/2 in 3600 s, takes 1"),
+            ("tool=read&session=s1", "session:s1: 1 of 2 in an hour, takes 1"),
             ("tool=pay&args={", "The arguments cannot be read"),
         ):
             assert told in " ".join(text_of(browser.get(f"/policy?{query}").text).split()), query

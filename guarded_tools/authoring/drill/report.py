@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from guarded_tools.authoring.drill.run import Drilled
 from guarded_tools.authoring.drill.values import Breach, PatternResult
+from guarded_tools.text.units import counted
 from guarded_tools.text.visible import plain
 
 _PAGE: Final = "docs/recipes.md"
@@ -26,7 +27,7 @@ class Heading(NamedTuple):
 
 def lines(heading: Heading, drilled: Drilled) -> Iterator[str]:
     """Tell a drill: a line a pattern, what passed and what closes it, plausible use, the grade."""
-    yield plain(f"{heading.what}: {drilled.tools} tools of {heading.server}, {drilled.offered} offered")
+    yield plain(f"{heading.what}: {counted(drilled.tools, 'tool')} of {heading.server}, {drilled.offered} offered")
     if heading.assumed:
         yield f"assumed: {heading.assumed}"
     yield ""
@@ -49,18 +50,14 @@ def _what(finding: PatternResult) -> str:
     if not finding.applies:
         return f"does not apply: {finding.seen.note}"
     told = (
-        f"{_count(finding.calls, 'call')}, {finding.ran:,} ran, {finding.unasked:,} of them unasked, "
-        f"{_count(finding.questions, 'question')}"
+        f"{counted(finding.calls, 'call')}, {finding.ran:,} ran, {finding.unasked:,} of them unasked, "
+        f"{counted(finding.questions, 'question')}"
     )
     if finding.seen.note:
         told += f"; {finding.seen.note}"
     if finding.held and finding.rules:
         told += f"; stopped by {', '.join(finding.rules)}"
     return told
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _closing(finding: PatternResult) -> Iterator[str]:
