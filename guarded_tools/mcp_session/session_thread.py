@@ -45,6 +45,12 @@ _SILENCE = 2.0  # seconds after which a human wonders what it waits for
 log = logging.getLogger("guarded_tools.mcp")
 
 
+def _watched() -> bool:
+    """Whether a human may be looking on: at a terminal, or in a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel") or (sys.stderr is not None and sys.stderr.isatty())
+
+
 class SessionThread:
     """The thread, its loop, and the connection that lives there. Coroutine methods run in that loop only."""
 
@@ -215,7 +221,7 @@ class SessionThread:
     async def _open(self) -> Connection:
         connection = Connection(self)
         running = self.spawn(connection.run())
-        told = asyncio.get_running_loop().call_later(_SILENCE, log.warning, "waiting for %s …", self.name)
+        told = asyncio.get_running_loop().call_later(_SILENCE, self._say_what_is_waited_for)
         try:
             done, _ = await asyncio.wait(
                 {running, connection.ready}, timeout=self.start_timeout, return_when=asyncio.FIRST_COMPLETED
@@ -237,6 +243,9 @@ class SessionThread:
         )
         running.cancel()
         raise await connection.failed(f"{self.name} {reason}", sent=False)
+
+    def _say_what_is_waited_for(self) -> None:
+        log.log(logging.WARNING if _watched() else logging.INFO, "waiting for %s …", self.name)
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None, unchanged: Unchanged | None = None) -> Answer:
         """Call a tool on the live connection.

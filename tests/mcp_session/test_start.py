@@ -90,6 +90,7 @@ def test_a_key_among_the_arguments_is_masked():
 @pytest.mark.serial
 def test_a_server_that_does_not_answer(monkeypatch, caplog):
     monkeypatch.setattr("guarded_tools.mcp_session.session_thread._SILENCE", 0.1)
+    monkeypatch.setattr("guarded_tools.mcp_session.session_thread._watched", lambda: True)
     start = time.monotonic()
     text = failure(
         python("import sys, time; print('hm', file=sys.stderr, flush=True); sys.stdin.read()"), start_timeout=0.7
