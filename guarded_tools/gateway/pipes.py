@@ -18,8 +18,7 @@ import anyio
 from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 
-LONGEST_LINE = 64 * 1024 * 1024
-"""Bytes that a message may have. A client that writes more is let go."""
+from guarded_tools.mcp_session.lines import Lines
 
 _CHUNK = 65_536
 
@@ -59,11 +58,10 @@ async def open_pipes() -> AsyncIterator[tuple[Any, Any]]:
 
 
 def _read(descriptor: int, hand_over: Callable[[bytes | None], None]) -> None:
-    rest = b""
+    lines = Lines()
     try:
-        while len(rest) <= LONGEST_LINE and (chunk := os.read(descriptor, _CHUNK)):
-            *lines, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)
-            for line in lines:
+        while not lines.too_long and (chunk := os.read(descriptor, _CHUNK)):
+            for line in lines.whole(chunk).split(b"\n"):
                 if line.strip():
                     hand_over(line)
     except OSError:

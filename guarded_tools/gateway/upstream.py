@@ -33,6 +33,7 @@ Params: TypeAlias = Mapping[str, Any] | None
 
 _UNCANCELLABLE = frozenset({"initialize", "server/discover"})
 _SHORTEST_SECRET = 12  # a shorter one may be a word, which would be missing from what servers say
+_WAY_OUT = 10.0  # seconds; the SDK takes some seven for a process that nothing but SIGKILL ends
 _ENDLESS = "subscriptions/listen"
 
 
@@ -183,9 +184,12 @@ class Upstream:
 
     async def close(self) -> None:
         """End the connection, and the process where it is one."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        if self._task is None:
+            return
+        if self.ended.is_set():  # it is on its way out, and told to hurry it would leave the process behind
+            await asyncio.wait({self._task}, timeout=_WAY_OUT)
+        self._task.cancel()
+        await asyncio.wait({self._task})
 
 
 class _Started:

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from anyio import BrokenResourceError, ClosedResourceError
 
+from guarded_tools.mcp_session.lines import ReadThrough
 from guarded_tools.mcp_session.transport import Streams
 
 
@@ -45,32 +46,19 @@ class PendingCall:
 pending_call: ContextVar[PendingCall | None] = ContextVar("guarded_tools_mcp_pending", default=None)
 
 
-class Incoming:
+class Incoming(ReadThrough):
     """The stream that the SDK's session reads, with a note of its end."""
 
     def __init__(self, streams: Streams, over: asyncio.Event) -> None:
-        self._stream = streams.read
+        super().__init__(streams.read)
         self._over = over
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> Any:
         try:
-            return await self._stream.__anext__()
+            return await super().__anext__()
         except BaseException:
             self._over.set()
             raise
-
-    async def aclose(self) -> None:
-        """Close the stream behind it."""
-        await self._stream.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
 
 
 class Outgoing:

@@ -42,7 +42,7 @@ async def open_streams(
 
     with os.fdopen(tail.attach(), "w") as errlog:
         try:
-            async with open_stdio(server, errlog) as (read, write):
+            async with open_stdio(server, errlog, tail.add) as (read, write):
                 yield Streams(read, write, {})
         except OSError as error:
             raise ConnectionFailed(f"{server.command!r} could not be started: {error.strerror}", sent=False) from None

@@ -203,6 +203,10 @@ class StderrTail:
         threading.Thread(target=self._read, args=(reader,), name="guarded-tools-stderr", daemon=True).start()
         return writer
 
+    def add(self, line: str) -> None:
+        """Write a line below those of the server."""
+        self._lines.append(line)
+
     def _read(self, descriptor: int) -> None:
         with os.fdopen(descriptor, "rb") as stream:
             while line := stream.readline(_LONGEST_LINE):

@@ -12,7 +12,7 @@ from mcp import Client, MCPError
 
 from guarded_tools.adapters.notes import UNCERTAIN
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.mcp_session import HttpServer, StdioServer
+from guarded_tools.mcp_session import HttpServer, StdioServer, lines
 from tests.gateway.harness_mcp2 import Opened, streams
 
 LIMIT = {"counter": "n", "window": "hour", "max": 9}
@@ -141,6 +141,7 @@ for line in sys.stdin:
         if how == "overloaded": answer(error={"code": -32000, "message": "overloaded"})
         if how == "another's": print(json.dumps({"jsonrpc": "2.0", "id": 999, "result": {}}), flush=True)
         if how == "asks": print(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "secrets/list", "params": {}}), flush=True)
+        while how == "endless": sys.stdout.write("x" * 65536)
         if how == "twice": answer(result={"content": []}); answer(result={"content": [{"type": "text", "text": "2"}]})
     elif kind == "prompts/list":
         answer(result={"prompts": 7})
@@ -181,6 +182,26 @@ async def test_a_server_that_answers_garbage(
     assert [event.outcome for event in events if event.kind == "settled"] == [outcome]
     assert used(gateway) == {"odd": 1}
     assert reached() == ["odd"]
+
+
+async def test_a_line_without_an_end_ends_the_gateway(
+    make_gateway: Any, events: Any, upstream_log: Path, reached: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "LONGEST_LINE", 1_000_000)
+    server = StdioServer(sys.executable, ("-c", ODD, str(upstream_log)))
+    gateway = make_gateway({"default": "allow", "tools": {"odd": {"limits": [LIMIT]}}}, servers={"odd": server})
+    ended: list[Exception] = []
+    async with streams(gateway, ended=ended) as ways, opened(ways) as client:
+        silent = asyncio.create_task(client.session.call_tool("odd", {"how": "asks"}))
+        await until(reached)
+        for result in (await client.session.call_tool("odd", {"how": "endless"}), await silent):
+            assert "a line that it wrote is longer than 1000000 bytes" in said(result)
+            assert UNCERTAIN in said(result)
+    assert isinstance(ended[0], ConnectionFailed)
+    assert "longer than 1000000 bytes" in str(ended[0])
+    assert [event.outcome for event in events if event.kind == "settled"] == ["unknown", "unknown"]
+    assert used(gateway) == {"odd": 2}
+    assert reached() == ["odd", "odd"]
 
 
 TELLS = """

@@ -15,7 +15,7 @@ HABITS = set(sys.argv[1:])
 NAMED = [habit.removeprefix("name=") for habit in sys.argv[1:] if habit.startswith("name=")]
 EMPTY = {"type": "object", "properties": {}}
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-NAMES = ["echo", "show", "env", "grow", "noise", "bad_bytes", "structured", "refuse", "stderr"]
+NAMES = ["echo", "show", "env", "grow", "noise", "bad_bytes", "structured", "refuse", "stderr", "endless"]
 
 extra = []
 
@@ -53,6 +53,9 @@ def call_tool(name, arguments, notify):  # noqa: PLR0911 - one for each tool
         case "bad_bytes":
             raw(b"\xff\xfe\xff\n")
             return text("still here")
+        case "endless":
+            while True:
+                raw(b"x" * 65_536)
         case "structured":
             return {"content": text("n"), "structuredContent": {"n": arguments.get("n", 1)}, "isError": False}
         case "refuse":

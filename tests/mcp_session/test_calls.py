@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from guarded_tools.errors import ConnectionFailed
-from guarded_tools.mcp_session import HeldSession
+from guarded_tools.mcp_session import HeldSession, lines
 from tests.mcp_session.conftest import children
 
 SLOW = ("--fault", "pictify_get_image=slow:30")
@@ -172,6 +172,15 @@ def test_noise_on_stdout_harms_nobody(odd):
     with HeldSession(odd()) as session:
         assert said(session.call_tool_sync("noise")) == "quiet again"
         assert said(session.call_tool_sync("bad_bytes")) == "still here"
+
+
+def test_a_line_without_an_end_is_given_up(odd, monkeypatch):
+    monkeypatch.setattr(lines, "LONGEST_LINE", 1_000_000)
+    with HeldSession(odd()) as session:
+        with pytest.raises(ConnectionFailed, match="a line that it wrote is longer than 1000000 bytes") as info:
+            session.call_tool_sync("endless")
+        assert info.value.sent
+        assert said(session.call_tool_sync("noise")) == "quiet again"  # on a new connection
 
 
 def test_a_result_arrives_as_the_server_sent_it(odd_over):

@@ -50,8 +50,10 @@ CLIENTS = [
 
 
 def inspected(target: dict[str, Any], script: list[list[Any]], env: dict[str, str]) -> list[Any]:
-    """Ask by the Inspector's command line: a process for each request, for the first dozen that it can ask."""
-    words = [target["url"]] if "url" in target else ["--", *target["command"]]
+    """Ask by the Inspector's command line: a process for each request, for the first dozen of what it can ask."""
+    words = [target["url"]] if "url" in target else target["command"]
+    # It gives a server what is named here alone, and a gateway needs this package.
+    given = [word for name in target.get("env", ()) for word in ("-e", f"{name}={env[name]}")]
     answers = []
     for method, params in [each for each in script if each[0] in (*LISTS, "tools/call", "resources/read")][:12]:
         options = ["--method", method]
@@ -61,9 +63,11 @@ def inspected(target: dict[str, Any], script: list[list[Any]], env: dict[str, st
                 options += ["--tool-arg", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
         if method == "resources/read":
             options += ["--uri", params["uri"]]
-        command = [NODE, str(MODULES / ".bin" / "mcp-inspector"), "--cli", *options, *words]
+        command = [NODE, str(MODULES / ".bin" / "mcp-inspector"), "--cli", *given, *options, "--", *words]
         ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=90, check=False)
-        answers.append([method, ended.stdout, ended.returncode])
+        # Of what it says on stderr only its own error counts: what a server writes there comes out beside it.
+        errors = [line for line in ended.stderr.splitlines() if line.startswith('{"error"')]
+        answers.append([method, ended.stdout, ended.returncode, errors])
     return answers
 
 
@@ -88,11 +92,11 @@ def answers(client: Client, server: str, road: str) -> str:
     """
     with new_room() as room:
         [upstream] = [each for each in upstreams(MODULES, room, FIRST, SECOND) if each.name == server]
-        env = environment(upstream.env)
+        env, named = environment(upstream.env), ["PYTHONPATH", *upstream.env]
         if road == "direct":
-            said = asked(client, {"command": upstream.command}, upstream.script, env)
+            said = asked(client, {"command": upstream.command, "env": named}, upstream.script, env)
         elif road == "stdio":
-            said = asked(client, {"command": gateway(upstream, room)}, upstream.script, env)
+            said = asked(client, {"command": gateway(upstream, room), "env": named}, upstream.script, env)
         else:
             with listening(gateway(upstream, room, "--http", "127.0.0.1:0"), upstream.env) as url:
                 said = asked(client, {"url": url}, upstream.script, env)
