@@ -19,6 +19,7 @@ from guarded_tools.gateway.pipes import open_pipes
 from guarded_tools.gateway.upstream import Params
 
 _LAST_ANSWERS = 5.0
+_LAST_WORDS = 100  # hundredths of a second
 
 
 async def serve_stdio(gateway: Gateway, principal: Principal) -> None:
@@ -63,7 +64,10 @@ async def serve(gateway: Gateway, principal: Principal, incoming: Any, outgoing:
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(idle.wait(), _LAST_ANSWERS)
-            await asyncio.sleep(0)  # the last answer is on its way out
+            for _ in range(_LAST_WORDS):  # the last answer goes out, and what the server says of its end comes in
+                await asyncio.sleep(0.01)
+                if line.last_words():
+                    break
             raise ConnectionFailed(f"the server is gone{line.last_words()}")
         finally:
             ended.cancel()

@@ -15,7 +15,7 @@ HABITS = set(sys.argv[1:])
 NAMED = [habit.removeprefix("name=") for habit in sys.argv[1:] if habit.startswith("name=")]
 EMPTY = {"type": "object", "properties": {}}
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-NAMES = ["echo", "show", "env", "grow", "noise", "bad_bytes", "structured", "refuse", "stderr", "endless"]
+NAMES = ["echo", "show", "env", "grow", "noise", "bad_bytes", "structured", "refuse", "endless", "stderr"]
 
 extra = []
 
