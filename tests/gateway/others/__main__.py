@@ -107,21 +107,22 @@ def answers(client: Client, server: str, road: str) -> str:
 
 
 def common(said: str) -> str:
-    """Leave out what 2026-07-28 puts into every answer, and 2025-11-25 into none."""
+    """Leave out what 2026-07-28 puts into every answer, what only 2025-11-25 says of tasks, and the order of keys."""
+    of_one = ("resultType", "ttlMs", "cacheScope", "execution")
 
     def old(value: Any) -> Any:
         if isinstance(value, list):
             return [old(each) for each in value]
         if not isinstance(value, dict):
             return value
-        kept = {key: old(each) for key, each in value.items() if key not in ("resultType", "ttlMs", "cacheScope")}
+        kept = {key: old(each) for key, each in value.items() if key not in of_one}
         if isinstance(kept.get("_meta"), dict):
             kept["_meta"].pop("io.modelcontextprotocol/serverInfo", None)
             if not kept["_meta"]:
                 del kept["_meta"]
         return kept
 
-    return json.dumps(old(json.loads(said)), indent=1, ensure_ascii=False)
+    return json.dumps(old(json.loads(said)), indent=1, ensure_ascii=False, sort_keys=True)
 
 
 def difference(one: str, two: str) -> str:

@@ -83,11 +83,13 @@ async def opened(stack: AsyncExitStack) -> tuple[Any, list[Any]]:
     command = TOLD["target"].get("command")
     road = url or StdioTransport(command[0], command[1:], env=dict(os.environ), log_file=QUIET)
     client = await stack.enter_async_context(
-        FastClient(
-            road, sampling_handler=sample, elicitation_handler=lambda *_: {"name": "Ann"}, roots=["file:///home/ann"]
-        )
+        FastClient(road, sampling_handler=sample, elicitation_handler=fill, roots=["file:///home/ann"])
     )
     return client, []
+
+
+async def fill(*_: Any) -> dict[str, str]:
+    return {"name": "Ann"}
 
 
 async def ask(session: Any, method: str, params: dict[str, Any]) -> Any:
