@@ -569,7 +569,7 @@ def test_explain_says_what_a_call_would_take(cli, tmp_path):
     shown = cli("explain", str(path), MODEL_CALL, "--args", json.dumps(args))
     assert shown.code == 0, shown
     assert "about 0.006 USD" in shown.out
-    assert "0/0.02 USD" in shown.out
+    assert "0 of 0.02 USD" in shown.out
     assert "schema" not in shown.out
     shown = cli("explain", str(path), MODEL_CALL, "--args", json.dumps({**args, "answer_tokens": 5000}))
     assert "can never fit" in shown.out

@@ -237,5 +237,5 @@ def test_the_command_serves_what_is_there(cli, monkeypatch, agent, steps_back):
     assert (ran.code, ran.out) == (0, "a line\n")
     ((settings, found, _, tools),) = seen
     assert (settings.read_only, settings.port, found) == (True, 0, question.id)
-    assert steps_back == [5]
+    assert steps_back == [10]
     assert re.match("pictify_", tools[0])
