@@ -26,6 +26,7 @@ FIRST, SECOND = ROOT / ".venv" / "bin" / "python", Path(sys.executable)
 MODULES = ROOT / ".gateway-others" / "node_modules"
 NODE = str(MODULES / ".bin" / "node")
 ROADS = ("direct", "stdio", "http")
+_ROUND = "Fulfilling input required by"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)?|\d{1,2}:\d\d:\d\d [AP]M")
 
 
@@ -107,12 +108,15 @@ def answers(client: Client, server: str, road: str) -> str:
 
 
 def common(said: str) -> str:
-    """Leave out what 2026-07-28 puts into every answer, what only 2025-11-25 says of tasks, and the order of keys."""
+    """Leave out what 2026-07-28 puts into every answer, what only 2025-11-25 says of tasks, and the order of keys.
+
+    And that a client which answers a server's question in a round of its own calls that round progress.
+    """
     of_one = ("resultType", "ttlMs", "cacheScope", "execution")
 
     def old(value: Any) -> Any:
         if isinstance(value, list):
-            return [old(each) for each in value]
+            return [old(each) for each in value if not (isinstance(each, dict) and _ROUND in str(each.get("message")))]
         if not isinstance(value, dict):
             return value
         kept = {key: old(each) for key, each in value.items() if key not in of_one}
