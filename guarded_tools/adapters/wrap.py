@@ -141,9 +141,8 @@ def clone(guard: Gate, tool: BaseTool) -> BaseTool:
     """
     if not isinstance(tool, BaseTool):
         raise TypeError(f"only LangChain tools can be wrapped, not {type(tool).__name__}; make one with @tool")
-    known: ToolInfo | None = getattr(
-        type(tool), "__guarded_info__", None
-    )  # by which it goes, whatever it is called now
+    # By that it goes, whatever it is called now.
+    known: ToolInfo | None = getattr(type(tool), "__guarded_info__", None)
     if is_guarded(tool, guard):
         outermost = guards(tool)[-1]
         if outermost.family is not guard.family or guard.named_session in (None, outermost.named_session):
@@ -262,7 +261,9 @@ def _unwrapped(tool: BaseTool) -> BaseTool:
     original = _originals[type(tool)]
     if vars(original) is vars(tool):
         return original
-    return original.model_copy(update={k: v for k, v in vars(tool).items() if k not in ("func", "coroutine")})
+    was = vars(original)
+    changed = {k: v for k, v in vars(tool).items() if k not in ("func", "coroutine") and was.get(k, was) is not v}
+    return original.model_copy(update=changed) if changed else original
 
 
 def _subclass(guard: Gate, tool: BaseTool, info: ToolInfo, body: Callable[..., GuardedCallable]) -> type[BaseTool]:
