@@ -3,6 +3,7 @@
 That costs a hundredth of what the imports of a program cost, so nothing is imported here but what Python holds built in.
 The script is the program for whoever started it: a signal that it gets, the program gets; it ends as the program ends,
 by the same code or signal; and killed, it takes the program with it, because the server sees its socket close.
+What is given more than its standard streams, as multiprocessing gives pipes to what it spawns, is Python itself.
 """
 
 import _socket
@@ -54,7 +55,8 @@ def _leave_terminal():
 
 def _main():
     words = sys.argv[1:]
-    if not words or (words[0].startswith("-") and words[0] not in {"-c", "-m"}):
+    inherits = len(os.listdir("/proc/self/fd")) > 4  # noqa: PTH208 - three streams, and this listing
+    if inherits or not words or (words[0].startswith("-") and words[0] not in {"-c", "-m"}):
         os.execv(sys.executable, [sys.executable, *words])
     terminal = _leave_terminal()
     server = __file__.rpartition("/")[0] + "/" + SERVER
