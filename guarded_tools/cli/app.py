@@ -19,6 +19,7 @@ FINE, PROBLEMS, UNREADABLE = 0, 1, 2
 """Exit codes: all is well; the input was read and something is wrong with it; the input could not be read."""
 
 COMMANDS = {
+    "init": "guarded_tools.cli.init:init",
     "validate": "guarded_tools.cli.policy:validate",
     "explain": "guarded_tools.cli.policy:explain",
     "schema": "guarded_tools.cli.policy:schema",

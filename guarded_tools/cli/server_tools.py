@@ -28,7 +28,7 @@ from guarded_tools.pictify.catalogue import SERVER, catalogue, risk_of
 from guarded_tools.values import Risk, ToolInfo
 
 if TYPE_CHECKING:
-    from guarded_tools.mcp_session import HttpServer, StdioServer
+    from guarded_tools.mcp_session import Server
     from guarded_tools.mcp_session.protocol import ListedTool
 
 _SAID = (
@@ -156,8 +156,7 @@ def read_tools(
         return ServerTools(name, tuple((info._replace(server=name), {}) for info in catalogue().values()))
     if source.kind == "file":
         return _in_file(Path(source.where), server)
-    road, told = _road(source, env or (), token_env)
-    return _ask(road, server, told, source.start_timeout)
+    return ask(*reached(source, env or (), token_env), server=server, start_timeout=source.start_timeout)
 
 
 def tools_of(said: str, start_timeout: float | None = None) -> list[ToolInfo]:
@@ -170,8 +169,12 @@ def known_tools(server: object, given: list[ToolInfo] | None) -> list[ToolInfo] 
     return tools_of(SERVER) if given is None and server == SERVER else given
 
 
-def _road(source: ToolSource, env: Sequence[str], token_env: str | None) -> tuple[StdioServer | HttpServer, str]:
-    """Return how a server is reached, and what its address or command tells of its name."""
+def reached(source: ToolSource, env: Sequence[str], token_env: str | None) -> tuple[Server, str]:
+    """Return how a server of a source that runs is reached, and what its address or command tells of its name.
+
+    Raises:
+        GuardError: a variable that is named is not set.
+    """
     from guarded_tools.mcp_session import HttpServer, StdioServer
 
     if source.kind == "address":
@@ -183,7 +186,8 @@ def _road(source: ToolSource, env: Sequence[str], token_env: str | None) -> tupl
     return StdioServer(source.command[0], source.command[1:], env=given), told_by(source.command)
 
 
-def _ask(road: StdioServer | HttpServer, server: str | None, told: str, start_timeout: float | None) -> ServerTools:
+def ask(road: Server, told: str, *, server: str | None = None, start_timeout: float | None = None) -> ServerTools:
+    """Start or reach a server and list its tools; raises as :func:`read_tools`."""
     from guarded_tools.mcp_session import HeldSession
 
     # It logs every line that is no message, with a traceback; the error that ends the command says enough.
