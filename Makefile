@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup setup-mcp2 demo demo-gateway gateway-others test test-mcp2 lowest check bench agentdojo notebooks clean
+.PHONY: setup setup-mcp2 demo demo-gateway gateway-others test test-mcp2 lowest check bench agentdojo notebooks docs clean
 
 setup: .venv/.ready
 
@@ -108,5 +108,16 @@ agentdojo: setup
 notebooks: setup
 	$(BIN)/python notebooks/execute.py
 
+# The site, in build/site: open its index.html, no server is needed. What it is built with stands apart from our environments.
+.venv-docs/.ready: docs/site/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: .venv-docs/.ready
+	.venv-docs/bin/mkdocs build --quiet --strict
+	.venv-docs/bin/python docs/site/check.py build/site
+
 clean:
-	rm -rf .venv .venv-lowest .venv-mcp2 .gateway-others .mypy_cache .ruff_cache .hypothesis
+	rm -rf build/site .venv .venv-docs .venv-lowest .venv-mcp2 .gateway-others .mypy_cache .ruff_cache .hypothesis

@@ -302,3 +302,21 @@ def assert_real(program, words):
             assert f'"{setting.partition("=")[0]}"' in (ROOT / "guarded_tools/cli/options.py").read_text()
         case _:
             raise AssertionError(program)
+
+
+# The site
+
+NAV = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1].split("\n\n")[0]
+
+
+def test_the_site_leads_to_every_page():
+    """Pages outside of docs/ have their place from the root there, and a notebook or a source file is a page, too."""
+    told = re.findall(r"([\w./-]+\.md)$", NAV, re.MULTILINE)
+    modules = re.findall(r"^\| `(guarded_tools(?:\.\w+)?)` \|", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
+    wanted = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.parent != ROOT}
+    wanted |= {f"api/{module}.md" for module in modules}
+    wanted |= {f"{notebook.relative_to(ROOT)}.md" for notebook in (ROOT / "notebooks").glob("*.ipynb")}
+    assert wanted <= set(told), f"name them under nav in mkdocs.yml: {sorted(wanted - set(told))}"
+    assert len(told) == len(set(told))
+    for page in set(told) - wanted:
+        assert (ROOT / page).exists(), f"nav in mkdocs.yml names a page that is not there: {page}"
