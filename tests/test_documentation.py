@@ -122,6 +122,8 @@ def test_code_blocks_run(page, tmp_path):
     script = tmp_path / "page.py"
     script.write_text("\n\n".join([PRELUDE, *running(page)]))
     (tmp_path / "policy.json").write_text(json.dumps(POLICY))
+    for policy in blocks(page, "yaml")[:1]:
+        (tmp_path / "policy.yaml").write_text(policy)
     done = forked.run(
         [sys.executable, str(script)],
         cwd=tmp_path,
@@ -130,6 +132,9 @@ def test_code_blocks_run(page, tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
+    if page.parent.name == "how-to" and running(page) == blocks(page):
+        for shown in blocks(page, "text"):
+            assert re.fullmatch(re.escape(shown).replace("…", ".*"), done.stdout), done.stdout
 
 
 # Commands

@@ -26,7 +26,8 @@ from guarded_tools.stores import open_store
 from guarded_tools.values import ApprovalRequest, ToolCall, Usage, Verdict
 from tests import forked
 
-PAGE = Path(__file__).parents[2] / "docs" / "approvals" / "notify.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = (DOCS / "approvals" / "notify.md", DOCS / "how-to" / "approve-from-a-phone.md")
 NOTICE = Notice("refund", "financial", "0123abcd", "http://127.0.0.1:8765/approvals/0123abcd")
 SECRET = "shared"
 
@@ -116,7 +117,7 @@ def test_a_receiver_that_checks_as_the_page_says_takes_it_and_nothing_else(recei
     at = receiver()
     hook(at.url)[0](NOTICE)
     ((_, headers, body),) = at.got
-    is_genuine = page()["is_genuine"]
+    is_genuine = recipes()["is_genuine"]
     assert is_genuine(headers, body, b"shared", 1_700_000_100)
     assert not is_genuine(headers, body + b" ", b"shared", 1_700_000_100)
     assert not is_genuine(headers, body, b"other", 1_700_000_100)
@@ -393,20 +394,21 @@ def test_a_function_that_fails_fails_no_question(approvals):
     assert [notice.tool for notice in told] == ["t"]
 
 
-# The page's recipes
+# The pages' recipes
 
 
-def page():
-    """Run what the page defines, without its guards; returns its names."""
+def recipes():
+    """Run what the pages define, without their guards; returns its names."""
     names = {"InboxApprover": lambda *_, **__: None, "store": None}
-    for block in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE):
-        if "def " in block:
-            exec(compile(block, str(PAGE), "exec"), names)
+    for page in PAGES:
+        for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
+            if "def " in block:
+                exec(compile(block, str(page), "exec"), names)
     return names
 
 
 def test_slack(receiver):
-    at, names = receiver(), page()
+    at, names = receiver(), recipes()
     names["SLACK"] = at.url
     Notifier(names["to_slack"]).tell(NOTICE._replace(tool="<!channel>"))
     until(lambda: at.got)
@@ -414,7 +416,7 @@ def test_slack(receiver):
 
 
 def test_ntfy(receiver):
-    at, names = receiver(), page()
+    at, names = receiver(), recipes()
     names |= {"NTFY": at.url, "TOPIC": "mine"}
     names["to_ntfy"](NOTICE)
     assert json.loads(at.got[0][2]) == {
@@ -442,7 +444,7 @@ def test_mail():
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mail) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        names = page()
+        names = recipes()
         names |= {"MAIL": "127.0.0.1", "PORT": server.server_address[1]}
         names["to_mail"](NOTICE)
         server.shutdown()
