@@ -51,8 +51,8 @@ class TakenCharges:
     """
 
     def __init__(self) -> None:
-        self._admitted: dict[str, ChargedCall | None] = {}
-        self._settled: set[str] = set()
+        self._admitted: dict[str, Record | None] = {}  # without those that took nothing in the end
+        self._settled: dict[str, Record] = {}
 
     def add(self, record: Record) -> Sequence[ChargedCall]:
         """Take the next record; returns the calls of which it is known by now what they took."""
@@ -61,28 +61,32 @@ class TakenCharges:
             return ()
         key = str(record.get("key"))
         if kind == "admitted":
-            who_what = str(record.get("session", "")), str(record.get("tool", ""))
-            self._admitted[key] = ChargedCall(when(record), *who_what, _charges(record))
-        elif (call := self._admitted.get(key)) is not None:
-            self._settled.add(key)
+            self._admitted[key] = record
+        elif self._admitted.get(key) is not None:
+            self._settled[key] = record
             if record.get("refunded"):
                 self._admitted[key] = None
-            elif charges := _charges(record):
-                self._admitted[key] = ChargedCall(call.time, call.session, call.tool, charges)
         ready = []
         while self._admitted:
             first = next(iter(self._admitted))
             if first not in self._settled and len(self._admitted) <= _PATIENCE:
                 break
-            self._settled.discard(first)
             done = self._admitted.pop(first)
+            settled = self._settled.pop(first, None)
             if done is not None:
-                ready.append(done)
+                ready.append(_charged(done, settled))
         return ready
 
     def rest(self) -> Iterator[ChargedCall]:
         """Yield what has not settled, and what was admitted after it, as it stands."""
-        yield from (call for call in self._admitted.values() if call is not None)
+        for key, record in self._admitted.items():
+            if record is not None:
+                yield _charged(record, self._settled.get(key))
+
+
+def _charged(admitted: Record, settled: Record | None) -> ChargedCall:
+    charges = (_charges(settled) if settled is not None else ()) or _charges(admitted)
+    return ChargedCall(when(admitted), str(admitted.get("session", "")), str(admitted.get("tool", "")), charges)
 
 
 def taken(records: Iterable[Record]) -> Iterator[ChargedCall]:
@@ -199,7 +203,7 @@ def _charges(record: Record) -> tuple[tuple[str, str, int, int, int], ...]:
 def _is_charge(charge: object) -> bool:
     return (
         isinstance(charge, list)
-        and len(charge) == len(Fullest._fields)
+        and len(charge) == 5  # noqa: PLR2004 - as ChargedCall says
         and type(charge[2]) is type(charge[3]) is type(charge[4]) is int
         and charge[3] > 0
         and charge[4] > 0

@@ -55,8 +55,13 @@ def audit_path(state_dir: str | os.PathLike[str]) -> Path:
 
 
 def head_path(path: Path) -> Path:
-    """Name the head's file of the log at ``path``."""
-    return path.with_name(path.name + ".head")
+    """Name the head's file of the log at ``path``: ``audit.head`` of ``audit.jsonl``.
+
+    The pattern ``audit.jsonl*`` is to catch files of JSON lines alone. A log that has ``audit.jsonl.head``, as logs
+    once had, goes on with it.
+    """
+    head, before = path.with_name(path.name.removesuffix(".jsonl") + ".head"), path.with_name(path.name + ".head")
+    return before if before.exists() and not head.exists() else head
 
 
 def parse(raw: bytes) -> Head | None:

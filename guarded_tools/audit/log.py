@@ -53,7 +53,7 @@ class AuditLog:
 
     Args:
         path: The current file. Full ones are renamed to ``<path>.1``, ``<path>.2`` and so on; the chain runs through
-            them all. ``<path>.head`` beside it holds the last line's number and hash.
+            them all. ``audit.head`` beside ``audit.jsonl`` holds the last line's number and hash.
         fsync: When lines are forced to the disk. ``"never"`` leaves it to the system: the crash of a process loses
             nothing, a power cut may lose the last half minute. ``"second"``: a background thread forces them once a
             second. ``"always"``: before :meth:`write` returns, at the price of a disk's latency a line.

@@ -19,6 +19,8 @@ EXPIRED = "expired"
 ENDED = frozenset({"settled", "refused", "shadow"})
 """The kinds of a call's last line."""
 
+_NOTHING: Record = {}
+
 
 class CallRow(NamedTuple):
     """All that the records say of one call. Times are in seconds since the epoch, latencies in milliseconds.
@@ -128,7 +130,12 @@ def same_call(record: Record) -> tuple[str, str, str]:
 def _row(records: list[Record], outcome: str) -> CallRow:
     last = records[-1]
     ended = when(last)
-    approval: Record = next((r["approval"] for r in reversed(records) if isinstance(r.get("approval"), dict)), {})
+    asked, approval = False, _NOTHING
+    for record in records:
+        asked = asked or record.get("kind") == "asked"
+        found = record.get("approval")
+        if isinstance(found, dict):
+            approval = found
     return CallRow(
         time=ended if len(records) == 1 else when(records[0]),
         ended=ended,
@@ -139,7 +146,7 @@ def _row(records: list[Record], outcome: str) -> CallRow:
         rule=str(last.get("rule", "")),
         message=str(last.get("message", "")),
         retry_after=_number(last, "retry_after"),
-        asked=any(record.get("kind") == "asked" for record in records),
+        asked=asked,
         answer=answer(approval) if approval else "",
         answered_by=str(approval.get("by", "")),
         guard_ms=_number(last, "guard_ms") or 0.0,

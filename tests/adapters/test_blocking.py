@@ -12,6 +12,7 @@ from langchain_core.tools import tool
 
 from guarded_tools import Guard, Policy
 from guarded_tools.approval.calling import acall_in_place
+from guarded_tools.audit.head import head_path
 from guarded_tools.errors import ToolDenied
 from tests import forked
 
@@ -80,7 +81,7 @@ def test_a_store_that_was_closed_is_opened_where_that_may_take_its_time(tmp_path
 def test_the_audits_lock_is_waited_for_beside_the_loop(tmp_path):
     guard, (sending, _) = made(tmp_path, "disk")
     asyncio.run(sending.ainvoke({"to": "ann"}))
-    words = [sys.executable, "-c", HOLD, str(guard.audit.path) + ".head"]
+    words = [sys.executable, "-c", HOLD, str(head_path(guard.audit.path))]
     holder = forked.Popen(words, stdin=forked.PIPE, stdout=forked.PIPE)
     holder.stdout.readline()
 
@@ -99,7 +100,7 @@ def test_an_audit_that_stays_locked_refuses_and_gives_back(tmp_path, monkeypatch
     monkeypatch.setattr("guarded_tools.audit.log.PATIENCE", 0.5)
     guard, (sending, _) = made(tmp_path, "memory://", on_denied="raise")
     asyncio.run(sending.ainvoke({"to": "ann"}))
-    handle = os.open(f"{guard.audit.path}.head", os.O_RDWR)
+    handle = os.open(head_path(guard.audit.path), os.O_RDWR)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
         began = time.monotonic()

@@ -7,6 +7,7 @@ import pytest
 
 from guarded_tools import open_store
 from guarded_tools.audit import AuditLog, verify
+from guarded_tools.audit.head import head_path
 from guarded_tools.audit.kept_head import is_kept, kept_head, log_keys, place_key
 from guarded_tools.values import AuditEvent
 
@@ -31,7 +32,7 @@ def cut(path, number):
     path.write_bytes(b"".join(lines))
     last = json.loads(lines[-1])
     head = b"%018d %b %018d %08d\n" % (last["seq"], last["hash"].encode(), path.stat().st_size, 0)
-    path.with_name(path.name + ".head").write_bytes(head)
+    head_path(path).write_bytes(head)
 
 
 def faults(path, store, **options):
@@ -85,7 +86,7 @@ def test_a_log_that_begins_anew_has_to_answer_for_what_was_at_its_place(tmp_path
     write(path, store, 5)
     other = tmp_path / "other" / "audit.jsonl"
     write(other, None, 9)
-    for name in ("audit.jsonl", "audit.jsonl.head"):
+    for name in ("audit.jsonl", "audit.head"):
         shutil.copy(tmp_path / "other" / name, tmp_path / name)
     write(path, store, 1)
     assert kept_head(store, path).seq == 5

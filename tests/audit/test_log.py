@@ -86,7 +86,7 @@ def test_a_closed_log_can_be_used_again(make_log, event, path):
 
 def test_only_the_owner_can_read_it(written):
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
-    assert stat.S_IMODE(written.with_name("audit.jsonl.head").stat().st_mode) == 0o600
+    assert stat.S_IMODE(head_path(written).stat().st_mode) == 0o600
     assert stat.S_IMODE(written.parent.stat().st_mode) == 0o700
 
 
@@ -106,7 +106,7 @@ def test_the_umask_does_not_open_it(make_log, event, path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("name", ["audit.jsonl", "audit.jsonl.head"])
+@pytest.mark.parametrize("name", ["audit.jsonl", "audit.head"])
 @pytest.mark.parametrize("plant", ["link", "pipe", "directory"])
 def test_what_was_planted_under_its_name_is_not_written_to(make_log, event, path, name, plant):
     path.parent.mkdir(mode=0o700)
@@ -195,7 +195,7 @@ def test_a_full_file_is_renamed_and_the_chain_runs_on(make_log, event, path):
     for number in range(20):
         log.write(event(number))
     names = sorted(file.name for file in path.parent.iterdir())
-    assert names[:3] == ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"]
+    assert names[:4] == ["audit.head", "audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"]
     assert all(file.stat().st_size <= 1000 for file in path.parent.iterdir())
     assert [record["tool"] for record in read(path)] == [f"tool_{number}" for number in range(20)]
     assert verify(path) == []
@@ -252,7 +252,7 @@ def test_a_torn_last_line_is_passed_over(written, make_log, event):
 
 
 def test_a_line_whose_writer_died_before_noting_it_is_taken_over(written, make_log, event):
-    head = written.with_name("audit.jsonl.head")
+    head = head_path(written)
     before = head.read_bytes()
     with make_log() as log:
         log.write(event(11))
@@ -328,7 +328,7 @@ def test_a_head_of_which_half_was_written_is_not_taken_for_one(make_log, event, 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", b"0" * 112, b"\0" * 4096])
 def test_a_damaged_head_is_found_again_in_the_lines(written, make_log, event, damage, caplog):
-    written.with_name("audit.jsonl.head").write_bytes(damage)
+    head_path(written).write_bytes(damage)
     make_log().write(event(11))
     assert [record["seq"] for record in read(written)] == list(range(1, 12))
     assert verify(written) == []
@@ -337,7 +337,7 @@ def test_a_damaged_head_is_found_again_in_the_lines(written, make_log, event, da
 
 def test_a_lost_head_right_after_a_rotation_is_found_in_the_full_file(written, make_log, event):
     written.rename(written.with_name("audit.jsonl.1"))
-    written.with_name("audit.jsonl.head").unlink()
+    head_path(written).unlink()
     make_log().write(event(11))
     assert [record["seq"] for record in read(written)] == list(range(1, 12))
     assert verify(written) == []
@@ -356,7 +356,7 @@ def test_a_file_deleted_under_a_running_log_is_noticed(make_log, event, path, mo
 def test_a_head_deleted_under_a_running_log_does_not_split_the_writers(make_log, event, path):
     one, other = make_log(), make_log()
     one.write(event(1))
-    path.with_name("audit.jsonl.head").unlink()
+    head_path(path).unlink()
     other.write(event(2))
     one._look_again = 0.0
     one.write(event(3))
@@ -497,3 +497,27 @@ def test_logs_that_are_dropped_leave_no_descriptors(tmp_path):
         AuditLog(tmp_path / f"{number}.jsonl").write(AuditEvent("control"))
     gc.collect()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
+
+
+def test_the_pattern_of_a_log_and_its_full_files_catches_lines_alone(tmp_path):
+    with AuditLog(tmp_path / "audit.jsonl", max_bytes=600) as log:
+        for _ in range(4):
+            log.write(AuditEvent("refused", tool="t", session="s"))
+    caught = sorted(tmp_path.glob("audit.jsonl*"))
+    assert len(caught) > 1
+    assert all(json.loads(line)["seq"] for file in caught for line in file.read_text().splitlines())
+    assert len(list(tmp_path.iterdir())) == len(caught) + 1
+
+
+def test_a_log_that_has_its_head_under_the_former_name_goes_on_with_it(tmp_path):
+    path = tmp_path / "audit.jsonl"
+    with AuditLog(path) as log:
+        log.write(AuditEvent("refused", tool="t", session="s"))
+    former = head_path(path).rename(tmp_path / "audit.jsonl.head")
+    with AuditLog(path) as log:
+        log.write(AuditEvent("refused", tool="t", session="s"))
+    assert head_path(path) == former
+    assert not (tmp_path / "audit.head").exists()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-1]))
+    assert [finding.fault for finding in verify(path)] == ["cut"]

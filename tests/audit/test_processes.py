@@ -11,6 +11,7 @@ import time
 import pytest
 
 from guarded_tools.audit import AuditLog, read, verify
+from guarded_tools.audit.head import head_path
 from guarded_tools.errors import AuditError
 from tests import forked
 
@@ -130,7 +131,7 @@ def test_a_process_that_stopped_with_the_lock_in_hand_refuses_the_others(make_lo
     monkeypatch.setattr("guarded_tools.audit.log.PATIENCE", 0.2)
     log = make_log()
     log.write(event(1))
-    holder = forked.Popen([sys.executable, "-c", HOLDER, f"{path}.head"], stdout=forked.PIPE)
+    holder = forked.Popen([sys.executable, "-c", HOLDER, str(head_path(path))], stdout=forked.PIPE)
     holder.stdout.readline()
     try:
         with pytest.raises(AuditError, match="another process has held its lock"):

@@ -8,7 +8,7 @@ import pytest
 
 from guarded_tools import Guard, Policy, ToolCall, open_store
 from guarded_tools.audit import AuditLog, head, verify
-from guarded_tools.audit.head import Head, still_holds
+from guarded_tools.audit.head import Head, head_path, still_holds
 from guarded_tools.audit.kept_head import EVERY, kept_head
 from guarded_tools.audit.rotation import rotated
 from guarded_tools.errors import AuditError, ToolDenied
@@ -36,7 +36,7 @@ def rewrite(path):
         out.append(body + b',"hash":"' + prev.encode() + b'"}\n')
     path.write_bytes(b"".join(out))
     head = b"%018d %b %018d %08d\n" % (len(out), prev.encode(), path.stat().st_size, 0)
-    path.with_name(path.name + ".head").write_bytes(head)
+    head_path(path).write_bytes(head)
 
 
 def begun(path, store, *tools, **options):
@@ -185,7 +185,7 @@ def cut(path, to):
     lines = path.read_bytes().splitlines(keepends=True)[:to]
     path.write_bytes(b"".join(lines))
     head = b"%018d %b %018d %08d\n" % (to, lines[-1][-67:-3], path.stat().st_size, 0)
-    path.with_name(path.name + ".head").write_bytes(head)
+    head_path(path).write_bytes(head)
 
 
 def test_a_tail_that_was_cut_stays_a_gap_that_everybody_writes_after(tmp_path):

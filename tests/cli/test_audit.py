@@ -255,7 +255,7 @@ def test_the_store_beside_the_log_is_asked_for_its_head(tmp_path, run):
     store.close()
     assert "and the store" in run("verify", "--state", home)[1]
     (home / "audit.jsonl").unlink()
-    (home / "audit.jsonl.head").unlink()
+    (home / "audit.head").unlink()
     for store in ([], ["--store", f"disk://{home}"]):
         code, out, _ = run("verify", "--state", home, *store)
         assert code == 1, out

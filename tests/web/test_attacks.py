@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from guarded_tools import Policy
 from guarded_tools.approvers.inbox import _OPEN, Question, questions
 from guarded_tools.audit import AuditLog, audit_path
+from guarded_tools.audit.head import head_path
 from guarded_tools.marks import Mark
 from guarded_tools.state import state_dir
 from guarded_tools.stores import open_store
@@ -516,7 +517,7 @@ def pages_with(words):
     for halted in store.halts():
         store.resume(halted.scope)
     audit_path(state_dir()).unlink(missing_ok=True)
-    audit_path(state_dir()).with_name("audit.jsonl.head").unlink(missing_ok=True)
+    head_path(audit_path(state_dir())).unlink(missing_ok=True)
     _, scope = planted(store, words)
     site.desk.recent.load()
     site.door.renew()
