@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import as_completed
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from langchain_core.tools import BaseTool
@@ -21,6 +20,7 @@ from guarded_tools.guard import Guard
 from guarded_tools.mcp_session import READ_TIMEOUT, HeldSession, HttpServer, Server, StdioServer
 from guarded_tools.mcp_session.described import read_server
 from guarded_tools.mcp_session.transport import OnProgress
+from guarded_tools.mcp_session.waiting import as_they_end
 from guarded_tools.policy.schema_check import flaw_of
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import AuditEvent, Risk
@@ -176,7 +176,7 @@ class ServerContext:
         self._make_guard()
         try:
             # Waited for together: the first that fails, or Ctrl-C, ends the others.
-            for started in as_completed([session.start() for session in self._sessions]):
+            for started in as_they_end([session.start() for session in self._sessions]):
                 started.result()
             return self._guarded()
         except BaseException:

@@ -48,6 +48,7 @@ from guarded_tools.approval.workflow import WITHDRAWN
 from guarded_tools.approvers.protocol import SuspendingApprover, suspends
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.flow import Await, Flow
+from guarded_tools.mcp_session.waiting import result_of
 from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.values import ApprovalRequest, digest, judged_as
 
@@ -167,7 +168,7 @@ class HeldCall:
 
     def asks(self, at: int) -> bool:
         """Wait for the question of this number; false where the call ended without one."""
-        self._next(at).result()
+        result_of(self._next(at))
         return len(self.questions) > at
 
     async def aasks(self, at: int) -> bool:

@@ -33,6 +33,7 @@ from guarded_tools.mcp_session.generation import sdk
 from guarded_tools.mcp_session.protocol import Answer, ListedTool
 from guarded_tools.mcp_session.streams import load_sdk
 from guarded_tools.mcp_session.transport import Masker, OnProgress, OnQuestion, Server
+from guarded_tools.mcp_session.waiting import result_of
 from guarded_tools.text.visible import one_line
 
 T = TypeVar("T")
@@ -128,7 +129,7 @@ class SessionThread:
         """Run ``work`` in the loop and block for it."""
         future = self.submit(work)
         try:
-            return future.result()
+            return result_of(future)
         except concurrent.futures.CancelledError:
             raise self._was_closed() from None
         except BaseException:
