@@ -8,17 +8,20 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
 
 import guarded_tools
 from guarded_tools import Guard, InboxApprover, Policy, ToolCall, ToolDenied, open_store
+from guarded_tools.approval.result import Cause
 from guarded_tools.approvers.inbox import answer, first_answer, questions
+from guarded_tools.audit.refusals import REFUSED
 from guarded_tools.cli.app import _app
 from guarded_tools.mcp_session.generation import installed
 from guarded_tools.values import Verdict
-from tests import forked
+from tests import forked, messages
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -325,3 +328,31 @@ def test_the_site_leads_to_every_page():
     assert len(told) == len(set(told))
     for page in set(told) - wanted:
         assert (ROOT / page).exists(), f"nav in mkdocs.yml names a page that is not there: {page}"
+
+
+# Errors
+
+
+@pytest.mark.parametrize("page", messages.PAGES, ids=named)
+def test_what_an_error_page_quotes_is_said(page):
+    for line in (line for at, line in messages.lines() if at == page):
+        assert messages.letters(line) >= messages.LEAST, line
+        assert any(messages.says(line, text) for text in messages.texts()), f"nothing says {line!r} any more"
+
+
+def test_every_refusal_and_error_has_a_section():
+    told = [line for _, line in messages.lines()]
+    missing = [
+        f"{where}: {text}" for where, text in messages.refusals() if not any(messages.says(line, text) for line in told)
+    ]
+    assert not missing, "name them in docs/errors, under ### or in a block of text:\n" + "\n".join(missing)
+
+
+def test_every_kind_of_error_and_refusal_has_a_row():
+    page = (ROOT / "docs" / "errors" / "README.md").read_text()
+    rows = set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE))
+    assert messages.errors() | set(REFUSED) <= rows
+    for where, rule in messages.rules():
+        assert any(messages.says(rule, row) for row in rows), f"{where}: the rule {rule} has no row"
+    causes = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "errors" / "unanswered.md").read_text().split("\n## ")[0]))
+    assert set(get_args(Cause)) - {"human", "remembered"} <= causes
