@@ -45,6 +45,7 @@ PATIENCE = 5.0
 """Seconds that a lock is waited for where nobody says otherwise."""
 
 _PAUSE = 0.0002
+_DIGITS = 8  # in the names of drafts
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
@@ -181,7 +182,7 @@ def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
     Raises:
         OSError: it could not be done; the file is as it was.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(_DIGITS // 2)}")
     try:
         descriptor = open_private(draft, os.O_WRONLY | os.O_EXCL)
         try:
@@ -196,3 +197,9 @@ def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
     except OSError:
         draft.unlink(missing_ok=True)
         raise
+
+
+def is_draft(name: str) -> bool:
+    """Whether a file's name is one that :func:`replace` gives to what it writes aside; a killed process leaves it."""
+    front, _, digits = name.rpartition(".")
+    return front.startswith(".") and len(digits) == _DIGITS and set(digits) <= set("0123456789abcdef")

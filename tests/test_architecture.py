@@ -28,7 +28,7 @@ FLOORS = [
     {"guard"},
     {"servers"},
     {"testing"},
-    {"pictify", "authoring", "control"},
+    {"pictify", "authoring", "control", "doctor"},
     {"web", "gateway"},
     {"cli"},
 ]

@@ -20,6 +20,7 @@ FINE, PROBLEMS, UNREADABLE = 0, 1, 2
 
 COMMANDS = {
     "init": "guarded_tools.cli.init:init",
+    "doctor": "guarded_tools.cli.doctor:doctor",
     "validate": "guarded_tools.cli.policy:validate",
     "explain": "guarded_tools.cli.policy:explain",
     "schema": "guarded_tools.cli.policy:schema",

@@ -32,7 +32,12 @@ def installed() -> Number:
     Raises:
         GuardError: as :func:`chosen`.
     """
-    return chosen({name: version for name in (_SDK, _ADAPTERS, _FASTMCP) if (version := _version(name)) is not None})
+    return chosen(versions())
+
+
+def versions() -> dict[str, Version]:
+    """Return which of the packages that make a generation are installed, in which versions."""
+    return {name: version for name in (_SDK, _ADAPTERS, _FASTMCP) if (version := _version(name)) is not None}
 
 
 def require_second(what: str) -> None:

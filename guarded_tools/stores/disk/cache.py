@@ -17,12 +17,16 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from diskcache import Cache, Disk
 from diskcache.core import MODE_RAW
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.disk.directory import DATABASE
+
+OLDEST_SQLITE: Final = (3, 8, 8)
+"""The first that empties its log when it writes it back (``wal_checkpoint(TRUNCATE)``), and knows partial indexes."""
 
 
 class PlainDisk(Disk):  # type: ignore[misc]
@@ -101,6 +105,17 @@ class OneConnection(Cache):  # type: ignore[misc]
                 own.rollback()
             finally:
                 own.close()
+
+
+def sqlite_fault(version: tuple[int, ...]) -> str:
+    """Say why counters cannot be kept with a version of SQLite; empty where they can."""
+    if version >= OLDEST_SQLITE:
+        return ""
+    told, oldest = (".".join(map(str, each)) for each in (version, OLDEST_SQLITE))
+    return (
+        f"SQLite {told} is too old: {oldest} or newer is needed. It is part of Python here: take a Python with a newer"
+        " one, as `uv venv --python 3.12` brings it"
+    )
 
 
 def until(deadline: float, execute: Callable[..., sqlite3.Cursor], *words: object) -> sqlite3.Cursor:

@@ -18,7 +18,7 @@ from typing import Any
 
 from guarded_tools.errors import StoreError
 from guarded_tools.stores.disk.address import Durability
-from guarded_tools.stores.disk.cache import OneConnection, is_busy, until
+from guarded_tools.stores.disk.cache import OneConnection, is_busy, sqlite_fault, until
 from guarded_tools.stores.disk.directory import DATABASE, StateDirectory
 
 _SCHEMA = 1
@@ -94,6 +94,8 @@ class Database:
             StoreError: it cannot be opened, or is not one of ours.
         """
         if self._reader is None:
+            if fault := sqlite_fault(sqlite3.sqlite_version_info):
+                raise StoreError(f"no counters in {self.path}: {fault}")
             self.directory.prepare()
             with self.directory.exclusive():
                 try:
