@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from guarded_tools.approvers import card
+from guarded_tools.approvers.described import described
 from guarded_tools.approvers.protocol import CallAddress
 from guarded_tools.errors import CannotAsk
 from guarded_tools.libraries import langgraph
@@ -149,8 +150,7 @@ def _cannot(request: ApprovalRequest, problem: str) -> CannotAsk:
 
 def _payload(request: ApprovalRequest, schema: Mapping[str, Any]) -> dict[str, Any]:
     args = json.loads(canonical(request.args))
-    # Front ends read it as Markdown, Agent Inbox with HTML in it. No line of a card can end the block.
-    description = f"```text\n{card.to_text(card.rows(request))}```"
+    description = described(request)
     return {
         "type": "tool_approval",
         "tool_call_id": request.call_id,

@@ -205,6 +205,7 @@ def test_the_payload_renders_in_front_ends_of_every_age(start):
         "a\n```\n# Approved\n- risk: read\n~~~",
         "`" * 200,
         "\n\n    ```\n\n",
+        "a | b\n--|--\n~~gone~~ &lt; \\*",
     ],
 )
 def test_a_front_end_that_reads_descriptions_as_markdown_shows_every_character_as_it_is(start, text, prefix):
@@ -225,9 +226,13 @@ def test_a_front_end_that_reads_descriptions_as_markdown_shows_every_character_a
     run.agent_of(turn(("note", {"text": text, "amount": 9999}))).go()
     (asked,) = run.pending()
     for description in (asked.value["description"], asked.value["action_requests"][0]["description"]):
-        block = MarkdownIt("commonmark").parse(prefix + description.strip())[-1]
+        *above, block = MarkdownIt("gfm-like", {"linkify": False}).parse(prefix + description.strip())
         assert block.type == "fence"
-        assert description.strip() == f"```text\n{block.content}```"
+        line = description.partition("\n")[0]
+        assert description.strip() == f"{line}\n\n```text\n{block.content}```"
+        assert [each.type for each in above] == ["paragraph_open", "inline", "paragraph_close"]
+        assert {child.type for child in above[1].children} <= {"text", "softbreak"}
+        assert above[1].content == (prefix + line).strip()
         assert '"amount": 9999' in block.content
         assert block.content.startswith("tool:")
 
