@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 from guarded_tools.approval.withdrawal import withdraw
 from guarded_tools.approvers.protocol import who
 from guarded_tools.marks import Carried
-from guarded_tools.pipeline.gate import Gate, check_session
+from guarded_tools.pipeline.context import check_session
+from guarded_tools.pipeline.gate import Gate
 from guarded_tools.pipeline.watch import PolicyWatch
 from guarded_tools.values import AuditEvent, Usages, grant_scope, session_scope, trial_scope
 
@@ -189,9 +190,9 @@ class Guard(Gate):
         Raises:
             GuardError: ``langchain`` is not installed.
         """
-        from guarded_tools.adapters.middleware import GuardMiddleware
+        from guarded_tools.adapters.beforehand import middleware
 
-        return GuardMiddleware(self, trusting=trusting)
+        return middleware(self, trusting=trusting)
 
     def fastmcp_middleware(self, *, session: Callable[[Any], str] | None = None) -> GuardServerMiddleware:
         """For ``FastMCP(middleware=[…])``: guards the tools of a server of one's own, for all of its clients.

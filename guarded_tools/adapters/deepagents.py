@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from guarded_tools.adapters import beforehand
 from guarded_tools.adapters.delegation import unguarded
 from guarded_tools.adapters.middleware import GuardMiddleware
 from guarded_tools.errors import GuardError
@@ -51,5 +52,5 @@ def _guarded(guard: Gate, spec: Mapping[str, Any]) -> dict[str, Any]:
         return dict(spec)
     middleware = list(spec.get("middleware") or ())
     if not any(isinstance(each, GuardMiddleware) for each in middleware):
-        middleware.append(GuardMiddleware(guard))
+        middleware.append(beforehand.middleware(guard))
     return {**spec, "middleware": middleware}

@@ -15,18 +15,36 @@ text, a message, a result of MCP's. All that lies between is here, once with an 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guarded_tools.adapters import notes
 from guarded_tools.adapters.answers import Refusal
 from guarded_tools.approval.suspension import is_suspension
+from guarded_tools.approvers.protocol import SuspendingApprover
 from guarded_tools.errors import ToolDenied
+from guarded_tools.flow import Flow, run
 from guarded_tools.values import ToolCall, ToolInfo, canonical
 
 if TYPE_CHECKING:
     from guarded_tools.pipeline.body import Ended, OutcomeClassifier
     from guarded_tools.pipeline.gate import Gate
     from guarded_tools.pipeline.pipeline import Read
+
+
+class Posing(NamedTuple):
+    """That calls are not made now, but asked about beforehand: for which guards, and by whom meanwhile."""
+
+    family: object
+    approver: SuspendingApprover
+
+
+class Posed(Exception):  # noqa: N818 - not a failure
+    """Nothing was asked about a call that was not to be made."""
+
+
+posing: ContextVar[Posing | None] = ContextVar("guarded_tools_posing", default=None)
+"""Set where a call is walked up to its guard, which then asks about it and does not make it."""
 
 
 class Invocation(NamedTuple):
@@ -54,6 +72,8 @@ class Invocation(NamedTuple):
             ToolDenied: the call was refused, and the guard's ``on_denied`` is ``"raise"``.
             BaseException: what the body raised.
         """
+        if (instead := posing.get()) is not None:
+            run(self._pose(instead))
         try:
             ended = self.guard.attempt(
                 self.call, self.body, info=self.info, judge=self.judge, read=self.read, fault=self.fault
@@ -64,6 +84,8 @@ class Invocation(NamedTuple):
 
     async def arun(self) -> Any:
         """As :meth:`run`, for a body that is awaited."""
+        if (instead := posing.get()) is not None:
+            await self.guard.drive(self._pose(instead))
         try:
             ended = await self.guard.aattempt(
                 self.call, self.body, info=self.info, judge=self.judge, read=self.read, fault=self.fault
@@ -71,6 +93,17 @@ class Invocation(NamedTuple):
         except ToolDenied as denied:
             return self._refused(denied)
         return self._answer(ended)
+
+    def _pose(self, instead: Posing) -> Flow[None]:
+        """Ask about the call beforehand, and make it by no means.
+
+        Raises:
+            Suspended: it was asked about.
+            Posed: it was not.
+        """
+        if instead.family is self.guard.family and not self.fault:
+            yield from self.guard.beforehand(instead.approver).pose(self.call, self.info, self.read)
+        raise Posed
 
     def _refused(self, denied: ToolDenied) -> Any:
         if self.guard.on_denied == "raise" and denied.outcome != "responded":

@@ -41,7 +41,7 @@ _MOST_KNOWN = 1024
 _MOST_NAMED = 12
 
 
-class _Made(Generic[T]):
+class Made(Generic[T]):
     """What was made of each tool, kept with the tool: an id can be used again, but not while we hold its owner."""
 
     def __init__(self, make: Callable[[BaseTool], T]) -> None:
@@ -49,6 +49,7 @@ class _Made(Generic[T]):
         self._known: dict[int, tuple[BaseTool, T]] = {}
 
     def __call__(self, tool: BaseTool) -> T:
+        """Return what was made of a tool, made now if need be."""
         known = self._known.get(id(tool))
         if known is not None and known[0] is tool:
             return known[1]
@@ -74,8 +75,8 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
         super().__init__()
         self._guard = guard
         self._trusting = frozenset([trusting] if isinstance(trusting, str) else trusting)
-        self._guarded = _Made(functools.partial(clone, guard))
-        self._fault = _Made(self._examine)
+        self._guarded = Made(functools.partial(clone, guard))
+        self._fault = Made(self._examine)
         self._warned = False
 
     def wrap_model_call(

@@ -137,7 +137,10 @@ def withdraw(session: str | None, *, store: Store) -> Flow[int]:
 
 
 def leave_behind(session: str, place: CallAddress, *, store: Store) -> Flow[int]:
-    """Withdraw what this thread asked in an earlier turn: it went on without an answer, with a new message say."""
+    """Withdraw what this thread asked in an earlier turn: it went on without an answer, with a new message say.
+
+    What was answered beforehand, for a call that is still to run, was not left behind.
+    """
     gone = 0
     for slot, question in (yield from _open(session, store)) if place.turn else ():
         entry = yield Await(store.get, store.aget, (_live(question),))
@@ -148,7 +151,7 @@ def leave_behind(session: str, place: CallAddress, *, store: Store) -> Flow[int]
             earlier = asked["thread"] == place.thread and "" < asked["turn"] < place.turn
         except (ValueError, TypeError, KeyError) as error:
             raise StoreError(f"the entry of an open question cannot be read ({error})") from None
-        if earlier:
+        if earlier and (yield Await(store.get, store.aget, (handed_key(question),))) is None:
             gone += yield from _withdraw(slot, question, store)
     return gone
 
@@ -178,6 +181,11 @@ def _free_of_dead(slot: str, store: Store) -> Flow[None]:
         asker, pid = json.loads(entry).get("asker")
         if is_gone(asker, pid):
             yield from close(slot, question, store=store)
+
+
+def handed_key(question: str) -> str:
+    """Say where the answer is that was handed over to a question (see :mod:`~guarded_tools.approval.handed`)."""
+    return f"approvals/handed/{question}"
 
 
 def _slots(session: str | None) -> str:

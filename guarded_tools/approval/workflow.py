@@ -49,7 +49,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from guarded_tools.approval import execution, pending
+from guarded_tools.approval import execution, handed, pending
 from guarded_tools.approval.calling import acall, acall_in_place, call, call_in_place
 from guarded_tools.approval.pending import LATE, Asked
 from guarded_tools.approval.quota import count_ask, count_rejection, rejected_before
@@ -57,7 +57,7 @@ from guarded_tools.approval.reach import claim_of, keys_of, place_of, reach
 from guarded_tools.approval.remembered import find, keep
 from guarded_tools.approval.result import ApprovalResult, Spent, judge, refusal
 from guarded_tools.approval.suspension import is_suspension
-from guarded_tools.approvers.protocol import Approver, CallAddress, SuspendingApprover, suspends
+from guarded_tools.approvers.protocol import Approver, CallAddress, SuspendingApprover, asks_beforehand, suspends
 from guarded_tools.flow import Await, Flow
 from guarded_tools.policy.document import ApprovalLimits
 from guarded_tools.stores import Store
@@ -101,6 +101,10 @@ def resume(
         return refusal("changed", "a human was asked about another call here, or about this one before it was changed")
     known = found.question.task == found.task and same
     shown = dataclasses.replace(request, expires_at=found.question.expires) if known else request
+    if asks_beforehand(approver):
+        given = yield from handed.answer_to(found.question.id, _now(clock) - found.question.asked, store)
+        if given is not None:
+            return (yield from _heard(request, found, given, store=store, limits=limits, clock=clock))
     said: object
     try:
         said = yield Await(call_in_place, acall_in_place, (approver, shown), foreign=True)
@@ -133,7 +137,7 @@ def ask(
     ``request.remember`` has to be what the policy permits now. ``announce`` is waited for right before a human is
     asked; what it raises ends the ask. ``clock`` is given only where one was injected.
     """
-    known = yield from _without_asking(request, store=store, limits=limits, clock=clock)
+    known = yield from _without_asking(request, approver, store=store, limits=limits, clock=clock)
     if known is not None:
         return known
     reached = yield from reach(request, approver, store)
@@ -253,9 +257,9 @@ def _open(
 
 
 def _without_asking(
-    request: ApprovalRequest, *, store: Store, limits: ApprovalLimits, clock: Clock | None
+    request: ApprovalRequest, approver: Approver, *, store: Store, limits: ApprovalLimits, clock: Clock | None
 ) -> Flow[ApprovalResult | None]:
-    """Answer from what humans answered before."""
+    """Answer from what humans answered before, or from why they were not asked."""
     entry = yield from find(request, store=store, now=_now(clock))
     if entry is not None:
         what = "these arguments" if entry.covers == "same" else "ANY arguments of this tool"
@@ -265,7 +269,7 @@ def _without_asking(
         return refusal("repeated", "humans rejected this very call twice")
     if why == "closed":
         return refusal("closed", f"humans rejected {request.tool} {limits.max_rejections} times in this session")
-    return None
+    return (yield from handed.refused(request, approver, store)) if asks_beforehand(approver) else None
 
 
 def _wait(request: ApprovalRequest, approver: Approver, clock: Clock | None) -> Flow[ApprovalResult]:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
-from guarded_tools.approvers import card
-from guarded_tools.approvers.described import described
-from guarded_tools.approvers.protocol import CallAddress
+from guarded_tools.approvers import decisions, questions
+from guarded_tools.approvers.protocol import CallAddress, Misdelivered, Suspended, SuspendingApprover
 from guarded_tools.errors import CannotAsk
 from guarded_tools.libraries import langgraph
-from guarded_tools.text.visible import plain
 from guarded_tools.values import BUDGET_CALL, ApprovalRequest, Verdict, canonical
 
-_KINDS = {"approve": "approve", "accept": "approve", "edit": "edit", "reject": "reject", "ignore": "reject"}
-_KINDS |= {"respond": "respond", "response": "respond"}
 EditCheck: TypeAlias = Callable[[Mapping[str, Any]], str]
 
 
 class InterruptApprover:
-    """Interrupts the run once per call; the value it is resumed with is the answer.
+    """Interrupts the run, once per call unless told otherwise; the value it is resumed with is the answer.
 
     The interrupt's value names the call (``type``, ``tool_call_id``, ``name``, ``args``, ``description``) and carries
     ``action_requests`` and ``review_configs`` of length one for front ends that know only those. Answer with one
@@ -32,12 +27,31 @@ class InterruptApprover:
     beside an approval asks to remember it. Where several calls wait, address each answer by its interrupt's id:
     ``Command(resume={id: answer})``. An answer that cannot be understood is asked for again.
 
+    Args:
+        form: ``"per_call"``, or one of two for front ends that resume a run without an interrupt's id. Both take
+            ``guard.middleware()``, and ask about all calls of a model's message before any of them runs.
+            ``"batched"``: one interrupt for all of them (LangChain's form, for Agent Chat UI), answered by a list of
+            decisions in the order of the questions; a list that does not fit them refuses all calls.
+            ``"agent_inbox"``: one interrupt after the other, in Agent Inbox's own form, which can refuse.
+
     Raises:
-        CannotAsk: outside a graph, without a checkpointer, in a node that runs several calls in one task, where an
-            answer could reach the wrong call, or a second time in one task, as for a retry of what was approved.
+        ValueError: there is no such form.
+        CannotAsk: when called, outside a graph, without a checkpointer, in a node that runs several calls in one task,
+            where an answer could reach the wrong call, or a second time in one task, as for a retry of what was
+            approved.
     """
 
+    def __init__(self, form: questions.Form = "per_call") -> None:
+        if form not in get_args(questions.Form):
+            raise ValueError(f"form has to be one of {', '.join(get_args(questions.Form))}, not {form!r}")
+        self._form = form
+
     suspends = True
+
+    @property
+    def beforehand(self) -> SuspendingApprover | None:
+        """What stands for this approver while a message's calls are asked about before they run; ``None``: nothing."""
+        return None if self._form == "per_call" else _Beforehand()
 
     def check(self, request: ApprovalRequest) -> None:
         """Make sure that the run can be resumed, and with the right answer, before anything is kept for it.
@@ -56,14 +70,7 @@ class InterruptApprover:
         Raises:
             CannotAsk: as :meth:`check`.
         """
-        configurable = _configurable(request)
-        # As text, which it becomes on the way: LangGraph's get_state() writes "7" over the 7 of its caller's config.
-        thread = str(configurable.get("thread_id"))
-        place = configurable.get("checkpoint_ns") or ""
-        task = canonical([thread, place])
-        graph = place.rpartition("|")[0]  # models number the calls of each agent alike
-        call = canonical([thread, graph, request.call_id]) if request.call_id else task
-        return CallAddress(call, task, thread, str((configurable.get("checkpoint_map") or {}).get("", "")))
+        return _address(request)
 
     def crowded(self, request: ApprovalRequest) -> CannotAsk:
         """Return the error for a call whose task waits for the answer to another call: answers go by order there."""
@@ -79,19 +86,68 @@ class InterruptApprover:
         Raises:
             GraphInterrupt: LangGraph's way of suspending the run; it has to pass through untouched.
         """
-        from langgraph.types import interrupt
+        return _answered(questions.question(request, self._form), request.check_edit)
 
-        schema = _schema(request)
-        typed = {"response_schema": schema} if "response_schema" in inspect.signature(interrupt).parameters else {}
-        payload = _payload(request, schema)
-        while True:
-            _keep_check(payload, request.check_edit)
-            # An answer that was refused stays the task's first; the next interrupt() has an answer of its own.
-            answer = interrupt(payload, **typed)
-            try:
-                return _verdict(request.tool, answer)
-            except ValueError as error:
-                payload = {**_payload(request, schema), "error": f"the last answer was not understood: {error}"}
+    def value(self, request: ApprovalRequest) -> dict[str, Any]:
+        """Make of a question what :meth:`hear` asks, as JSON: it may be asked again by another process."""
+        return questions.question(request, self._form)
+
+    def hear(self, asked: Mapping[str, Mapping[str, Any]]) -> list[Verdict]:
+        """Ask several questions, each a :meth:`value` by its id, in a task that asks nothing else; return the answers.
+
+        Raises:
+            Misdelivered: what came are not the answers to these questions.
+            GraphInterrupt: as when called.
+        """
+        if self._form == "agent_inbox":
+            return [_answered(value) for value in asked.values()]
+        value = questions.batch(list(asked.values()), list(asked))
+        try:
+            return decisions.verdicts([(name, one["name"]) for name, one in asked.items()], _interrupt(value))
+        except ValueError as error:
+            raise Misdelivered(str(error)) from None
+
+
+class _Beforehand:
+    """Asks nobody: it says where the question about a call is kept, and leaves whoever asks with that question."""
+
+    suspends: Literal[True] = True
+
+    def check(self, request: ApprovalRequest) -> None:
+        _configurable(request, alone=False)
+
+    def address(self, request: ApprovalRequest) -> CallAddress:
+        address = _address(request, alone=False)
+        return address._replace(task=canonical([address.task, address.call]))  # an answer knows its question here
+
+    def crowded(self, request: ApprovalRequest) -> CannotAsk:
+        return self.spent(request)
+
+    def spent(self, request: ApprovalRequest) -> CannotAsk:
+        return _cannot(request, "again in a step that asked about it already: let the model call the tool once more")
+
+    def __call__(self, request: ApprovalRequest) -> Verdict:
+        raise Suspended(request)
+
+
+def _answered(value: Mapping[str, Any], check: EditCheck | None = None) -> Verdict:
+    """Interrupt until there is an answer that says something."""
+    shown = dict(value)
+    while True:
+        _keep_check(shown, check)
+        # An answer that was refused stays the task's first; the next interrupt() has an answer of its own.
+        answer = _interrupt(shown)
+        try:
+            return decisions.verdict(value["name"], answer)
+        except ValueError as error:
+            shown = {**value, "error": f"the last answer was not understood: {error}"}
+
+
+def _interrupt(value: Mapping[str, Any]) -> Any:
+    from langgraph.types import interrupt
+
+    typed = "response_schema" in inspect.signature(interrupt).parameters
+    return interrupt(value, **({"response_schema": value["response_schema"]} if typed else {}))
 
 
 # An interrupt's value is JSON in a checkpoint, and a check is a function: it stays where the question was asked.
@@ -121,7 +177,18 @@ _SHARED = (
 )
 
 
-def _configurable(request: ApprovalRequest) -> Mapping[str, Any]:
+def _address(request: ApprovalRequest, *, alone: bool = True) -> CallAddress:
+    configurable = _configurable(request, alone=alone)
+    # As text, which it becomes on the way: LangGraph's get_state() writes "7" over the 7 of its caller's config.
+    thread = str(configurable.get("thread_id"))
+    place = configurable.get("checkpoint_ns") or ""
+    task = canonical([thread, place])
+    graph = place.rpartition("|")[0]  # models number the calls of each agent alike
+    call = canonical([thread, graph, request.call_id]) if request.call_id else task
+    return CallAddress(call, task, thread, str((configurable.get("checkpoint_map") or {}).get("", "")))
+
+
+def _configurable(request: ApprovalRequest, *, alone: bool = True) -> Mapping[str, Any]:
     problem = "outside a LangGraph run"
     try:
         from langgraph.config import get_config
@@ -137,7 +204,7 @@ def _configurable(request: ApprovalRequest) -> Mapping[str, Any]:
             pass  # a runnable's config
         elif not langgraph.is_kept(configurable):
             problem = "in a graph without a checkpointer, which could never be resumed: compile it with one"
-        elif not langgraph.runs_alone(config) and request.tool != BUDGET_CALL:  # of that, a task asks once
+        elif alone and not langgraph.runs_alone(config) and request.tool != BUDGET_CALL:  # of that, a task asks once
             problem = _SHARED
         else:
             return configurable
@@ -146,116 +213,3 @@ def _configurable(request: ApprovalRequest) -> Mapping[str, Any]:
 
 def _cannot(request: ApprovalRequest, problem: str) -> CannotAsk:
     return CannotAsk(f"{request.tool} needs a human's approval, and InterruptApprover cannot ask {problem}")
-
-
-def _payload(request: ApprovalRequest, schema: Mapping[str, Any]) -> dict[str, Any]:
-    args = json.loads(canonical(request.args))
-    description = described(request)
-    return {
-        "type": "tool_approval",
-        "tool_call_id": request.call_id,
-        "name": request.tool,
-        "args": args,
-        "description": description,
-        "server": request.server,
-        "risk": request.risk,
-        "rule": request.rule,
-        "reason": request.reason,
-        "session": request.session,
-        "grant": request.grant,
-        "remember": request.remember,
-        "remember_for": request.remember_for,
-        "expires_at": request.expires_at,
-        "response_schema": schema,
-        "action_requests": [{"name": request.tool, "args": args, "arguments": args, "description": description}],
-        "review_configs": [
-            {"action_name": request.tool, "allowed_decisions": ["approve", "edit", "reject", "respond"]},
-        ],
-    }
-
-
-def _schema(request: ApprovalRequest) -> dict[str, Any]:
-    """What one answer looks like, as JSON Schema."""
-
-    def decision(kind: str, properties: Mapping[str, Any], *required: str) -> dict[str, Any]:
-        of_kind = {"type": {"const": kind}, **properties}
-        return {"type": "object", "properties": of_kind, "required": ["type", *required], "additionalProperties": False}
-
-    text = {"type": "string"}
-    action = {"name": {"const": request.tool}, "args": {"type": "object"}}
-    edited = {"type": "object", "properties": action, "required": ["name", "args"], "additionalProperties": False}
-    offers = card.durations(request)
-    meaning = "; ".join(f"{kind}: {what}" for kind, what in offers.items())
-    durations = {"remember": {"enum": ["once", *offers], "description": meaning}} if offers else {}
-    return {
-        "oneOf": [
-            decision("approve", durations),
-            decision("edit", {"edited_action": edited}, "edited_action"),
-            decision("reject", {"message": text}),
-            decision("respond", {"message": text}, "message"),
-        ]
-    }
-
-
-class _Unclear(ValueError):  # noqa: N818 - says what an answer is
-    """An answer that says nothing."""
-
-
-# What is understood depends on the answer alone: when the run goes by here again, each answer has to be taken, or
-# refused, as it was the first time. What the policy thinks of an edit is for the guard to say.
-
-
-def _verdict(tool: str, answer: object) -> Verdict:
-    """Read an answer.
-
-    Raises:
-        ValueError: it is none, or more than one.
-    """
-    decision = _decision(answer)
-    kind = _KINDS.get(str(decision.get("type")))
-    if kind == "approve":
-        remember = decision.get("remember", "once")
-        if remember not in ("once", "same", "tool"):
-            raise _Unclear("remember has to be once, same or tool")
-        return Verdict.approve(remember)
-    if kind == "edit":
-        return Verdict.edit(_edited(tool, decision))
-    if kind == "reject":
-        return Verdict.reject(_message(decision))
-    if kind == "respond" and _message(decision):
-        return Verdict.respond(_message(decision))
-    raise _Unclear("type has to be approve, edit, reject, or respond with a message")
-
-
-def _decision(answer: object) -> Mapping[str, Any]:
-    if isinstance(answer, Mapping) and "decisions" in answer:
-        answer = answer["decisions"]
-    if isinstance(answer, list):
-        if len(answer) != 1:
-            raise _Unclear(f"one call takes one decision, and this is a list of {len(answer)}")
-        answer = answer[0]
-    if not isinstance(answer, Mapping):
-        raise _Unclear(f"a decision is an object with a type, not {type(answer).__name__}")
-    return answer
-
-
-def _message(decision: Mapping[str, Any]) -> str:
-    message = decision.get("message", decision.get("args"))  # Agent Inbox puts its text into args
-    if message is None:
-        return ""
-    if not isinstance(message, str):
-        raise _Unclear("message has to be a text")
-    return message
-
-
-def _edited(tool: str, decision: Mapping[str, Any]) -> dict[str, Any]:
-    action = decision.get("edited_action", decision.get("args"))
-    if not isinstance(action, Mapping):
-        raise _Unclear("an edit needs edited_action, an object with name and args")
-    name = action.get("name", action.get("action", tool))
-    if name != tool:
-        raise _Unclear(f"an edit cannot switch the tool from {tool} to {plain(str(name), 80)}")
-    args = action.get("args")
-    if not isinstance(args, dict):
-        raise _Unclear("the edited args have to be an object")
-    return json.loads(canonical(args))  # type: ignore[no-any-return]

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeGuard
 
 from guarded_tools.errors import CannotAsk
@@ -91,12 +91,41 @@ class SuspendingApprover(Approver, Protocol):
         ...
 
 
+class AskingBeforehand(SuspendingApprover, Protocol):
+    """A suspending approver that may ask about all calls of a model's message before any of them runs.
+
+    What stands for it meanwhile names calls as this one does, and raises :class:`Suspended` where it would ask.
+    """
+
+    @property
+    def beforehand(self) -> SuspendingApprover | None:
+        """What stands for this approver then; ``None`` where it asks about each call as that runs."""
+        ...
+
+    def value(self, request: ApprovalRequest, /) -> dict[str, Any]:
+        """Make of a question what :meth:`hear` asks, as JSON that is kept until the answer comes."""
+        ...
+
+    def hear(self, asked: Mapping[str, Mapping[str, Any]], /) -> list[Verdict]:
+        """Ask these questions, each a :meth:`value` by its id; return an answer for each.
+
+        Raises:
+            Misdelivered: what came are not the answers to these questions.
+        """
+        ...
+
+
 _SUSPENDING = ("address", "crowded", "spent")
 
 
 def suspends(approver: Approver) -> TypeGuard[SuspendingApprover]:
     """Whether an approver, that :func:`check_approver` let pass, asks by leaving the call."""
     return getattr(approver, "suspends", False) is True
+
+
+def asks_beforehand(approver: Approver) -> TypeGuard[AskingBeforehand]:
+    """Whether an approver asks about a message's calls before they run."""
+    return getattr(approver, "beforehand", None) is not None
 
 
 def checks(approver: Approver) -> TypeGuard[CheckingApprover]:
@@ -175,6 +204,10 @@ class Suspended(Exception):  # noqa: N818 - as above
     def __init__(self, request: ApprovalRequest) -> None:
         super().__init__(f"{request.tool} waits for an answer")
         self.request = request
+
+
+class Misdelivered(Exception):  # noqa: N818 - as above
+    """What a run was resumed with does not answer what was asked."""
 
 
 class Altered(Exception):  # noqa: N818 - as above

@@ -128,3 +128,14 @@ def _is_deeper(value: Any, levels: int) -> bool:
         if not layer:
             return False
     return any(isinstance(each, dict | list) for each in layer)
+
+
+def check_session(session: object) -> str:
+    """Refuse an id that is no text: every call of it would be refused, since no line of the audit can hold it.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(session, str):
+        raise TypeError(f"session must be a text, not {session!r}: write {str(session)!r}")
+    return session

@@ -13,12 +13,14 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
-from guarded_tools.approvers.protocol import Approver, check_approver, deny_all
+from guarded_tools.approvers.protocol import Approver, SuspendingApprover, check_approver, deny_all
 from guarded_tools.audit import AuditLog, audit_path
 from guarded_tools.errors import PolicyError
-from guarded_tools.flow import run
+from guarded_tools.flow import Flow, run
 from guarded_tools.flow.worker import Worker
+from guarded_tools.pipeline.beforehand import BeforehandPipeline
 from guarded_tools.pipeline.body import Ended, OutcomeClassifier
+from guarded_tools.pipeline.context import check_session
 from guarded_tools.pipeline.model_pipeline import ModelPipeline
 from guarded_tools.pipeline.pipeline import Read
 from guarded_tools.pipeline.recorder import Recorder
@@ -324,22 +326,19 @@ class Gate:
 
         return await self._worker.drive(self._pipeline().execute_model(call, invoke, judge, tells, permitted))
 
+    def beforehand(self, approver: SuspendingApprover) -> BeforehandPipeline:
+        """Ask about calls before they are made; ``approver`` stands for the guard's own."""
+        return BeforehandPipeline(self._registry, self.store, approver, self._recorder(), self._clock)
+
+    async def drive(self, line: Flow[T]) -> T:
+        """Walk a line of work beside the event loop, where the guard walks its own."""
+        return await self._worker.drive(line)
+
     def _pipeline(self) -> ModelPipeline:
         return ModelPipeline(self._registry, self.store, self.approver, self._recorder(), self._clock)
 
     def _recorder(self) -> Recorder:
         return Recorder(self.audit, self.observers)
-
-
-def check_session(session: object) -> str:
-    """Refuse an id that is no text: every call of it would be refused, since no line of the audit can hold it.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if not isinstance(session, str):
-        raise TypeError(f"session must be a text, not {session!r}: write {str(session)!r}")
-    return session
 
 
 def _lock(lock: Lock | str | os.PathLike[str] | None) -> Lock | None:

@@ -138,11 +138,7 @@ class Pipeline:
 
     def _clear(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
         """Bring a call to where the policy lets it run, through a human where it asks for one."""
-        question, blocked = context, None
-        if context.decision.effect == "ask" or session_rules.may_ask(context.decision):
-            blocked = yield self._counting(self._store.peek, self._store.apeek, context)
-            if isinstance(blocked, Bound) and blocked.asks:
-                question, blocked = session_rules.asking(context, blocked), None
+        question, blocked = yield from self._in_question(context)
         answer = None
         if suspends(self._approver):  # which may show the question once more, so it has to be the whole of it
             answer = yield from workflow.resume((yield from self._shown(question, read)), **self._human(question))
@@ -153,9 +149,15 @@ class Pipeline:
         self._stop_if_denied(context)
         if blocked is not None and context.paused is None:
             raise self._recorder.blocked(context, blocked)
-        if question.decision.effect == "allow":
-            return question
-        return (yield from self._ask(question, read))
+        return question if question.decision.effect == "allow" else (yield from self._ask(question, read))
+
+    def _in_question(self, context: CallContext) -> Flow[tuple[CallContext, Any]]:
+        """Say what a human would be asked about a call, and what refuses it before they are asked, or ``None``."""
+        if context.decision.effect != "ask" and not session_rules.may_ask(context.decision):
+            return context, None
+        blocked = yield self._counting(self._store.peek, self._store.apeek, context)
+        asks = isinstance(blocked, Bound) and blocked.asks
+        return (session_rules.asking(context, blocked), None) if asks else (context, blocked)
 
     def _ask(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
         """Put a call before the human, and judge it anew with the answer."""
@@ -343,8 +345,6 @@ class Pipeline:
         """Hand over what asking takes: who is asked, how often at most, where that is kept, and what is recorded."""
         limits = ApprovalLimits() if context.policy is None else context.policy.approvals
         said = context.decision.message if context.across else ""
-        kept: dict[str, Any] = {"store": self._store, "limits": limits, "clock": self._clock}
-        return kept | {
-            "approver": self._approver,
-            "announce": Await(self._recorder.record, None, (context, "asked", None, said)),
-        }
+        asking: dict[str, Any] = {"store": self._store, "limits": limits, "clock": self._clock}
+        announce = Await(self._recorder.record, None, (context, "asked", None, said))
+        return asking | {"approver": self._approver, "announce": announce}

@@ -88,4 +88,9 @@ def free_port():
 
 def answer(values):
     """The answer of the last tool call of a thread."""
-    return [message["content"] for message in values["messages"] if message["type"] == "tool"][-1]
+    return answers(values)[-1]
+
+
+def answers(values):
+    """The answers of all tool calls of a thread, in order."""
+    return [message["content"] for message in values["messages"] if message["type"] == "tool"]

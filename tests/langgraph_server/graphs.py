@@ -28,21 +28,31 @@ def pay_back(amount: int) -> str:
     return f"paid back {amount}"
 
 
-guard = Guard(
-    Policy.model_validate(
-        {
-            "version": "1",
-            "default": "deny",
-            "tools": {"send": {"rate_limit": "2/hour"}, "pay_back": {"action": "approve", "rate_limit": "2/hour"}},
-        }
-    ),
-    approver=InterruptApprover(),
+policy = Policy.model_validate(
+    {
+        "version": "1",
+        "default": "deny",
+        "tools": {"send": {"rate_limit": "2/hour"}, "pay_back": {"action": "approve", "rate_limit": "2/hour"}},
+    }
 )
+guard = Guard(policy, approver=InterruptApprover())
 
 mail = create_agent(ScriptedModel([[("send", {"to": "ann"})], []] * TURNS), guard.wrap([send]))
 refund = create_agent(
     ScriptedModel([[("pay_back", {"amount": 5})], []] * TURNS), [pay_back], middleware=[guard.middleware()]
 )
+
+
+def twice(approver):
+    """Make an agent that pays back twice in one message, beside a call that needs nobody."""
+    calls = [("pay_back", {"amount": 5}), ("send", {"to": "ann"}), ("pay_back", {"amount": 7})]
+    middleware = Guard(policy, approver=approver).middleware()
+    return create_agent(ScriptedModel([calls, []] * TURNS), [send, pay_back], middleware=[middleware])
+
+
+each_by_itself = twice(InterruptApprover())
+batched = twice(InterruptApprover("batched"))
+one_by_one = twice(InterruptApprover("agent_inbox"))
 
 # Asks whoever looks into the store, and tells a receiver that a question waits.
 inbox = open_store(f"disk://{state_dir()}")

@@ -16,7 +16,7 @@ from guarded_tools.approvers.inbox import questions
 from guarded_tools.audit import audit_path, read, verify
 from guarded_tools.stores import open_store
 from tests.approvers.test_notify import Receiver, until
-from tests.langgraph_server.dev import GO, Server, answer
+from tests.langgraph_server.dev import GO, Server, answer, answers
 
 ASKING = Path(__file__).parents[1] / "servers" / "asking_server.py"
 YES = {"type": "approve"}
@@ -76,6 +76,23 @@ def test_run_interrupt_resume_stream_two_threads_and_a_restart(server, ran, rece
         waiting = client.threads.create()["thread_id"]
         assert "__interrupt__" in client.runs.wait(waiting, "refund", input=GO)
 
+        # Two approvals in one message: the pages of LangGraph's own send one resume, without an interrupt's id.
+        twice = {form: client.threads.create()["thread_id"] for form in ("each_by_itself", "batched", "one_by_one")}
+        shown = {form: client.runs.wait(thread, form, input=GO)["__interrupt__"] for form, thread in twice.items()}
+        assert {form: len(asked) for form, asked in shown.items()} == {
+            "each_by_itself": 2,
+            "batched": 1,
+            "one_by_one": 1,
+        }
+        lost_answer = client.runs.wait(
+            twice["each_by_itself"], "each_by_itself", command={"resume": YES}, raise_error=False
+        )
+        assert "must specify the interrupt id" in str(lost_answer)
+        (again,) = resumed(client, twice["one_by_one"], "one_by_one", [{"type": "accept", "args": None}])[
+            "__interrupt__"
+        ]
+        assert again["value"]["action_request"] == {"action": "pay_back", "args": {"amount": 7}}
+
         # A question waits in the inbox: a receiver is told of it, and the answer comes from another process.
         letter = client.threads.create()["thread_id"]
         run = client.runs.create(letter, "letters", input=GO)["run_id"]
@@ -102,6 +119,12 @@ def test_run_interrupt_resume_stream_two_threads_and_a_restart(server, ran, rece
         assert answer(client.runs.wait(threads[1], "mail", input=GO)) == "sent to ann"
         assert answer(resumed(client, waiting, "refund", YES)) == "paid back 5"
 
+        # What was asked before the restart is answered after it, each call by its own answer.
+        done = resumed(client, twice["batched"], "batched", {"decisions": [{"type": "reject"}, YES]})
+        assert [said.partition(":")[0] for said in answers(done)] == ["DENIED", "sent to ann", "paid back 7"]
+        done = resumed(client, twice["one_by_one"], "one_by_one", [{"type": "ignore", "args": None}])
+        assert [said.partition(":")[0] for said in answers(done)] == ["paid back 5", "sent to ann", "DENIED"]
+
         # The call that was under way ended with the process, and is not made again.
         assert "UNKNOWN OUTCOME" in str(answer(resumed(client, lost, "buy", SURE)))
         assert ran.read_text().splitlines() == ["began ann", "accept ann", "began ann"]
@@ -113,11 +136,13 @@ def test_run_interrupt_resume_stream_two_threads_and_a_restart(server, ran, rece
     assert "BlockingError" not in told
     assert "BlockingError" in server.told
     used = {usage.scope: usage.used for usage in store.usage()}
+    for thread in twice.values():
+        assert used.pop(f"session:{thread}") == 1
     assert used == {
         f"session:{name}": n
         for name, n in zip([*threads, asking, waiting, letter, buying, lost], [2, 2, 1, 1, 1, 1, 1], strict=True)
     }
     log = audit_path(server.state)
     kinds = Counter(record["kind"] for record in read(log))
-    assert (kinds["admitted"], kinds["settled"], kinds["refused"]) == (9, 9, 2)
+    assert (kinds["admitted"], kinds["settled"], kinds["refused"]) == (14, 14, 4)
     assert verify(log) == []
