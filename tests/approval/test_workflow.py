@@ -341,9 +341,10 @@ async def test_cancellation_passes_takes_the_question_back_and_frees_its_place(s
 
 
 async def test_cancelling_an_async_approver_cancels_it(sync_approvals):
-    seen = []
+    seen, asked = [], asyncio.Event()
 
     async def waits(request):
+        asked.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -351,7 +352,7 @@ async def test_cancelling_an_async_approver_cancels_it(sync_approvals):
             raise
 
     task = asyncio.create_task(arun(sync_approvals.flow(sync_approvals.request(), waits)))
-    await asyncio.sleep(0.02)
+    await asked.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
