@@ -73,8 +73,8 @@ def errors():
 
 
 def refusals():
-    """Each text that refuses a call or that an error says, but for plain ``GuardError``: where, and the text."""
-    said = dict.fromkeys(errors() - {"GuardError", "PolicyError"}, 0) | {
+    """Each text that refuses a call or that an error says: where, and the text. A policy's problems are too many."""
+    said = dict.fromkeys(errors() - {"PolicyError"}, 0) | {
         "Unanswered": 0,
         "Altered": 0,
         "refusal": 1,

@@ -293,6 +293,21 @@ def assert_known(words):
     assert {word for word in words if word.startswith("-")} <= options, (command.name, words)
 
 
+def test_every_command_has_its_row():
+    rows = re.findall(r"^\| `([a-z ]+)` \| (.*?) \|", (ROOT / "docs" / "cli.md").read_text(), re.MULTILINE)
+    assert dict(rows) == dict(summaries(typer.main.get_command(_app(["--help"]))))
+
+
+def summaries(command, name=""):
+    """Each command by its name, with the first line of its help; a group of commands as what it does by itself."""
+    inside = getattr(command, "commands", {})
+    by_itself = getattr(command, "default", "")
+    if name:
+        yield name, (command.help or inside[by_itself].help).partition("\n")[0]
+    for each in set(inside) - {by_itself}:
+        yield from summaries(inside[each], f"{name} {each}".strip())
+
+
 def assert_real(program, words):
     """What sets up or takes minutes is not run here, but has to be there."""
     match [program, *words]:
