@@ -61,6 +61,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead links to where the site has what they name, and read what stands beside a block's language."""
     where = path_of(page.file.src_uri)
+    page.meta["search"] = _searched(page.file.src_uri)
     if page.file.src_uri == "api.md":
         markdown = MODULE.sub(r"| [`\1`](api/\1.md) |", markdown)
     if where.exists():
@@ -124,7 +125,10 @@ def reference(module: str) -> str:
         names = re.findall(r"`(\w+)`", told[1]) if told else []
         inside = [name for name in names if (ROOT / module.replace(".", "/") / f"{name}.py").exists()]
         parts = [f"::: {module}\n    options: {{show_root_toc_entry: false, show_root_heading: false}}"]
-        parts += [f"## `{module}.{name}`\n\n::: {module}.{name}\n    options: {{heading_level: 3}}" for name in inside]
+        parts += [
+            f"::: {module}.{name}\n    options: {{show_root_heading: true, show_root_full_path: false}}"
+            for name in inside
+        ]
         return "\n\n".join([f"# `{module}`", *parts])
     sys.path.insert(0, str(ROOT))  # it loads nothing but itself
     import guarded_tools
@@ -133,9 +137,21 @@ def reference(module: str) -> str:
     return "\n\n".join([f"# `{module}`", *(f"::: {module}.{name}\n{_options(name)}" for name in names)])
 
 
+def _searched(uri: str) -> dict[str, object]:
+    """How the search ranks a page: whoever pastes a message wants its section; sources are found by way of pages."""
+    if uri.startswith("errors/"):
+        return {"boost": 4}
+    beside = uri.startswith(("benchmarks/", "notebooks/", "CHANGELOG")) or uri.endswith(
+        (".py.md", ".yaml.md", ".ipynb.md")
+    )
+    return {"boost": 0.3} if beside else {}
+
+
 def _options(name: str) -> str:
-    inherited = "[policy, reload, areload, for_session, explain, call, acall]" if name == "Guard" else "false"
-    return f"    options: {{show_root_heading: true, show_root_full_path: false, inherited_members: {inherited}}}"
+    guard = name == "Guard"  # what it has from its base is as public; the rest of the base is not
+    inherited = "[policy, reload, areload, for_session, explain, call, acall]" if guard else "false"
+    bases = "false" if guard else "true"
+    return f"    options: {{show_root_heading: true, show_root_full_path: false, inherited_members: {inherited}, show_bases: {bases}}}"
 
 
 def _missing(files: Files, config: MkDocsConfig) -> list[File]:
