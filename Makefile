@@ -116,7 +116,7 @@ notebooks: setup
 
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: .venv-docs/.ready
-	.venv-docs/bin/mkdocs build --quiet --strict
+	.venv-docs/bin/mkdocs build --strict  # --quiet would count no warnings
 	.venv-docs/bin/python docs/site/check.py build/site
 
 clean:
