@@ -28,6 +28,16 @@ class GuardError(Exception):
     """Base of every error of this package."""
 
 
+def install(extra: str) -> str:
+    """Say which command installs an extra of this package."""
+    return f"pip install 'guarded-tools[{extra}]'"
+
+
+def not_installed(said: str, extra: str) -> GuardError:
+    """Make the error of who lacks what an extra brings: ``said`` says what is not installed."""
+    return GuardError(f"{said}: {install(extra)}")
+
+
 class Problem(NamedTuple):
     """One thing that is wrong with a policy file, and where.
 

@@ -27,6 +27,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shlex
 import stat
 import sys
 import time
@@ -197,6 +198,17 @@ def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
     except OSError:
         draft.unlink(missing_ok=True)
         raise
+
+
+def reason(error: OSError, path: str | os.PathLike[str]) -> str:
+    """Say for people why something could not be done with a file; where a disk is full, what to run next."""
+    told = error.strerror or str(error)
+    return f"{told}{no_room(path)}" if error.errno in {errno.ENOSPC, errno.EDQUOT} else told
+
+
+def no_room(path: str | os.PathLike[str]) -> str:
+    """Say how to find room on the disk that a file is on; goes behind the words that say that there is none."""
+    return f"; free some space: df -h {shlex.quote(os.fspath(path))} says on which disk"
 
 
 def is_draft(name: str) -> bool:

@@ -14,7 +14,7 @@ from guarded_tools.adapters.invocation import Invocation
 from guarded_tools.adapters.outcome import judge_mcp
 from guarded_tools.adapters.ticket import take
 from guarded_tools.adapters.wrap import identity, is_mcp, policy_server
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import GuardError, install
 from guarded_tools.libraries import mcp_adapters
 from guarded_tools.values import ToolCall, ToolInfo
 
@@ -23,8 +23,8 @@ try:
     from mcp.types import CallToolResult, TextContent
 except ImportError as error:
     raise GuardError(
-        "interceptors are langchain-mcp-adapters' own: pip install 'guarded-tools[adapters]'. With langchain.mcp, take"
-        " guard.wrap(…) or guard.middleware()"
+        f"interceptors are langchain-mcp-adapters' own: {install('adapters')}. With langchain.mcp, take guard.wrap(…)"
+        " or guard.middleware()"
     ) from error
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool
@@ -16,7 +17,7 @@ from guarded_tools.adapters.invocation import Invocation
 from guarded_tools.adapters.model_calls import model_call
 from guarded_tools.adapters.outcome import OutcomeClassifier, judge_plain
 from guarded_tools.adapters.wrap import clone, identity, is_mcp, taken
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import GuardError, not_installed
 from guarded_tools.libraries.langgraph import INNERMOST
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import BodyOutcome, ToolCall
@@ -28,7 +29,7 @@ try:
 
     from guarded_tools.adapters.delegation import unguarded_below
 except ImportError as error:
-    raise GuardError("LangChain's agents are not installed: pip install 'guarded-tools[agent]'") from error
+    raise not_installed("LangChain's agents are not installed", "agent") from error
 
 if TYPE_CHECKING:
     from guarded_tools.pipeline.gate import Gate
@@ -87,10 +88,14 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
         Raises:
             ToolDenied: the budget is full, and the guard's ``on_denied`` is ``"raise"``.
             PriceUnknown: the budget is in dollars, and nobody knows what the model costs.
+            GuardError: the model cannot be given tools.
         """
         request = self._filtered(request)
         call = model_call(self._guard, request)
-        answer: ModelAnswer = handler(request) if call is None else call.run(lambda: handler(request))
+        try:
+            answer: ModelAnswer = handler(request) if call is None else call.run(lambda: handler(request))
+        except NotImplementedError as error:
+            raise _without_tools(request, error) from error
         return answer
 
     async def awrap_model_call(
@@ -99,7 +104,10 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
         """As :meth:`wrap_model_call`."""
         request = self._filtered(request)
         call = model_call(self._guard, request)
-        answer: ModelAnswer = await (handler(request) if call is None else call.arun(lambda: handler(request)))
+        try:
+            answer: ModelAnswer = await (handler(request) if call is None else call.arun(lambda: handler(request)))
+        except NotImplementedError as error:
+            raise _without_tools(request, error) from error
         return answer
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolAnswer]) -> ToolAnswer:
@@ -170,6 +178,17 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
             "Put the guard last.",
             stacklevel=3,
         )
+
+
+def _without_tools(request: ModelRequest[Any], error: NotImplementedError) -> Exception:
+    """Say that a model takes no tools, where that is what it raised: LangChain's own error says nothing at all."""
+    model = request.model
+    if not request.tools or getattr(type(model), "bind_tools", None) is not BaseChatModel.bind_tools:
+        return error
+    return GuardError(
+        f"the chat model {type(model).__name__} takes no tools, so no agent with tools can run on it: take one that"
+        ' does, as init_chat_model("openai:gpt-5") makes it'
+    )
 
 
 def _advice(tool: str, unguarded: Sequence[str]) -> str:

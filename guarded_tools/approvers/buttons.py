@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from guarded_tools.approvers import card
 from guarded_tools.approvers.became import became, values_of
 from guarded_tools.approvers.interrupt import check_of
+from guarded_tools.errors import not_installed
 from guarded_tools.text.visible import plain
 from guarded_tools.values import ApprovalRequest, digest
 
@@ -183,15 +184,18 @@ def resume_with_buttons(
 
     Raises:
         ValueError: no ``thread_id`` says which run to resume.
-        ImportError: anywidget or IPython is missing: the extra ``notebook`` has both.
+        GuardError: anywidget or IPython is missing: the extra ``notebook`` has both.
     """
     bound = config if config is not None else getattr(agent, "config", None) or {}
     thread = bound.get("configurable", {}).get("thread_id")
     if thread is None:
         raise ValueError("resume_with_buttons() needs the config the agent was called with: its thread_id is the run")
-    from IPython.display import display
+    try:
+        from IPython.display import display
 
-    buttons = Buttons(run or (lambda command: agent.invoke(command, bound)), result, str(thread))
+        buttons = Buttons(run or (lambda command: agent.invoke(command, bound)), result, str(thread))
+    except ModuleNotFoundError as error:
+        raise not_installed(f"{error.name} is not installed", "notebook") from error
     display(buttons.widget)  # type: ignore[no-untyped-call]
     return buttons
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from guarded_tools.approvers import decisions, questions
 from guarded_tools.approvers.protocol import CallAddress, Misdelivered, Suspended, SuspendingApprover
-from guarded_tools.errors import CannotAsk
+from guarded_tools.errors import CannotAsk, install
 from guarded_tools.libraries import langgraph
 from guarded_tools.values import BUDGET_CALL, ApprovalRequest, Verdict, canonical
 
@@ -195,7 +195,7 @@ def _configurable(request: ApprovalRequest, *, alone: bool = True) -> Mapping[st
 
         config = get_config()
     except ImportError:
-        problem = "without LangGraph: install guarded-tools[agent]"
+        problem = f"without LangGraph: {install('agent')}"
     except RuntimeError:
         pass  # no run
     else:

@@ -33,7 +33,7 @@ from guarded_tools.audit.kept_head import HeadStore, HeadSync
 from guarded_tools.audit.record import chain, encode
 from guarded_tools.audit.rotation import rotated
 from guarded_tools.errors import AuditError
-from guarded_tools.files import PATIENCE, flush, lock, open_private, same_file, unlock, write_all
+from guarded_tools.files import PATIENCE, flush, lock, open_private, reason, same_file, unlock, write_all
 from guarded_tools.flow import together
 from guarded_tools.values import AuditEvent
 
@@ -161,8 +161,8 @@ class AuditLog:
 
     def _failed(self, error: Exception) -> AuditError:
         if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            return AuditError(f"the audit {self.path} cannot be written ({reason}); the call is refused")
+            why = reason(error, self.path)
+            return AuditError(f"the audit {self.path} cannot be written ({why}); the call is refused")
         return AuditError(f"this event cannot be put into a line of the audit: {error}")
 
     def close(self) -> None:

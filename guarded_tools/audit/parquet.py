@@ -11,7 +11,7 @@ from typing import Any, Final
 from guarded_tools.audit.read import FIELDS, Record
 from guarded_tools.audit.summary import CallRow
 from guarded_tools.audit.tabular import CALL_FIELDS, MOMENTS, as_text
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import not_installed
 
 _AT_ONCE: Final = 10_000
 _WHOLE: Final = frozenset({"seq", "refunded"})
@@ -45,7 +45,7 @@ def _write(fields: tuple[str, ...], rows: Iterable[Iterable[Any]], path: Path) -
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise GuardError('pyarrow is not installed: pip install "guarded-tools[parquet]"') from error
+        raise not_installed("pyarrow is not installed", "parquet") from error
     types = {name: pa.int64() for name in _WHOLE} | {name: pa.float64() for name in _NUMBERS}
     types |= {name: pa.bool_() for name in _FLAGS} | {name: pa.timestamp("us", tz="UTC") for name in MOMENTS}
     schema = pa.schema([(field, types.get(field, pa.string())) for field in fields])

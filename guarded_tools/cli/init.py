@@ -26,7 +26,7 @@ from guarded_tools.cli.server_tools import (
     one_source,
     reached,
 )
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import GuardError, install
 from guarded_tools.text.strict_json import loads
 from guarded_tools.text.units import counted
 from guarded_tools.text.visible import one_line
@@ -171,7 +171,7 @@ def _say(folder: Path, offer: ServerTools, rated: Sequence[Rated], agent: FirstA
     typer.echo(one_line(f"{counted(len(rated), 'tool')} of {offer.server}: {told}"))
     paths = {name: shlex.quote(str(folder / name)) for name in (POLICY, CASES, AGENT)}
     typer.echo(f"Wrote {paths[POLICY]}, {paths[CASES]} and {paths[AGENT]}.")
-    first = [] if find_spec("langchain") else ["pip install 'guarded-tools[agent]'"]
+    first = [] if find_spec("langchain") else [install("agent")]
     first += [lacking] if lacking else []
     # The variables that hold what the agent may not: a key in the server's command or address.
     first += [f"export {name}=…  # as you gave it just now" for name in agent.variables]

@@ -12,7 +12,7 @@ import typer
 from guarded_tools.audit import audit_path
 from guarded_tools.cli.options import State, Url, opened, store_url
 from guarded_tools.cli.policy_source import read_policy
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import not_installed
 from guarded_tools.state import state_dir
 from guarded_tools.text.visible import one_line
 from guarded_tools.values import ToolInfo
@@ -68,7 +68,7 @@ def web(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"starlette", "uvicorn", "jinja2", "anyio"}:
             raise
-        raise GuardError('the page needs more packages: pip install "guarded-tools[web]"') from None
+        raise not_installed(f"{error.name}, which the page needs, is not installed", "web") from None
     password = None if password_file is None else read_password(password_file)
     settings = checked(WebSettings(host, port, read_only, certificate, key, public, password, proxy_header, proxy_from))
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from guarded_tools.doctor.remark import Remark
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import GuardError, install
 from guarded_tools.mcp_session.generation import Version, chosen
 from guarded_tools.stores.disk.cache import OLDEST_SQLITE, sqlite_fault
 
@@ -139,7 +139,7 @@ def _extras(found: Installation) -> Iterator[Remark]:
         yield Remark("ok", "extras", f"installed: {', '.join(complete)}")
     for extra, purpose in absent:
         said = f"not installed; it is for {purpose}"
-        yield Remark("ok", f"extra {extra}", said, f"pip install 'guarded-tools[{extra}]'")
+        yield Remark("ok", f"extra {extra}", said, install(extra))
 
 
 def _sqlite(version: tuple[int, ...]) -> Remark:

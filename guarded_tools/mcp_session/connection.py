@@ -312,14 +312,17 @@ class Connection:
                 return tuple(tools)
         raise ConnectionFailed(f"lists more than {_MAX_PAGES} pages of tools", sent=False)
 
-    async def failed(self, message: str, *, sent: bool) -> ConnectionFailed:
-        """Make the error that says what happened, with the server's last words and without secrets."""
+    async def failed(self, message: str, *, sent: bool, unsaid: str = "") -> ConnectionFailed:
+        """Make the error that says what happened, with the server's last words and without secrets.
+
+        ``unsaid`` is what to tell in their place where it had none.
+        """
         for _ in range(int(_LAST_WORDS / 0.01)):
             if self._tail.ended or not self.over.is_set():
                 break
             await asyncio.sleep(0.01)
         words = str(self._tail)
-        said = one_line(self._host.mask(message))
+        said = one_line(self._host.mask(message if words else message + unsaid))
         return ConnectionFailed(said + (f"\nIts last words:\n{words}" if words else ""), sent=sent)
 
 

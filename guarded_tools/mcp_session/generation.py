@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import GuardError, install
 
 if TYPE_CHECKING:
     from guarded_tools.mcp_session.protocol import Converter, Sdk
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Number: TypeAlias = Literal[1, 2]
 Version: TypeAlias = tuple[int, ...]
 
-FIRST = "pip install 'guarded-tools[adapters]'"
-SECOND = "pip install 'guarded-tools[mcp]'"
+FIRST = install("adapters")
+SECOND = install("mcp")
 _SDK, _ADAPTERS, _FASTMCP = "mcp", "langchain-mcp-adapters", "fastmcp"
 _LOWEST: dict[str, Version] = {_SDK: (2, 3), _FASTMCP: (4,)}
 

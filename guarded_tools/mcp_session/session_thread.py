@@ -21,6 +21,7 @@ import concurrent.futures
 import json
 import logging
 import os
+import shlex
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -32,7 +33,7 @@ from guarded_tools.mcp_session.connection import Connection
 from guarded_tools.mcp_session.generation import sdk
 from guarded_tools.mcp_session.protocol import Answer, ListedTool
 from guarded_tools.mcp_session.streams import load_sdk
-from guarded_tools.mcp_session.transport import Masker, OnProgress, OnQuestion, Server
+from guarded_tools.mcp_session.transport import Masker, OnProgress, OnQuestion, Server, StdioServer
 from guarded_tools.mcp_session.waiting import result_of
 from guarded_tools.text.visible import one_line
 
@@ -243,7 +244,8 @@ class SessionThread:
             )
         )
         running.cancel()
-        raise await connection.failed(f"{self.name} {reason}", sent=False)
+        unsaid = _by_itself(self.server) if running in done else ""
+        raise await connection.failed(f"{self.name} {reason}", sent=False, unsaid=unsaid)
 
     def _say_what_is_waited_for(self) -> None:
         log.log(logging.WARNING if _watched() else logging.INFO, "waiting for %s …", self.name)
@@ -310,3 +312,10 @@ def _close_all() -> None:
         thread.stop()
     for thread in tuple(_open_threads):
         thread.join()
+
+
+def _by_itself(server: Server) -> str:
+    """Say how to see why a server ended that said nothing."""
+    if not isinstance(server, StdioServer):
+        return ""
+    return f"; it said nothing, so run it by itself to see why: {shlex.join((server.command, *server.args))}"

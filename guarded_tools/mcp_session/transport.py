@@ -31,6 +31,14 @@ DOWNLOADERS = frozenset({"npx", "bunx", "pnpx", "uvx", "pipx"})
 START_TIMEOUT = 60.0
 """Seconds until a server is given up that has not answered yet. On a busy machine, imports alone take ten."""
 
+_BRINGS = {
+    **dict.fromkeys(("node", "npm", "npx"), "Node.js: https://nodejs.org"),
+    **dict.fromkeys(("bun", "bunx"), "Bun: https://bun.sh"),
+    **dict.fromkeys(("uv", "uvx"), "uv: https://docs.astral.sh/uv"),
+    "docker": "Docker: https://docs.docker.com/get-docker",
+}
+"""What brings the commands that servers are mostly started with."""
+
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
 _SHORTEST_KEY = 16
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -83,8 +91,9 @@ class StdioServer:
         """
         path = self.env.get("PATH", os.environ.get("PATH"))
         if shutil.which(self.command, path=path) is None:
-            hint = " It comes with Node.js: https://nodejs.org." if PurePath(self.command).stem == "npx" else ""
-            raise ConnectionFailed(f"the command {self.command!r} was not found on PATH.{hint}", sent=False)
+            brings = _BRINGS.get(PurePath(self.command).stem)
+            hint = f"It comes with {brings}." if brings else "Install it, or name it by its whole path."
+            raise ConnectionFailed(f"the command {self.command!r} was not found on PATH. {hint}", sent=False)
 
 
 @dataclass(frozen=True, slots=True)

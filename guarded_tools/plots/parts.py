@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable
 from typing import Any, Final
 
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import not_installed
 from guarded_tools.text.tones import OUTCOMES, look
 from guarded_tools.text.visible import one_line
 
@@ -16,7 +16,7 @@ try:  # first of all that needs it: who lacks it is told what to install
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 except ImportError as error:
-    raise GuardError('matplotlib is not installed: pip install "guarded-tools[notebook]"') from error
+    raise not_installed("matplotlib is not installed", "notebook") from error
 
 __all__ = [
     "COLOURS",

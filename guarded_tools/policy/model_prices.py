@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import GuardError, install
 from guarded_tools.policy.globs import matches
 from guarded_tools.policy.model_budget import USD, ModelPrice, ModelRules
 from guarded_tools.text.quantities import MILLION
 
-_INSTALL: Final = "pip install 'guarded-tools[budget]'"
+_INSTALL: Final = install("budget")
 
 _SPECIAL: Final = (
     ("cache_read", "input"),

@@ -6,7 +6,7 @@ inherits from :class:`BlockingStore`, which adds the asyncio half.
 
 from __future__ import annotations
 
-from guarded_tools.errors import StoreError
+from guarded_tools.errors import StoreError, install
 from guarded_tools.stores.base import BlockingStore, StopButton, Store
 from guarded_tools.stores.disk.address import DiskAddress
 
@@ -77,5 +77,5 @@ def _open_redis(url: str) -> Store:
     except ModuleNotFoundError as error:
         if error.name != "redis":
             raise
-        raise StoreError("a store on Redis needs the redis package: pip install 'guarded-tools[redis]'") from None
+        raise StoreError(f"a store on Redis needs the redis package: {install('redis')}") from None
     return RedisStore(url)

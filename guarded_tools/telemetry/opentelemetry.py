@@ -6,7 +6,7 @@ import time
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import not_installed
 from guarded_tools.telemetry.events import Observer
 from guarded_tools.text.quantities import MILLION, by_unit, quantity, unit_of
 from guarded_tools.text.redaction import mask
@@ -16,7 +16,7 @@ try:
     from opentelemetry import context, metrics, trace
     from opentelemetry.trace import Span, StatusCode
 except ImportError as error:
-    raise GuardError("OpenTelemetry's API is not installed: pip install opentelemetry-api") from error
+    raise not_installed("OpenTelemetry's API is not installed", "otel") from error
 
 _NAME = "guarded_tools"
 # Names that only a model knows would each become a time series of their own.

@@ -186,7 +186,7 @@ def test_without_matplotlib_it_says_what_to_install():
         "try:\n import guarded_tools.plots\nexcept Exception as error: print(type(error).__name__, error)"
     )
     said = subprocess.run([forked.PYTHON, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert said == 'GuardError matplotlib is not installed: pip install "guarded-tools[notebook]"\n'
+    assert said == "GuardError matplotlib is not installed: pip install 'guarded-tools[notebook]'\n"
 
 
 def test_no_global_state_of_matplotlib_is_touched(story):

@@ -397,7 +397,7 @@ def test_parquet_of_what_somebody_edited_is_written_all_the_same(tmp_path):
 
 def test_without_pyarrow_it_says_what_to_install_and_leaves_no_file(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(GuardError, match=r'pip install "guarded-tools\[parquet\]"'):
+    with pytest.raises(GuardError, match=r"pip install 'guarded-tools\[parquet\]'"):
         parquet.write_records([], tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
 

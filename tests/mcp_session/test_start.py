@@ -29,7 +29,9 @@ def failure(server, **options):
 
 
 def test_a_command_that_is_not_installed():
-    assert failure(StdioServer("no-such-command")) == "the command 'no-such-command' was not found on PATH."
+    assert failure(StdioServer("no-such-command")) == (
+        "the command 'no-such-command' was not found on PATH. Install it, or name it by its whole path."
+    )
 
 
 def test_npx_that_is_not_installed(tmp_path):
@@ -45,7 +47,9 @@ def test_a_command_that_cannot_be_run(tmp_path):
 
 
 def test_a_server_that_ends_before_anything_can_be_written():
-    assert {failure(StdioServer("true")) for _ in range(10)} == {"pictify ended before it answered"}
+    assert {failure(StdioServer("true")) for _ in range(10)} == {
+        "pictify ended before it answered; it said nothing, so run it by itself to see why: true"
+    }
 
 
 def test_what_a_server_says_last_cannot_drive_a_terminal():

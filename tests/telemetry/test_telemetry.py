@@ -520,7 +520,7 @@ def test_without_the_api_it_says_what_to_install():
         "except Exception as error: print(type(error).__name__, error)"
     )
     said = subprocess.run([forked.PYTHON, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert said == "GuardError OpenTelemetry's API is not installed: pip install opentelemetry-api\n"
+    assert said == "GuardError OpenTelemetry's API is not installed: pip install 'guarded-tools[otel]'\n"
 
 
 def test_without_any_trace_there_are_no_ids():

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from guarded_tools.authoring.recorded.shelf import RecordedCall
-from guarded_tools.errors import GuardError
+from guarded_tools.errors import GuardError, not_installed
 from guarded_tools.text.visible import one_line
 
 _THREADS = "SELECT DISTINCT thread_id FROM checkpoints ORDER BY thread_id"
@@ -54,7 +54,7 @@ def _opened(url: str) -> Iterator[tuple[Any, list[str]]]:
         with kind(url) as opened:
             yield opened
     except ImportError as error:
-        raise GuardError(f"{error.name} is not installed: pip install 'guarded-tools[checkpoints]'") from None
+        raise not_installed(f"{error.name} is not installed", "checkpoints") from None
 
 
 @contextmanager

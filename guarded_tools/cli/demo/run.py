@@ -23,7 +23,7 @@ from rich.markup import escape
 from guarded_tools.approvers.protocol import Approver
 from guarded_tools.cli.demo.report import RAN, Report
 from guarded_tools.cli.demo.script import FLOOD, LAST, TASK, scenario
-from guarded_tools.errors import GuardError, ToolDenied
+from guarded_tools.errors import GuardError, ToolDenied, not_installed
 from guarded_tools.testing import ScriptedModel
 from guarded_tools.text.redaction import mask
 from guarded_tools.values import ApprovalRequest, Verdict
@@ -61,8 +61,7 @@ async def _demo(*, scripted_yes: bool, model: str, state: Path | None) -> int:
     try:
         from langchain.agents import create_agent
     except ImportError:
-        typer.echo("The demo runs a LangGraph agent: pip install 'guarded-tools[agent]'", err=True)
-        return 2
+        raise not_installed("LangChain's agents, of which the demo runs one, are not installed", "agent") from None
     from guarded_tools.pictify.connection import pictify_tools
 
     console = Console()

@@ -31,6 +31,7 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from guarded_tools.errors import PolicyError, Problem
+from guarded_tools.policy.diagnostics import suggest
 from guarded_tools.policy.paths import pointer
 from guarded_tools.text import strict_json
 
@@ -272,16 +273,40 @@ def read_source(path: Path) -> Source:
         text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except OSError as error:
         reason = error.strerror or str(error)
-        raise PolicyError((Problem(str(path), 0, 0, "", f"cannot be read: {reason}"),), unreadable=True) from None
+        problem = Problem(str(path), 0, 0, "", f"cannot be read: {reason}", _elsewhere(path, error))
+        raise PolicyError((problem,), unreadable=True) from None
     except UnicodeDecodeError:
         raise PolicyError(
             (Problem(str(path), 0, 0, "", "is not UTF-8 text", "save it as UTF-8"),), unreadable=True
         ) from None
     if not text.strip():
-        raise PolicyError((Problem(str(path), 0, 0, "", "is empty: no policy is in it"),), unreadable=True)
+        hint = "guarded-tools scan drafts a policy"
+        raise PolicyError((Problem(str(path), 0, 0, "", "is empty: no policy is in it", hint),), unreadable=True)
     suffix = path.suffix.lower()
     is_json = suffix == ".json" or (suffix not in {".yaml", ".yml"} and text.lstrip().startswith("{"))
     return Source(str(path), text, is_json=is_json)
+
+
+def _elsewhere(path: Path, error: OSError) -> str:
+    """Say which file was probably meant by a name that leads to none."""
+    if isinstance(error, FileNotFoundError):
+        folder = path.parent
+        if not folder.is_dir():
+            return f"there is no folder {folder.absolute()}"
+        near = suggest(path.name, _readable_in(folder))
+        return near or f"there is none in {folder.absolute()}: guarded-tools init writes one"
+    if isinstance(error, IsADirectoryError):
+        there = _readable_in(path)
+        likely = next((name for name in there if "policy" in name), next(iter(there), ""))
+        return f"name a file in it, such as {path / likely}" if there else "name a file"
+    return ""
+
+
+def _readable_in(folder: Path) -> list[str]:
+    try:
+        return sorted(one.name for one in folder.iterdir() if one.suffix in {".json", ".yaml", ".yml"})
+    except OSError:
+        return []
 
 
 class _Core(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

@@ -133,3 +133,9 @@ def is_busy(error: BaseException | None) -> bool:
     """Whether somebody else held the lock, so that trying again makes sense."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether the disk had no room."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_FULL

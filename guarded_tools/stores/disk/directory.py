@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from guarded_tools.errors import StateLost, StoreError
-from guarded_tools.files import flush, lock, make_private, open_private, replace, try_lock
+from guarded_tools.files import flush, lock, make_private, open_private, reason, replace, try_lock
 from guarded_tools.stores.disk.marker import Marker, read_marker
 from guarded_tools.values import GLOBAL, Halted
 
@@ -97,7 +97,7 @@ class StateDirectory:
                 if path is self.path and path.stat().st_mode & 0o055:
                     path.chmod(0o700)
             except OSError as error:
-                raise StoreError(f"no counters in {path}: {error.strerror}") from error
+                raise StoreError(f"no counters in {path}: {reason(error, path)}") from error
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -304,7 +304,7 @@ class StateDirectory:
         try:
             replace(self.path / name, json.dumps(content).encode())
         except OSError as error:
-            raise StoreError(f"cannot write {self.path / name}: {error.strerror}") from error
+            raise StoreError(f"cannot write {self.path / name}: {reason(error, self.path)}") from error
 
 
 def in_use(path: Path) -> bool:

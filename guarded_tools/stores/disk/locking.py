@@ -46,8 +46,9 @@ from typing import Any, ParamSpec, TypeVar
 from diskcache import Timeout
 
 from guarded_tools.errors import StoreError
+from guarded_tools.files import no_room
 from guarded_tools.flow.job import waiting_since
-from guarded_tools.stores.disk.cache import is_busy
+from guarded_tools.stores.disk.cache import is_busy, is_full
 from guarded_tools.stores.disk.database import Database, is_damaged
 from guarded_tools.stores.disk.directory import Replaced
 
@@ -178,7 +179,8 @@ class SerializedAccess:
             database.drop_cache()
         if is_busy(cause):
             return _Busy()
-        return StoreError(f"the counters in {database.path} cannot be used: {cause}")
+        full = no_room(database.path) if is_full(cause) else ""
+        return StoreError(f"the counters in {database.path} cannot be used: {cause}{full}")
 
 
 _dropped: SimpleQueue[Database] = SimpleQueue()
