@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup setup-mcp2 demo demo-gateway gateway-others test test-mcp2 lowest check bench agentdojo notebooks docs clean
+.PHONY: setup setup-mcp2 demo demo-gateway gateway-others langgraph-pages test test-mcp2 lowest check bench agentdojo notebooks docs clean
 
 setup: .venv/.ready
 
@@ -53,6 +53,24 @@ gateway-others: setup setup-mcp2 .gateway-others/.ready
 	mkdir -p .gateway-others
 	cp $< .gateway-others/
 	npm install --prefix .gateway-others --no-audit --no-fund
+	touch $@
+
+# Agent Chat UI and Agent Inbox, built as of these commits, and driven by Debian's Chromium. Needs git, npm and some minutes. Their
+# font comes from elsewhere when they are built; here it is whatever the browser has.
+PAGES ?= https://github.com/langchain-ai
+CHAT_UI := fdc87e65307581b02898d33c62b3f285e56bd85b
+INBOX := f38301b9d0bec1f5191eaf1946f4fb6a6d6cfe0a
+cloned = git clone --quiet $(PAGES)/$(1) .langgraph-pages/$(1) && cd .langgraph-pages/$(1) && git checkout --quiet $(2) \
+  && sed -i -e '/next\/font/d' -e 's/Inter({/Object({/' src/app/layout.tsx && npm pkg delete packageManager
+
+langgraph-pages: setup .langgraph-pages/.ready
+	$(BIN)/python -m tests.langgraph_server.pages $(ARGS)
+
+.langgraph-pages/.ready: export NEXT_TELEMETRY_DISABLED = 1
+.langgraph-pages/.ready:
+	rm -rf .langgraph-pages && mkdir .langgraph-pages
+	$(call cloned,agent-chat-ui,$(CHAT_UI)) && npx --yes pnpm@10 install --frozen-lockfile && npx --yes pnpm@10 build
+	$(call cloned,agent-inbox,$(INBOX)) && npx --yes yarn@1 install --frozen-lockfile --ignore-engines && npx --yes yarn@1 build
 	touch $@
 
 # Three at a time, for on two cores a third of the time is spent waiting for programs that tests start; then what must have
@@ -120,4 +138,4 @@ docs: .venv-docs/.ready
 	.venv-docs/bin/python docs/site/check.py build/site
 
 clean:
-	rm -rf build/site .venv .venv-docs .venv-lowest .venv-mcp2 .gateway-others .mypy_cache .ruff_cache .hypothesis
+	rm -rf build/site .venv .venv-docs .venv-lowest .venv-mcp2 .gateway-others .langgraph-pages .mypy_cache .ruff_cache .hypothesis

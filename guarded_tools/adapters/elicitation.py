@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from guarded_tools.adapters.held_calls import HeldCalls, OpenQuestion, attended
 from guarded_tools.approval import workflow
 from guarded_tools.approval.result import ApprovalResult, refusal
+from guarded_tools.approvers.described import SERVER_ASKS
 from guarded_tools.approvers.protocol import suspends
 from guarded_tools.flow import run
 from guarded_tools.policy.document import ApprovalLimits
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from guarded_tools.mcp_session.transport import Elicitation
     from guarded_tools.pipeline.gate import Gate
 
-RULE = "(elicitation)"
 TIMEOUT = 600.0
 """Seconds that a human has for the question of a server, unless told otherwise."""
 
@@ -94,7 +94,7 @@ class ServerQuestion(OpenQuestion):
             args=self._shown,
             session=call.session,
             digest=digest(info.server, call.tool, "asks", self._message, *about),
-            rule=RULE,
+            rule=SERVER_ASKS,
             reason=f"{question.server} asks: {self._message}",
             grant=call.grant,
             server=info.server,
@@ -155,8 +155,8 @@ class ServerQuestion(OpenQuestion):
     def _event(self, kind: Literal["asked", "answered"], message: str) -> AuditEvent:
         request = self.request
         return AuditEvent(
-            kind, request.tool.removesuffix(" (asks back)"), request.session, self._key, rule=RULE, message=message,
-            grant=request.grant, server=request.server, call_id=request.call_id,
+            kind, request.tool.removesuffix(" (asks back)"), request.session, self._key,
+            rule=SERVER_ASKS, message=message, grant=request.grant, server=request.server, call_id=request.call_id,
             args=tuple(sorted(map(str, self._fields))),
         )  # fmt: skip
 

@@ -14,6 +14,8 @@ from guarded_tools.text.visible import plain
 from guarded_tools.text.width import columns, pieces
 from guarded_tools.values import ApprovalRequest
 
+SERVER_ASKS = "(elicitation)"
+"""The rule of a question that a server asks in the middle of a call."""
 CARD_WIDTH = 60
 """The columns of a card that stands beside the buttons of a page."""
 _LINE_WIDTH = 100
@@ -25,11 +27,9 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 def described(request: ApprovalRequest, refuse: str = "reject") -> str:
     """Write a question as Markdown of which nothing is read but one block of code; ``refuse`` is the page's word."""
-    rows = [
-        *card.rows(request),
-        card.CardRow(refuse, "note", "to refuse"),
-        card.CardRow("it is the tool's answer to the model", "note", "if you respond"),
-    ]
+    rows = [*card.rows(request), card.CardRow(refuse, "note", "to refuse")]
+    if request.rule != SERVER_ASKS:  # there a response is an answer to the server
+        rows.append(card.CardRow("it is the tool's answer to the model", "note", "if you respond"))
     # No line of a card can end the block.
     return f"{in_a_line(request)}\n\n```text\n{card.to_text(rows, CARD_WIDTH)}```"
 

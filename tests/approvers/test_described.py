@@ -1,5 +1,7 @@
 """What a front end shows of a question: one plain line in its list, and the card beside its buttons."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +51,12 @@ def test_the_card_is_as_wide_as_a_page_has_room_and_says_what_answering_does():
         "to refuse:         Ignore",
         "if you respond:    it is the tool's answer to the model",
     ]
+
+
+def test_what_is_answered_to_a_server_is_not_told_to_the_model():
+    said = described(request("pay (asks back)")), described(dataclasses.replace(request(), rule="(elicitation)"))
+    assert ["if you respond" in one for one in said] == [True, False]
+    assert all("to refuse:" in one for one in said)
 
 
 text = st.text(max_size=60) | st.text("`*_[]()<>!#|~$&\\/- \n1.ab", max_size=30)

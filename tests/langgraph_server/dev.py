@@ -23,6 +23,7 @@ class Server:
 
     def __init__(self, folder, config="langgraph.json", **environment):
         self.config = config
+        self.url = ""
         self.environment = environment
         self.folder = folder / "served"
         self.state = folder / "state"
@@ -40,9 +41,9 @@ class Server:
                 cwd=self.folder, env=self._environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         try:
-            url = f"http://127.0.0.1:{port}"
-            self._wait_for(f"{url}/ok", process)
-            with get_sync_client(url=url, timeout=PATIENCE) as client:
+            self.url = f"http://127.0.0.1:{port}"
+            self._wait_for(f"{self.url}/ok", process)
+            with get_sync_client(url=self.url, timeout=PATIENCE) as client:
                 yield client
         finally:
             process.terminate()
