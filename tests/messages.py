@@ -17,12 +17,12 @@ LEAST = 6
 
 
 @functools.cache
-def trees():
-    return {path.relative_to(ROOT): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
-
-
 def nodes():
-    return [(path, node) for path, tree in trees().items() for node in ast.walk(tree)]
+    """All that stands in the package, with the path of its module."""
+    paths = sorted(ROOT.rglob("*.py"))
+    return [
+        (at.relative_to(ROOT), node) for at in paths for node in ast.walk(ast.parse(at.read_text(encoding="utf-8")))
+    ]
 
 
 def written(node):
@@ -116,5 +116,11 @@ def lines():
 
 
 def says(line, text):
-    """Whether a text is the message of a line."""
-    return re.search(".*".join(re.escape(part.strip()) for part in line.split("…")), text, re.DOTALL) is not None
+    """Whether a text is the message of a line: all of its words, in this order."""
+    at = 0
+    for part in line.split("…"):
+        at = text.find(part.strip(), at)
+        if at < 0:
+            return False
+        at += len(part.strip())
+    return True
