@@ -13,6 +13,8 @@ from guarded_tools.stores import open_store
 from guarded_tools.values import Charge
 from tests import forked
 
+COMMA = "this comma" if sys.version_info >= (3, 13) else "the comma before it"
+
 POLICY = {
     "version": "1",
     "default": "deny",
@@ -465,7 +467,8 @@ def test_validate_knows_which_tools_have_an_output_schema(run, tmp_path):
         ("a.yaml", 'version: "1"\ndefault: deny\ntools:\n\tadd: {}\n', "YAML takes no tabs"),
         ("a.json", '{\n  // mine\n  "version": "1", "default": "deny"}', "JSON has no comments"),
         ("a.json", '{"version": "1", # mine\n "default": "deny"}', "JSON has no comments"),
-        ("a.json", '{"version": "1", "default": "deny",}', "take the comma before it away"),
+        # From Python 3.13 on the place is the comma's own, before that what follows it.
+        ("a.json", '{"version": "1", "default": "deny",}', f"take {COMMA} away"),
         ("a.json", '{"version": "1", "default": "deny", "hide": ["a", ]}', "comma"),
         ("a.json", "{'version': '1'}", "JSON has double quotes"),
     ],
