@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup setup-mcp2 demo demo-gateway gateway-others langgraph-pages test test-mcp2 lowest check bench agentdojo notebooks docs clean
+.PHONY: setup setup-mcp2 demo demo-gateway gateway-others langgraph-pages test test-mcp2 lowest check bench agentdojo notebooks docs dist matrix clean
 
 setup: .venv/.ready
 
@@ -137,5 +137,19 @@ docs: .venv-docs/.ready
 	.venv-docs/bin/mkdocs build --strict  # --quiet would count no warnings
 	.venv-docs/bin/python docs/site/check.py build/site
 
+# The wheel and the source distribution of HEAD, checked and tried in clean environments: CONTRIBUTING.md, "A release".
+.venv-dist/.ready: release/requirements.txt
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+dist: .venv-dist/.ready
+	PATH="$(CURDIR)/.venv-dist/bin:$$PATH" .venv-dist/bin/python -m release.dist $(ARGS)
+
+# Tests in a fresh environment for each Python, lowest and newest releases and generation of MCP; half an hour to an hour.
+# ARGS="3.12 JupyterLab" runs what begins so.
+matrix: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m release.matrix $(ARGS)
+
 clean:
-	rm -rf build/site .venv .venv-docs .venv-lowest .venv-mcp2 .gateway-others .langgraph-pages .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist .venv .venv-dist .venv-docs .venv-lowest .venv-mcp2 .gateway-others .langgraph-pages .mypy_cache .ruff_cache .hypothesis

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import guarded_tools
+from release.dist import OPTIONAL
 from tests import forked
 
 ROOT = Path(guarded_tools.__file__).parent
@@ -234,6 +235,10 @@ def test_public_names():
             ["langgraph", "langchain", "redis", "matplotlib", "mcp"],
         ),
         ("import guarded_tools.cli.app", ["langchain_core", "mcp", "diskcache"]),
+        (
+            f"from guarded_tools import {', '.join(sorted({*guarded_tools.__all__} - {'guarded_tools', 'pictify_tools'}))}",
+            OPTIONAL,
+        ),
     ],
 )
 def test_what_an_import_does_not_load(statement, absent):

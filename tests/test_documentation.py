@@ -21,54 +21,12 @@ from guarded_tools.audit.refusals import REFUSED
 from guarded_tools.cli.app import _app
 from guarded_tools.mcp_session.generation import installed
 from guarded_tools.values import Verdict
+from release.pages import GRAPH, POLICY, PRELUDE, blocks
 from tests import forked, messages
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OTHERS = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "benchmarks").rglob("README.md"))]
-
-# What a page may take for granted: a policy and tools of one's own, and a chat
-# model (here a scripted one, that just answers).
-POLICY = {"version": "1", "default": "deny", "tools": {"refund": {"approval": True}}}
-PRELUDE = """
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.tools import tool
-from langgraph.graph import MessagesState, StateGraph
-
-@tool
-def refund(customer: str, amount: int) -> str:
-    "Pay money back."
-    return f"{amount} sent to {customer}"
-
-tools = [refund]
-graph = StateGraph(MessagesState)
-graph.add_node("model", lambda state: state)
-
-class Model(BaseChatModel):
-    "Answers a human with a call of a tool that it was given, and a tool with thanks."
-    names: list[str] = []
-    @property
-    def _llm_type(self):
-        return "scripted"
-    def bind_tools(self, tools, **_):
-        return Model(names=[tool.name for tool in tools])
-    def _generate(self, messages, *_, **__):
-        call = {"refund": {"customer": "Ann", "amount": 500}, "pictify_list_templates": {}}
-        wanted = [name for name in call if name in self.names]
-        message = AIMessage("Thanks.")
-        if wanted and isinstance(messages[-1], HumanMessage):
-            message = AIMessage("", tool_calls=[{"name": wanted[0], "args": call[wanted[0]], "id": "1"}])
-        return ChatResult(generations=[ChatGeneration(message=message)])
-
-model = Model()
-"""
-
-
-def blocks(page: Path, kind: str = "python") -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
-
 
 WHERE = {"langchain_mcp_adapters": 1, "deepagents": 1, "langchain.mcp": 2, "fastmcp": 2}
 """The generation of MCP that is installed beside a package. Tests of that one run the blocks that import it."""
@@ -123,7 +81,7 @@ def test_a_page_speaks_of_every_public_name(name):
 @pytest.mark.parametrize("page", [page for page in PAGES if running(page)], ids=named)
 def test_code_blocks_run(page, tmp_path):
     script = tmp_path / "page.py"
-    script.write_text("\n\n".join([PRELUDE, *running(page)]))
+    script.write_text("\n\n".join([PRELUDE, GRAPH, *running(page)]))
     (tmp_path / "policy.json").write_text(json.dumps(POLICY))
     for policy in blocks(page, "yaml")[:1]:
         (tmp_path / "policy.yaml").write_text(policy)
