@@ -22,6 +22,7 @@ from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool
 
+import guarded_tools
 from benchmarks import count, floors, loop
 from benchmarks.common import BLOCK, RATIO, Row, added, in_turns, p50_us, ratio, table
 from benchmarks.guarded import ARGS, by_schema, guard_of, limit, noop
@@ -230,9 +231,40 @@ def at_import() -> Iterator[Row]:
         note = f"{statistics.median(more) * 1000:.0f} ms over {statistics.median(base) * 1000:.0f} ms"
         yield Row(f"`{ours}` over `{floor}`", ratio(base, more), RATIO, bound, note)
 
+    yield parts_row("`import guarded_tools`", "import guarded_tools", 1.1)
+    names = ", ".join(sorted({*guarded_tools.__all__} - {"guarded_tools", "pictify_tools"}))  # those need a server
+    # For information: what is left is mostly pydantic, making the models of the policy format.
+    yield parts_row(
+        "every name of the base, and `wrap`",
+        f"import guarded_tools.adapters.wrap; from guarded_tools import {names}",
+        None,
+    )
+
+
+def parts_row(name: str, statement: str, bound: float | None) -> Row:
+    """An import over importing, one by one, every module of others that it loads."""
+    listing = "import sys; print(*(name for name in sys.modules if name.partition('.')[0] != 'guarded_tools'))"
+    told = subprocess.run([sys.executable, "-c", f"{statement}; {listing}"], capture_output=True, text=True, check=True)
+    parts = told.stdout.split()
+    floor = "\n".join([
+        "import contextlib, importlib",
+        f"for name in {parts}:",
+        " with contextlib.suppress(ImportError):",
+        "  importlib.import_module(name)",
+    ])  # fmt: skip
+    base, more = [], []
+    for _ in range(9):
+        base.append(import_seconds(floor))
+        more.append(import_seconds(statement))
+    note = (
+        f"{statistics.median(more) * 1000:.0f} ms over {statistics.median(base) * 1000:.0f} ms of {len(parts)} modules"
+    )
+    return Row(f"{name}, over the modules of others that it loads", ratio(base, more), RATIO, bound, note)
+
 
 def import_seconds(statement: str) -> float:
-    timed = f"import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
+    """The processor's time, since other work on the machine is not the import's."""
+    timed = f"import time\nstart = time.process_time()\n{statement}\nprint(time.process_time() - start)"
     return float(subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True).stdout)
 
 
