@@ -2,39 +2,22 @@
 
 import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.redis_servers import start_redis
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "fleet.py"
 
 
 @pytest.fixture
 def url(tmp_path):
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            assert server.poll() is None, "redis-server ended"
-            assert time.monotonic() < deadline, "redis-server does not listen"
-            time.sleep(0.02)
-    yield f"redis://127.0.0.1:{port}"
+    server = start_redis(tmp_path)
+    yield server.url
     server.kill()
-    server.wait()
 
 
 def test_two_machines_share_one_limit(url, tmp_path):

@@ -2,17 +2,14 @@
 
 import json
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import time
 
 import pytest
 
 from guarded_tools import Guard, Policy, ToolCall, open_store
 from guarded_tools.values import Charge, Halted, Reservation
 from tests import forked
+from tests.redis_servers import start_redis
 
 # Does as its standard input says, one line a word, and answers each with one line of JSON.
 AGENT = """
@@ -46,27 +43,9 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory):
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    server = subprocess.Popen(
-        [*words, "--dir", str(tmp_path_factory.mktemp("redis"))], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            assert server.poll() is None, "redis-server ended"
-            assert time.monotonic() < deadline, "redis-server does not listen"
-            time.sleep(0.02)
-    yield f"redis://127.0.0.1:{port}"
+    server = start_redis(tmp_path_factory.mktemp("redis"))
+    yield server.url
     server.kill()
-    server.wait()
 
 
 @pytest.fixture(params=["disk", "redis"])
