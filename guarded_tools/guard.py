@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from guarded_tools.approval.calling import still_asks
 from guarded_tools.approval.withdrawal import withdraw
 from guarded_tools.approvers.protocol import who
 from guarded_tools.marks import Carried
@@ -50,12 +51,15 @@ class Guard(Gate):
     def close(self) -> None:
         """Let go of files and connections: the audit's, with its head brought up to date, then the store's.
 
+        Questions of calls that were cancelled are taken back before, for which two seconds are waited at most.
+
         A process that stops without it loses nothing: the next one looks whether anything has to be repaired. Views
         share both, and guard and store may be used again afterwards.
 
         Raises:
             OSError: the audit could not be forced to the disk; all else is done.
         """
+        still_asks(self.approver)
         try:
             self.audit.close()
         finally:

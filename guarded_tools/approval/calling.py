@@ -124,7 +124,7 @@ class _Asking:
 
     def _run(self, body: Callable[[], Any], wake: Callable[[], object]) -> None:
         try:
-            if _is_stuck(self._approver):
+            if still_asks(self._approver):
                 raise Unanswered("the approver is still busy with a question that nobody waits for any more")  # noqa: TRY301
             self._ended.append((True, body()))
         except (SystemExit, asyncio.CancelledError) as error:  # its own end, not that of the one who waits
@@ -149,8 +149,8 @@ class _Asking:
         return _late(self._request)
 
 
-def _is_stuck(approver: Approver) -> bool:
-    """Whether a question of this approver that was given up is still being asked, some grace later."""
+def still_asks(approver: Approver) -> bool:
+    """Wait until no question of this approver that was given up is asked any more; whether one is, some grace later."""
     until = time.monotonic() + _GRACE
     while True:
         with _given_up_lock:

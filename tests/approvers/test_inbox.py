@@ -1,6 +1,7 @@
 """Questions in a store: what others can read of them, and which answers count."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+from guarded_tools import Guard, Policy, ToolCall, open_store
 from guarded_tools.approvers import inbox
 from guarded_tools.approvers.inbox import InboxApprover, Question, answer, is_open, questions
 from guarded_tools.approvers.protocol import Unanswered
@@ -384,6 +386,25 @@ async def test_cancelling_the_call_withdraws_the_question(sync_approvals):
         await task
     await asyncio.sleep(inbox.POLL * 2)
     assert questions(sync_approvals.store) == []
+
+
+async def test_a_closed_guard_has_taken_back_what_nobody_waits_for(tmp_path):
+    """As a service that is stopped cancels its requests, closes its guard, and ends."""
+    url, policy = (
+        f"disk://{tmp_path / 'state'}",
+        {"version": "1", "default": "deny", "tools": {"t": {"approval": True}}},
+    )
+    with contextlib.closing(open_store(url)) as elsewhere:
+        store = open_store(url)
+        guard = Guard(Policy.model_validate(policy), store=store, approver=InboxApprover(store), state=tmp_path)
+        task = asyncio.create_task(guard.acall(ToolCall("t", {}), None))
+        while not questions(elsewhere):  # noqa: ASYNC110 - another thread puts it there
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await guard.aclose()
+        assert questions(elsewhere) == []
 
 
 async def test_waiting_leaves_the_event_loop_free(sync_approvals):
