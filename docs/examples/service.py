@@ -1,10 +1,15 @@
 """A service of several workers: a session for each user, one policy, one state. Needs fastapi and uvicorn.
 
-$ POLICY=policy.yaml python -m uvicorn --app-dir docs/examples service:app --workers 2
+$ POLICY=docs/examples/refunds.yaml python -m uvicorn --app-dir docs/examples service:app --workers 2
 $ curl -X POST localhost:8000/refunds -H 'X-User: ann' -H 'Content-Type: application/json' -d '{"amount": 5}'
 
-POLICY is a file, or a preset's name; STORE a store's URL, such as redis://localhost:6379. Without STORE, counters are on
-disk in GUARDED_TOOLS_HOME, which all workers of one machine share.
+Beside it, in the same environment, the page on which people answer what the policy asks about, such as a refund of 500:
+
+$ guarded-tools web --policy docs/examples/refunds.yaml
+
+POLICY is a file, or a preset's name. Workers, page and commands share one state: the Redis that GUARDED_TOOLS_STORE
+names, such as redis://localhost:6379, else what is on disk in GUARDED_TOOLS_HOME. ``deploy/`` has it all as units and in
+a container.
 """
 
 from __future__ import annotations
@@ -18,7 +23,8 @@ from fastapi import FastAPI, Header, HTTPException
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from guarded_tools import Guard, StoreError
+from guarded_tools import Guard, InboxApprover, StoreError, open_store
+from guarded_tools.state import state_dir
 
 
 @tool
@@ -27,7 +33,8 @@ async def refund(amount: int) -> str:
     return f"paid {amount}"
 
 
-guard = Guard(os.environ["POLICY"], store=os.environ.get("STORE"))
+store = open_store(os.environ.get("GUARDED_TOOLS_STORE") or f"disk://{state_dir()}")
+guard = Guard(os.environ["POLICY"], store=store, approver=InboxApprover(store))
 TOOLS = [refund]
 
 

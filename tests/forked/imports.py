@@ -6,6 +6,7 @@ from contextlib import suppress
 
 for _name in (
     "diskcache",
+    "fastapi",
     "guarded_tools.adapters",
     "guarded_tools.approvers.notebook",
     "guarded_tools.audit",
