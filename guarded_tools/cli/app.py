@@ -110,6 +110,8 @@ def _root(
 
 
 def _fail(error: GuardError, code: int) -> None:
+    from guarded_tools.cli.console import say
+
     for line in str(error).splitlines():
-        typer.echo(one_line(f"error: {line}"), err=True)
+        say(one_line(f"error: {line}"), err=True)
     raise SystemExit(code)

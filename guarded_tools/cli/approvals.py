@@ -22,7 +22,7 @@ from guarded_tools.approvers.keyboard import Keyboard, find_terminal
 from guarded_tools.approvers.protocol import Unanswered, who, withdrawn_by
 from guarded_tools.approvers.terminal import ask_at_terminal
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
-from guarded_tools.cli.console import out
+from guarded_tools.cli.console import out, say
 from guarded_tools.cli.options import State, StateAnywhere, Url, opened
 from guarded_tools.control.actions import write_down
 from guarded_tools.errors import CannotAsk
@@ -61,7 +61,7 @@ def show(context: typer.Context, question: Id) -> None:
     """Show one question in full, and its seal."""
     asked = _find(context.obj, question)
     _print(asked, Console(), full=True)
-    typer.echo(f"seal {asked.seal}")
+    say(f"seal {asked.seal}")
 
 
 @app.command()
@@ -129,7 +129,7 @@ def withdraw_(
     gone = withdraw(session, store=context.obj)
     said = f"{who()} withdrew the open questions of {session_scope(session)} ({gone})"
     write_down(context.meta[_STATE], "(withdraw)", said)
-    typer.echo(f"{gone} open questions of {plain(session, 80)} are withdrawn: what they asked about does not run.")
+    say(f"{gone} open questions of {plain(session, 80)} are withdrawn: what they asked about does not run.")
 
 
 @app.command()
@@ -141,7 +141,7 @@ def watch(context: typer.Context) -> None:
     except CannotAsk as why:
         how = "list the questions with `guarded-tools approvals`, and answer with `guarded-tools approvals approve ID`"
         raise _stopped(f"there is no terminal to ask at ({why}): {how}", UNREADABLE) from None
-    typer.echo("Waiting for questions; Ctrl-C ends this.")
+    say("Waiting for questions; Ctrl-C ends this.")
     try:
         while True:
             # One that was answered is not among them, unless its agent did not accept the answer and waits on.
@@ -164,11 +164,11 @@ def remembered_(
     if revoke_id:
         if not run(revoke(context.obj, revoke_id)):
             raise _stopped(f"no approval {plain(revoke_id, 40)} is remembered", PROBLEMS)
-        typer.echo(f"{plain(revoke_id, 40)} is forgotten: the next such call is asked about")
+        say(f"{plain(revoke_id, 40)} is forgotten: the next such call is asked about")
         return
     entries = run(remembered(context.obj, session or None))
     if not entries:
-        typer.echo("No approval is remembered.")
+        say("No approval is remembered.")
         return
     rows = []
     for entry in entries:
@@ -181,7 +181,7 @@ def remembered_(
 def _list(store: Store) -> None:
     waiting = questions(store)
     if not waiting:
-        typer.echo("No question waits.")
+        say("No question waits.")
         return
     rows = []
     for question in waiting:
@@ -286,7 +286,7 @@ def _became(receipt: Receipt) -> str:
 def _tell(receipt: Receipt) -> None:
     if receipt.kind != "taken":
         raise _stopped(_became(receipt), PROBLEMS)
-    typer.echo(_became(receipt))
+    say(_became(receipt))
 
 
 def _ask_here(store: Store, question: Question) -> None:
@@ -296,11 +296,11 @@ def _ask_here(store: Store, question: Question) -> None:
             verdict = ask_at_terminal(request, f"{TITLE}: question {question.id}")
     except Unanswered:
         first = first_answer(store, question.id)
-        typer.echo(f"  {question.id} is closed: {plain(first) or 'nobody waits for it any more'}")
+        say(f"  {question.id} is closed: {plain(first) or 'nobody waits for it any more'}")
     else:
         receipt = answer(store, question, verdict)
         if receipt.kind != "taken":
-            typer.echo(f"  {question.id}: {_became(receipt)}")
+            say(f"  {question.id}: {_became(receipt)}")
 
 
 @contextmanager
@@ -333,5 +333,5 @@ def _in_editor(text: str) -> str:
 
 
 def _stopped(why: str, code: int) -> typer.Exit:
-    typer.echo(f"error: {why}", err=True)
+    say(f"error: {why}", err=True)
     return typer.Exit(code)

@@ -27,6 +27,7 @@ from guarded_tools.cli.audit_view import (
     print_summary,
     read_along,
 )
+from guarded_tools.cli.console import say
 from guarded_tools.cli.options import State, Url
 from guarded_tools.errors import AuditError, StoreError
 from guarded_tools.state import state_dir
@@ -180,7 +181,7 @@ def export_command(
         raise AuditError(f"{target} is there already; name another file, or - for standard output") from None
     except OSError as error:
         raise AuditError(f"{target} cannot be written: {error.strerror}") from error
-    typer.echo(f"{count} {'calls' if by_call else 'records'} written to {target}")
+    say(f"{count} {'calls' if by_call else 'records'} written to {target}")
 
 
 def _path(file: Path | None, state: Path | None) -> Path:
@@ -247,7 +248,7 @@ def _store(url: str | None, path: Path) -> Store | None:
         store = open_store(disk_url(path.parent))
         return store if is_kept(store, path) else None
     except StoreError as error:
-        typer.echo(f"The store beside the log cannot be read, so its head was not compared: {error}", err=True)
+        say(f"The store beside the log cannot be read, so its head was not compared: {error}", err=True)
         return None
 
 

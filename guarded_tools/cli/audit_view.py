@@ -22,7 +22,7 @@ from guarded_tools.audit.refusals import REFUSED, Summary, summarise
 from guarded_tools.audit.shown import call_cells, calls_table, outcome_cell, refusals_table
 from guarded_tools.audit.summary import CallRow, calls
 from guarded_tools.audit.tail import latest_calls
-from guarded_tools.cli.console import out, progress
+from guarded_tools.cli.console import out, print_folded, progress
 from guarded_tools.stores import Store
 from guarded_tools.text.tables import Table, to_rich, to_text
 from guarded_tools.text.tones import TERMINAL
@@ -113,7 +113,7 @@ def print_as_they_come(path: Path, wanted: Filter, outcome: str | None, last: in
         if outcome in {None, row.outcome}:
             why = f"  {plain(row.rule, 200)} {plain(row.message, 300)}" if row.outcome in REFUSED else ""
             line = Text("  ").join(filter(None, map(to_text, call_cells(row, _clock))))
-            console.print(Text.assemble(line, Text(why, style="dim")), soft_wrap=True)
+            print_folded(console, Text.assemble(line, Text(why, style="dim")))
 
 
 def _print_control(console: Console, records: Iterable[Record]) -> None:
@@ -129,7 +129,7 @@ def print_findings(path: Path, findings: list[Finding], store: Store | None) -> 
         console.print(Text(plain(str(finding))), style=TERMINAL["warn" if finding.tolerated else "bad"], soft_wrap=True)
     head = peek(head_path(path))
     if head is not None:
-        console.print(Text(f"The last record is {head.seq}, with hash {head.hash}."), soft_wrap=True)
+        print_folded(console, Text(f"The last record is {head.seq}, with hash {head.hash}."))
     with_what = head_path(path).name + (" and the store" if store is not None else "; no store keeps its head")
     if all(finding.tolerated for finding in findings):
         console.print(

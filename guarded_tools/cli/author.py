@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from guarded_tools.cli.console import write_draft
+from guarded_tools.cli.console import say, write_draft
 from guarded_tools.cli.server_tools import (
     Command,
     Env,
@@ -72,7 +72,7 @@ def scan(
     write_draft(output, text)
     classes = Counter(tool.risk for tool in rated)
     told = ", ".join(f"{classes[risk]} {risk}" for risk in RANK if classes[risk]) or "none"
-    typer.echo(f"{counted(len(rated), 'tool')} of {offer.server}: {told}", err=True)
+    say(f"{counted(len(rated), 'tool')} of {offer.server}: {told}", err=True)
 
 
 def lock(
@@ -151,7 +151,7 @@ def run_tests(
     else:
         for path, result in results:
             _say_result(path, result)
-        typer.echo(f"{len(results) - failed} of {len(results)} cases passed")
+        say(f"{len(results) - failed} of {len(results)} cases passed")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -189,33 +189,31 @@ def _say_drift(drifts: Sequence[Drift], total: int, server: str, file: Path, *, 
     from guarded_tools.text.visible import plain
 
     for drift in drifts:
-        typer.echo(f"{plain(drift.tool)}: {drift.summary}")
+        say(f"{plain(drift.tool)}: {drift.summary}")
         if drift.diff:
             typer.echo(drift.diff)
     if not checked:
-        typer.echo(f"{file}: {counted(total, 'tool')} of {server} {'is' if total == 1 else 'are'} pinned")
+        say(f"{file}: {counted(total, 'tool')} of {server} {'is' if total == 1 else 'are'} pinned")
     elif not drifts:
-        typer.echo(f"{file}: {counted(total, 'tool')} of {server}, all as they were pinned")
+        say(f"{file}: {counted(total, 'tool')} of {server}, all as they were pinned")
 
 
 def _say_result(path: Path, result: Result) -> None:
     from guarded_tools.cli.explanation import print_explanation
 
     if result.failure is None:
-        typer.echo(f"ok    {result.case.name} ({result.calls} calls)")
+        say(f"ok    {result.case.name} ({result.calls} calls)")
         return
     failure = result.failure
-    typer.echo(f"FAIL  {result.case.name} ({path})")
-    typer.echo(
-        f"      step {failure.step}, call {failure.call}: {failure.judged.tool} {json.dumps(failure.judged.args)}"
-    )
+    say(f"FAIL  {result.case.name} ({path})")
+    say(f"      step {failure.step}, call {failure.call}: {failure.judged.tool} {json.dumps(failure.judged.args)}")
     for part, wanted, found in failure.expected.differences(failure.seen):
-        typer.echo(f"      {part}: expected {wanted!r}, was {found!r}")
+        say(f"      {part}: expected {wanted!r}, was {found!r}")
     seen = failure.seen
     explanation, counts = failure.explained
     said = f": {seen.message}" if seen.message else ""
-    typer.echo(f"      what became of it: {seen.effect}, by {seen.rule}{said}")
-    typer.echo("      what explains it, with the counters as that call met them:")
+    say(f"      what became of it: {seen.effect}, by {seen.rule}{said}")
+    say("      what explains it, with the counters as that call met them:")
     print_explanation(failure.judged, explanation, counts)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -15,6 +19,7 @@ from guarded_tools.errors import GuardError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 _UNBROKEN = 10_000
 
@@ -23,7 +28,53 @@ def out() -> Console:
     """Where tables are printed: as wide as a terminal, and in a pipe so wide that no name is cut in two."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _UNBROKEN)
+    # Rich takes NO_COLOR for colours alone; who sets it wants no codes at all.
+    plain: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return Console(highlight=False, color_system=plain, width=None if sys.stdout.isatty() else _UNBROKEN)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print words of ours: at a terminal folded between words at its width, in a pipe on the line they are on.
+
+    What cannot be folded without being cut in two, a path or a pointer, stays whole.
+    """
+    stream = sys.stderr if err else sys.stdout
+    if stream.isatty():
+        text = folded(text, shutil.get_terminal_size().columns)
+    typer.echo(text, err=err)
+
+
+def folded(text: str, width: int) -> str:
+    """Fold each line between words; what is left of it is indented by two columns more."""
+    return "\n".join(_folded(line, width) for line in text.split("\n"))
+
+
+def _folded(line: str, width: int) -> str:
+    if len(line) <= width:
+        return line
+    margin = line[: len(line) - len(line.lstrip())] + "  "
+    fold = textwrap.TextWrapper(
+        width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+    )
+    return fold.fill(line)
+
+
+def print_folded(console: Console, said: Text) -> None:
+    """Print words of ours that have colours, folded as :func:`say` does, without a margin."""
+    for line in said.split("\n", allow_blank=True):
+        for part in line.divide(_breaks(line.plain, console.width)):
+            part.rstrip()
+            console.print(part, soft_wrap=True)
+
+
+def _breaks(line: str, width: int) -> list[int]:
+    """Say where a line is to be broken: in front of words that do not fit any more. No word is cut in two."""
+    breaks, start = [], 0
+    for place, word in enumerate(re.finditer(r"\S+", line)):
+        if place and word.end() - start > width:
+            start = word.start()
+            breaks.append(start)
+    return breaks
 
 
 def write_draft(output: Path | None, text: str, *, force: bool = False) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from guarded_tools.cli.app import FINE, PROBLEMS
+from guarded_tools.cli.console import print_folded
 from guarded_tools.cli.policy_source import read_policy
 from guarded_tools.cli.replay import Strict, Widening
 from guarded_tools.cli.server_tools import StartTimeout, ToolsToCheck, known_tools, tools_of
@@ -65,7 +66,7 @@ def _print(found: Difference, listed: int) -> None:
     from guarded_tools.text.visible import plain
 
     console = out()
-    console.print(Text(_compared(found, listed)), soft_wrap=True)
+    print_folded(console, Text(_compared(found, listed)))
     if not found.changes:
         console.print("The policies say the same.")
     for direction in DIRECTIONS:
@@ -75,9 +76,9 @@ def _print(found: Difference, listed: int) -> None:
         for each in findings:
             tools = f"{tools_in_words(each.tools, found.stand_ins)}: " if each.tools else ""
             line = Text.assemble((f"  {each.kind}  ", "dim"), (tools, "bold"), plain(each.words, 600))
-            console.print(line, soft_wrap=True)
+            print_folded(console, line)
             if each.example is not None:
-                console.print(Text(f"    {in_words(each.example, found.stand_ins)}"), soft_wrap=True)
+                print_folded(console, Text(f"    {in_words(each.example, found.stand_ins)}"))
     if found.looser:
         said = "1 thing is looser" if len(found.looser) == 1 else f"{len(found.looser)} things are looser"
         console.print(Text(f"\n{said} (--allow-widening lets that pass).", "bold red"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from guarded_tools.cli.app import FINE, PROBLEMS
+from guarded_tools.cli.console import say
 from guarded_tools.cli.server_tools import StartTimeout, ToolsToCheck, parse_source, read_tools
 from guarded_tools.errors import GuardError
 
@@ -63,7 +64,7 @@ def drill(
         typer.echo(dump(to_json(heading, drilled)))
     else:
         for line in lines(heading, drilled):
-            typer.echo(line)
+            say(line)
     failed = fail_under is not None and worse(drilled.grade.letter, fail_under)
     raise typer.Exit(PROBLEMS if failed else FINE)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from guarded_tools.cli.app import FINE, PROBLEMS
+from guarded_tools.cli.console import say
 from guarded_tools.cli.options import State
 from guarded_tools.errors import GuardError
 from guarded_tools.state import state_dir
@@ -69,7 +70,7 @@ def wrap(config: Config, *, policy: Policies, yes: Yes = False, state: State = N
     result = _understood(path, lambda: wrapped_in(text, _program(), options))
     _tell(result, "put behind a gateway")
     if not result.done:
-        typer.echo("There is nothing to change.")
+        say("There is nothing to change.")
         raise typer.Exit(FINE)
     record = _record(path, state)
     before = text if (known := record.read()) is None else _unwrapped(path, text, known).text
@@ -77,7 +78,7 @@ def wrap(config: Config, *, policy: Policies, yes: Yes = False, state: State = N
     _confirm(yes)
     record.write(before, result.text)
     _replace(path, text, result.text)
-    typer.echo(f"Written. As it was: {record.before}; to take it back: guarded-tools gateway unwrap {config}")
+    say(f"Written. As it was: {record.before}; to take it back: guarded-tools gateway unwrap {config}")
 
 
 def unwrap(config: Config, *, yes: Yes = False, state: State = None) -> None:
@@ -89,7 +90,7 @@ def unwrap(config: Config, *, yes: Yes = False, state: State = None) -> None:
         raise GuardError(f"nothing is known of {config}: it was wrapped with another --state, or never")
     result = _unwrapped(path, text, known)
     if text != known[1]:
-        typer.echo(f"{config} was edited since it was wrapped: only the servers' entries are put back.")
+        say(f"{config} was edited since it was wrapped: only the servers' entries are put back.")
     _tell(result, "as before")
     if result.text != text:
         _show(path, text, result.text)
@@ -161,9 +162,9 @@ def _understood(path: Path, work: Any) -> Wrapped:
 
 def _tell(result: Wrapped, how: str) -> None:
     for name in result.done:
-        typer.echo(one_line(f"{name}: {how}"))
+        say(one_line(f"{name}: {how}"))
     for why in result.left:
-        typer.echo(one_line(f"left as it is: {why}"))
+        say(one_line(f"left as it is: {why}"))
 
 
 def _show(path: Path, old: str, new: str) -> None:
@@ -176,8 +177,8 @@ def _show(path: Path, old: str, new: str) -> None:
         mask(old).splitlines(), mask(new).splitlines(), str(path), f"{path} (new)", lineterm=""
     )
     for line in lines:
-        typer.echo(one_line(line))
-    typer.echo("Values of env, headers and addresses with keys are not shown.")
+        say(one_line(line))
+    say("Values of env, headers and addresses with keys are not shown.")
 
 
 def _confirm(yes: bool) -> None:
@@ -186,7 +187,7 @@ def _confirm(yes: bool) -> None:
     if not sys.stdin.isatty():
         raise GuardError("nothing was changed: nobody is here to be asked; with --yes it is done all the same")
     if not typer.confirm("Write it?"):
-        typer.echo("Nothing was changed.")
+        say("Nothing was changed.")
         raise typer.Exit(PROBLEMS)
 
 

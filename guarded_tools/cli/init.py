@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from guarded_tools.cli.console import say
 from guarded_tools.cli.server_tools import (
     Command,
     Env,
@@ -168,18 +169,18 @@ def _say(folder: Path, offer: ServerTools, rated: Sequence[Rated], agent: FirstA
 
     classes = Counter(tool.risk for tool in rated)
     told = ", ".join(f"{classes[risk]} {risk}" for risk in RANK if classes[risk]) or "none"
-    typer.echo(one_line(f"{counted(len(rated), 'tool')} of {offer.server}: {told}"))
+    say(one_line(f"{counted(len(rated), 'tool')} of {offer.server}: {told}"))
     paths = {name: shlex.quote(str(folder / name)) for name in (POLICY, CASES, AGENT)}
-    typer.echo(f"Wrote {paths[POLICY]}, {paths[CASES]} and {paths[AGENT]}.")
+    say(f"Wrote {paths[POLICY]}, {paths[CASES]} and {paths[AGENT]}.")
     first = [] if find_spec("langchain") else [install("agent")]
     first += [lacking] if lacking else []
     # The variables that hold what the agent may not: a key in the server's command or address.
     first += [f"export {name}=…  # as you gave it just now" for name in agent.variables]
     if first:
-        typer.echo("First, for the agent:")
+        say("First, for the agent:")
         for line in first:
             typer.echo(f"  {line}")
-    typer.echo("Next:")
+    say("Next:")
     typer.echo(f"  guarded-tools test {paths[POLICY]} {paths[CASES]}")
     typer.echo(f"  python {paths[AGENT]}")
     typer.echo("  guarded-tools audit")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-import typer
-
 from guarded_tools.authoring.learn.hold_out import HoldOut, to_json
 from guarded_tools.authoring.learn.run import Learnt
 from guarded_tools.authoring.learn.written import POISON, draft_yaml
+from guarded_tools.cli.console import say
 from guarded_tools.cli.replay_view import moment_shown
 from guarded_tools.text.visible import plain
 
@@ -46,7 +45,7 @@ def as_document(learnt: Learnt, remarks: list[str]) -> dict[str, Any]:
 def print_learnt(learnt: Learnt, remarks: list[str], tolerate: float) -> None:
     """Say on standard error what the draft is worth; the draft itself is elsewhere."""
     for line in [*_lines(learnt, tolerate), *learnt.draft.remarks, *remarks, POISON]:
-        typer.echo(line if line.startswith("  ") else plain(line, 4_000), err=True)
+        say(line if line.startswith("  ") else plain(line, 4_000), err=True)
 
 
 def _lines(learnt: Learnt, tolerate: float) -> list[str]:

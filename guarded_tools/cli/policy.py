@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
-from guarded_tools.cli.console import write_draft
+from guarded_tools.cli.console import say, write_draft
 from guarded_tools.cli.options import State, Url
 from guarded_tools.cli.server_tools import StartTimeout, ToolsToCheck, known_tools, tools_of
 from guarded_tools.errors import GuardError, PolicyError, Problem
@@ -99,9 +99,7 @@ def explain(
     if tools and info not in tools:
         names = [info.name for info in tools]
         hint = suggest(tool, names)
-        typer.echo(
-            one_line(f"{policy.server or 'the server'} has no tool {tool}{f': {hint}' if hint else ''}"), err=True
-        )
+        say(one_line(f"{policy.server or 'the server'} has no tool {tool}{f': {hint}' if hint else ''}"), err=True)
         raise typer.Exit(PROBLEMS)
 
 
@@ -143,15 +141,13 @@ def _unknown_names(file: str, given: list[ToolInfo] | None) -> tuple[Problem, ..
 
 def _say(file: str, policy: Policy | None, problems: Iterable[Problem], remarks: Iterable[Problem]) -> None:
     for problem in problems:
-        typer.echo(one_line(str(problem)), err=True)
+        say(one_line(str(problem)), err=True)
     if policy is None:
         return
     for warning in remarks:
-        typer.echo(one_line(f"{warning} [warning]"), err=True)
+        say(one_line(f"{warning} [warning]"), err=True)
     if not problems:
-        typer.echo(
-            f"{file}: fine, {counted(len(policy.tools), 'tool or glob', 'tools and globs')}, {len(policy.hide)} hidden"
-        )
+        say(f"{file}: fine, {counted(len(policy.tools), 'tool or glob', 'tools and globs')}, {len(policy.hide)} hidden")
 
 
 def _arguments(text: str) -> dict[str, Any]:

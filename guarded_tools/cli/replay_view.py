@@ -12,7 +12,7 @@ from rich.text import Text
 
 from guarded_tools.authoring.replay.summary import Told, to_json
 from guarded_tools.authoring.replay.values import CATEGORIES, WIDER, Category, Compared
-from guarded_tools.cli.console import out
+from guarded_tools.cli.console import out, print_folded
 from guarded_tools.text.tables import Cell, Content, Table, to_rich
 from guarded_tools.text.tones import Tone
 from guarded_tools.text.units import date_and_time
@@ -56,7 +56,7 @@ def print_told(told: Told, remarks: list[str]) -> None:
         for category in CATEGORIES:
             _print_category(console, category, told)
     for remark in remarks:
-        console.print(Text(plain(remark), "dim"), soft_wrap=True)
+        print_folded(console, Text(plain(remark), "dim"))
     if told.widened:
         calls = "1 call is" if told.widened == 1 else f"{told.widened} calls are"
         console.print(Text(f"{calls} held less than before (--allow-widening lets that pass).", "bold red"))
@@ -92,7 +92,7 @@ def _print_category(console: Console, category: Category, told: Told) -> None:
     table = Table(columns, [row[: len(columns)] for row in rows], numbers=["calls"])
     console.print(to_rich(table, framed=False, headed=False))
     for row in examples:
-        console.print(_example(row), soft_wrap=True)
+        print_folded(console, _example(row))
 
 
 def _example(row: Compared) -> Text:

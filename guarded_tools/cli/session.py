@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from guarded_tools.cli.app import PROBLEMS, UNREADABLE
-from guarded_tools.cli.console import out
+from guarded_tools.cli.console import out, print_folded, say
 from guarded_tools.cli.options import State, Url, opened, store_name, unused
 from guarded_tools.control.actions import clear_label
 from guarded_tools.marks import Carried
@@ -47,7 +47,7 @@ def session(
     console = out()
     if not carried:
         nothing = f"No guard has used {store_name(store, state)} yet." if new else f"{scope} carries nothing."
-        console.print(Text(plain(nothing)), soft_wrap=True)
+        print_folded(console, Text(plain(nothing)))
         return
     console.print(to_rich(_table(scope, carried)))
 
@@ -57,10 +57,10 @@ def _clear(scope: str, label: str, by: str, why: str, *, state: State, store: Ur
         raise typer.BadParameter('say who decides so and why: --by ann --why "…"', param_hint="--clear")
     done = clear_label(opened(store, state), state, scope, label, by=by, why=why)
     if done == "absent":
-        typer.echo(f"{plain(scope)} does not carry {plain(label)} in {plain(store_name(store, state), 500)}", err=True)
+        say(f"{plain(scope)} does not carry {plain(label)} in {plain(store_name(store, state), 500)}", err=True)
         raise typer.Exit(UNREADABLE)
     if done == "gone":
-        typer.echo(f"{plain(label)} was taken away meanwhile", err=True)
+        say(f"{plain(label)} was taken away meanwhile", err=True)
         raise typer.Exit(PROBLEMS)
     out().print(Text(f"{plain(scope)} no longer carries {plain(label)}."))
 

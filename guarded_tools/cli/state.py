@@ -18,7 +18,7 @@ from rich.text import Text
 from guarded_tools.audit import audit_path, read
 from guarded_tools.audit.summary import OPEN, CallRow, calls
 from guarded_tools.cli.app import FINE, PROBLEMS, UNREADABLE
-from guarded_tools.cli.console import out
+from guarded_tools.cli.console import out, print_folded, say
 from guarded_tools.cli.options import (
     STORE,
     Grant,
@@ -90,7 +90,7 @@ def status(
         console.print(_halted(halted))
     if not usage and not carried:
         nothing = f"No guard has used {store_name(store, state)} yet." if new else "No limit is in use."
-        console.print(Text(plain(nothing)), soft_wrap=True)
+        print_folded(console, Text(plain(nothing)))
         return
     for name in scopes:
         _print_scope(console, name, limits.get(name, []), [one for one in carried if one.scope == name])
@@ -118,24 +118,24 @@ def reset(
     except StateLost as error:
         source, lost = None, str(error)
     if lost and scope is not None:
-        typer.echo(f"{lost}\nOnly all counters can start anew: leave out --session and --grant.", err=True)
+        say(f"{lost}\nOnly all counters can start anew: leave out --session and --grant.", err=True)
         raise typer.Exit(PROBLEMS)
     if not confirm:
-        typer.echo(f"This would start {whose} at zero: limits that are used up free at once. Add --confirm to do it.")
+        say(f"This would start {whose} at zero: limits that are used up free at once. Add --confirm to do it.")
         raise typer.Exit(PROBLEMS)
     if source is None:
         _start_over(store_url(store, state))
         actions.write_down(state, "(reset)", f"started {whose} anew after a loss: {lost}")
-        typer.echo(f"Started {whose} anew; open questions and remembered approvals are gone with the old ones.")
+        say(f"Started {whose} anew; open questions and remembered approvals are gone with the old ones.")
         raise typer.Exit(FINE)
     done = actions.reset(source, state, scope)
     withdrew = f", {done.withdrawn} open questions withdrawn" if done.withdrawn else ""
-    typer.echo(f"Started {whose} at zero: {done.forgotten} forgotten{withdrew}.")
+    say(f"Started {whose} at zero: {done.forgotten} forgotten{withdrew}.")
 
 
 def prune(*, state: State = None, store: Url = None) -> None:
     """Forget what changes no answer any more: counters that hold nothing, values that have expired."""
-    typer.echo(f"{opened(store, state).prune()} forgotten.")
+    say(f"{opened(store, state).prune()} forgotten.")
 
 
 def halt(
@@ -155,10 +155,10 @@ def halt(
     actions.halt(open_stop_button(store_url(store, state)), state, scope, reason)
     console = out()
     what = "No call" if scope == GLOBAL else "No call of it"
-    console.print(Text(f"Halted: {plain(scope)}, in {place}. {what} is admitted there until you run:"), soft_wrap=True)
+    print_folded(console, Text(f"Halted: {plain(scope)}, in {place}. {what} is admitted there until you run:"))
     console.print(Text(f"  {plain(_undone_by(session, grant, state, store), 1000)}"), soft_wrap=True)
     if new:
-        typer.echo(f"warning: no guard has used {place} yet; is it the one that your agents use?", err=True)
+        say(f"warning: no guard has used {place} yet; is it the one that your agents use?", err=True)
     path = audit_path(state_dir(state))
     rows = calls(read(path, session=session)) if path.exists() else ()
     running = [row for row in rows if row.outcome == OPEN and grant in (None, row.grant)]
@@ -175,7 +175,7 @@ def resume(*, session: Session = None, grant: Grant = None, state: State = None,
     if not actions.resume(source, state, scope):
         held = ", ".join(plain(halted.scope) for halted in source.halts()) or "nothing"
         place = plain(store_name(store, state), 500)
-        typer.echo(f"{plain(scope)} was not halted in {place}; halted is: {held}", err=True)
+        say(f"{plain(scope)} was not halted in {place}; halted is: {held}", err=True)
         raise typer.Exit(UNREADABLE)
     left = ", ".join(plain(halted.scope) for halted in source.halts())
     out().print(Text(f"Resumed: {plain(scope)}." + (f" Still halted: {left}." if left else "")))

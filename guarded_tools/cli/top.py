@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from guarded_tools.cli.app import UNREADABLE
-from guarded_tools.cli.console import out, write_draft
+from guarded_tools.cli.console import out, say, write_draft
 from guarded_tools.cli.options import State, Url, opened, store_name, store_url, unused
 from guarded_tools.errors import GuardError
 
@@ -43,7 +43,7 @@ def top(
         out().print(Group(*_tables(looking.look())))
         return
     if not (sys.stdout.isatty() and sys.stdin.isatty()):
-        typer.echo("top shows itself in a terminal; --once prints one frame anywhere", err=True)
+        say("top shows itself in a terminal; --once prints one frame anywhere", err=True)
         raise typer.Exit(UNREADABLE)
     from rich.live import Live
 
@@ -81,7 +81,7 @@ def report(
     text = page(present, past, looking.place, f"{date_and_time(begin)} UTC")
     write_draft(output, text, force=force)
     if output is not None:
-        typer.echo(f"Written to {output}")
+        say(f"Written to {output}")
 
 
 class _Looking:

@@ -219,7 +219,7 @@ def _store(found: Examined) -> Iterator[Remark]:
         oldest = min(store.questions, key=lambda one: one.since)
         said = f"{counted(len(store.questions), 'question')} open{of_gone}; {oldest.tool} since {_utc(oldest.since)}"
         level: Level = "warning" if gone else "ok"
-        yield Remark(level, "questions", one_line(said), f"guarded-tools approvals list{found.option}")
+        yield Remark(level, "questions", one_line(said), f"guarded-tools approvals{found.option}")
 
 
 def _locks(locks: Locks) -> Iterator[Remark]:

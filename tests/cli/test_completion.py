@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from pathlib import Path
 
+import pexpect
 import pytest
 
 from tests import forked
@@ -24,3 +27,25 @@ def test_a_shell_is_told_commands_options_and_commands_of_commands(shell: str) -
     assert [name in told for name in ("replay", "reset", "resume", "audit")] == [True, True, True, False]
     assert "--start-timeout" in completed(shell, "guarded-tools explain --st")
     assert "watch" in completed(shell, "guarded-tools approvals w")
+
+
+@pytest.mark.parametrize("shell", ["bash"])
+def test_a_shell_completes_once_it_is_installed_there(shell: str, tmp_path: Path) -> None:
+    """In the shell itself, as a person types it. zsh and fish begin to read keys when they like, so not for a test."""
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not installed (Debian: apt-get install {shell})")
+    own = Path(sys.prefix, "bin")
+    if not (own / "guarded-tools").exists():
+        pytest.skip("the command is not installed")
+    env = {"HOME": str(tmp_path), "PATH": f"{own}:/usr/bin:/bin", "TERM": "xterm", "LANG": "C.UTF-8"}
+    command = [forked.PYTHON, "-m", "guarded_tools.cli", "--install-completion", shell]
+    _, code = pexpect.run(" ".join(command), env=env, withexitstatus=True, encoding="utf-8", timeout=60)
+    assert code == 0
+    child = pexpect.spawn(program, ["-i"], env=env, encoding="utf-8", timeout=60, dimensions=(40, 100))
+    child.send("echo rea''dy\r")
+    child.expect("ready")
+    child.send("guarded-tools res\t\t")
+    child.expect("reset")
+    child.expect("resume")
+    child.close(force=True)

@@ -369,7 +369,7 @@ def test_every_next_command_of_ours_is_one(path):
     assert len(commands) >= 3
     for _, name, *words in commands:
         command = typer.main.get_command(_app([name])).commands[name]
-        if words:
-            command = getattr(command, "commands", {}).get(words[0], command)
+        if words and hasattr(command, "commands") and not words[0].startswith("-"):
+            command = command.commands[words[0]]
         options = {option for parameter in command.params for option in parameter.opts} | {"--state"}
         assert {word for word in words if word.startswith("-")} <= options
