@@ -16,7 +16,19 @@ from pathlib import Path
 
 from benchmarks.common import measure, table
 
-SUITES = ("policy", "stores", "overhead", "generations", "gateway", "audit", "budget", "replay", "page", "slow")
+SUITES = (
+    "policy",
+    "stores",
+    "overhead",
+    "generations",
+    "gateway",
+    "audit",
+    "budget",
+    "replay",
+    "page",
+    "service",
+    "slow",
+)
 RESULTS = Path(__file__).parent / "results.md"
 PACKAGES = (
     "guarded-tools",
@@ -27,6 +39,8 @@ PACKAGES = (
     "pydantic",
     "diskcache",
     "redis",
+    "fastapi",
+    "uvicorn",
 )
 
 
