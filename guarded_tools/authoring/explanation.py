@@ -283,7 +283,7 @@ def _across(across: SessionRules | None, bound: Bound | None) -> list[ExplainedL
         binds = _binding(condition, bound)
         names = (" and " if condition.every else " or ").join(condition.names)
         verb = {"need": "needs", "ask": "asks after", "deny": "denies after"}[condition.then]
-        lately = f" in the last {duration(condition.within, 'day')}" if condition.within is not None else ""
+        lately = f" in the last {duration(condition.within)}" if condition.within is not None else ""
         said = f"{condition.scope}: {verb} {condition.kind} {names}{lately}: it {'binds' if binds else 'does not bind'}"
         tone: Tone = "" if not binds else "warn" if condition.then == "ask" else "bad"
         lines += [_heading(one_line(condition.rule)), _below(one_line(said), tone)]

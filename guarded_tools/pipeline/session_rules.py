@@ -80,7 +80,7 @@ def advice(bound: Bound) -> str:
 def _because(bound: BoundRule) -> str:
     condition = bound.condition
     if condition.then == "need":
-        lately = f" in the last {duration(condition.within, 'day')}" if condition.within is not None else ""
+        lately = f" in the last {duration(condition.within)}" if condition.within is not None else ""
         alike = " with the same values" if condition.same else ""
         said = f"{_any_of(condition.names)} has not succeeded{alike} in this {_kind(condition.scope)}{lately}"
     else:

@@ -148,4 +148,4 @@ def _per(seconds: int) -> str:
 
 
 def _span(seconds: int) -> str:
-    return f"{seconds} s" if exact(seconds)[1] == "second" else duration(seconds, "day")
+    return f"{seconds} s" if exact(seconds)[1] == "second" else duration(seconds)

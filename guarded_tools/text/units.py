@@ -39,8 +39,8 @@ def window(seconds: int) -> str:
     return f"{number} {unit}s"
 
 
-def duration(seconds: float, largest: str = "minute") -> str:
-    """Put a span into words with its number: ``1 minute``, ``90 seconds``; in no unit above ``largest``."""
+def duration(seconds: float, largest: str = "day") -> str:
+    """Put a span into words with its number: ``1 minute``, ``90 seconds``, ``2 days``; in no unit above ``largest``."""
     number, unit = exact(seconds, largest)
     return f"{number:g} {unit}{'' if number == 1 else 's'}"
 

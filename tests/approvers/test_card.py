@@ -284,8 +284,8 @@ def test_what_approving_a_tool_covers_is_said_in_capitals():
         (20, "20 seconds"),
         (90, "90 seconds"),
         (60, "1 minute"),
-        (3600, "60 minutes"),
-        (1e6, "1440 minutes"),
+        (3600, "1 hour"),
+        (1e6, "1 day"),
     ],
 )
 def test_how_long_an_approval_is_remembered_is_said_exactly(seconds, said):

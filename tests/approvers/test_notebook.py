@@ -174,7 +174,7 @@ class TestCell:
     def test_remember(self, kernel, run):
         asked = run.format("session='keep', digest='same', remember='same'")
         seen = kernel.cell(f"show({asked}); show({asked})", "s")
-        assert "approve these same arguments, for 60 minutes" in seen
+        assert "approve these same arguments, for 1 hour" in seen
         assert "human" in seen
         kernel.cell("[store.take(key) for key, _ in store.scan('approvals/remembered/')]")
         assert "ANSWER approve None '' remembered" in seen
@@ -300,7 +300,7 @@ def start(calls, how="resume_with_buttons(agents.agent, agents.go(), agents.conf
 def test_buttons_resume_several_asks_in_any_order(agents):
     agents.cell(start([("t", {"x": 1}), ("u", {"x": 2}), ("t", {"x": 3})]))
     assert agents.labels().count("Approve") == 3
-    assert agents.labels().count("Approve ANY arguments of t, for 60 minutes") == 2
+    assert agents.labels().count("Approve ANY arguments of t, for 1 hour") == 2
     for x in (3, 1, 2):
         agents.press("approve", agents.shown().index(x), remember="once")
         assert agents.cell("print(agents.ran[-1][1])") == f"{x}\n"

@@ -108,7 +108,7 @@ def _after_words(after: After) -> str:
         else f"{' or '.join(after.tools or ())} was called"
     )
     then = "denied" if after.then == "deny" else "asked about"
-    lately = "" if after.within is None else f" in the last {duration(after.within, 'day')}"
+    lately = "" if after.within is None else f" in the last {duration(after.within)}"
     return (
         f"{then} once {what}{lately}"
         + ("" if after.scope == "session" else " (of the identity)")
@@ -118,7 +118,7 @@ def _after_words(after: After) -> str:
 
 def _need_words(need: Need) -> str:
     same = "" if need.same is None else " with the same values"
-    lately = "" if need.within is None else f" in the last {duration(need.within, 'day')}"
+    lately = "" if need.within is None else f" in the last {duration(need.within)}"
     return f"denied until {' or '.join(need.tool)} succeeded{same}{lately}" + (
         "" if need.scope == "session" else " (of the identity)"
     )

@@ -59,12 +59,12 @@ def _spans(pair: Pair, call: TriedCall) -> tuple[float, float]:
 
 def _span_words(call: TriedCall) -> str:
     old, new = _ask(call)
-    return f"{duration(old.remember_for, 'day')}; now {duration(new.remember_for, 'day')}"
+    return f"{duration(old.remember_for)}; now {duration(new.remember_for)}"
 
 
 def _timeout_words(call: TriedCall) -> str:
     old, new = _ask(call)
-    return f"{duration(old.timeout, 'day')} to answer; now {duration(new.timeout, 'day')}"
+    return f"{duration(old.timeout)} to answer; now {duration(new.timeout)}"
 
 
 def beside(pair: Pair) -> Iterator[PolicyChange]:

@@ -74,10 +74,10 @@ def _calls(example: Example, stand_ins: Mapping[str, str]) -> str:
         told = [_call(steps[0], stand_ins)]
         for before, step in pairwise(steps):
             later = step.at - before.at
-            said = f"{duration(later, 'day')} later " if later else ""
+            said = f"{duration(later)} later " if later else ""
             told.append(said + (f"{step.times} times " if step.times > 1 else "") + _call(step, stand_ins))
         return ", ".join(told[:_MOST_NAMED]) + (f", … {example.calls} calls" if len(told) > _MOST_NAMED else "")
-    span = f"in {duration(round(example.seconds, 3), 'day')}" if example.seconds else "at once"
+    span = f"in {duration(round(example.seconds, 3))}" if example.seconds else "at once"
     sessions, grants = len({step.session for step in steps}), {step.grant for step in steps}
     where = f" in {sessions} sessions" if sessions > 1 else ""
     whose = f" for {len(grants)} identities" if len(grants) > 1 else " of one identity" if grants != {None} else ""
