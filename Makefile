@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup setup-mcp2 demo demo-gateway gateway-others langgraph-pages test test-mcp2 lowest check bench agentdojo notebooks docs dist matrix clean
+.PHONY: setup setup-mcp2 demo demo-gateway gateway-others langgraph-pages test test-mcp2 lowest check bench agentdojo notebooks docs pictures dist matrix clean
 
 setup: .venv/.ready
 
@@ -150,6 +150,10 @@ dist: .venv-dist/.ready
 # ARGS="3.12 JupyterLab" runs what begins so.
 matrix: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m release.matrix $(ARGS)
+
+# The demo, recorded in a terminal: docs/images. What is on the page of the same folder is made by its tests.
+pictures: setup .venv-docs/.ready
+	.venv-docs/bin/python docs/site/record.py $(abspath $(BIN)/python) docs/images
 
 clean:
 	rm -rf build dist .venv .venv-dist .venv-docs .venv-lowest .venv-mcp2 .gateway-others .langgraph-pages .mypy_cache .ruff_cache .hypothesis

@@ -16,7 +16,7 @@ FETCHED = {
     "script": "src",
     "img": "src",
     "iframe": "src",
-    "source": "src",
+    "source": "srcset",
     "video": "src",
     "audio": "src",
     "link": "href",

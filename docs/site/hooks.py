@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = "guarded_tools"
 
 LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\]\()([^)\s#]+)?(#[^)\s]+)?\)")
+PICTURE = re.compile(r'(\b(?:src|srcset)=")([^":]+)(")')
 FENCED = re.compile(r"^(?P<fence>`{3,})[^\n]*\n.*?^(?P=fence)$", re.DOTALL | re.MULTILINE)
 # A word after the language tells our tests what a block is for.
 NOTED = re.compile(r"^(`{3,}\w+) (\S+)$", re.MULTILINE)
@@ -66,6 +67,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = MODULE.sub(r"| [`\1`](api/\1.md) |", markdown)
     if where.exists():
         markdown = outside_code(markdown, lambda text: LINK.sub(lambda link: _led(link, where), text))
+        markdown = outside_code(markdown, lambda text: PICTURE.sub(lambda shown: _shown(shown, where), text))
     return NOTED.sub(_titled, markdown)
 
 
@@ -191,6 +193,11 @@ def _led(link: re.Match[str], page: Path) -> str:
         return link[0]
     here = PurePosixPath(uri_of(page)).parent
     return f"{link[1]}{posixpath.relpath(uri_of(target), here)}{link[3] or ''})"
+
+
+def _shown(picture: re.Match[str], page: Path) -> str:
+    here = PurePosixPath(uri_of(page)).parent
+    return f"{picture[1]}{posixpath.relpath(uri_of((page.parent / picture[2]).resolve()), here)}{picture[3]}"
 
 
 def _titled(fence: re.Match[str]) -> str:

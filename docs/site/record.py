@@ -1,7 +1,7 @@
 """Record the demo in a real terminal, as pictures: ``make pictures``.
 
 ``guarded-tools demo`` runs in a pseudo-terminal, somebody presses the keys of `KEYS` when it asks, and what a terminal
-would have shown is drawn: as it went along (``demo``), and at the first question (``card``); each on light and on dark.
+would have shown is drawn: as it went along (``demo``), and a question (``card``); each on light and on dark.
 Waits are cut short; nothing else is changed.
 """
 
@@ -70,12 +70,14 @@ class Frame:
         return any(QUESTION in piece.text for row in self.rows for piece in row)
 
 
-def record(words: list[str]) -> list[Frame]:
+def record(words: list[str], cwd: str) -> list[Frame]:
     """Run a command in a terminal, and return what it showed."""
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": str(ROWS)}
-    running = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True)
+    running = subprocess.Popen(
+        words, stdin=theirs, stdout=theirs, stderr=theirs, env=env, cwd=cwd, start_new_session=True
+    )
     os.close(theirs)
     screen = pyte.Screen(COLUMNS, ROWS)
     stream = pyte.ByteStream(screen)
@@ -176,7 +178,11 @@ def _row(row: Row, theme: dict[str, str]) -> str:
         words = piece.text.strip(" ")
         if words:
             begin = column + len(piece.text) - len(piece.text.lstrip(" "))
-            colour = theme["text"] if piece.colour == "default" else theme.get(piece.colour.removeprefix("bright"), theme["text"])
+            colour = (
+                theme["text"]
+                if piece.colour == "default"
+                else theme.get(piece.colour.removeprefix("bright"), theme["text"])
+            )
             bold = ' class="b"' if piece.bold else ""
             said.append(
                 f'<text x="{begin * CELL:.1f}" textLength="{len(words) * CELL:.1f}" fill="{colour}"{bold}>{escape(words)}</text>'
@@ -187,13 +193,13 @@ def _row(row: Row, theme: dict[str, str]) -> str:
 
 def main(python: str, folder: Path) -> None:
     """Write the pictures into a folder; ``python`` has the package."""
-    with tempfile.TemporaryDirectory() as state:
-        frames = timed(record([python, "-m", "guarded_tools.cli", "demo", "--state", state]))
+    with tempfile.TemporaryDirectory() as home:
+        frames = timed(record([python, "-m", "guarded_tools.cli", "demo", "--state", "state"], home))
         plot = (
             "import sys; from guarded_tools import plots;"
             " plots.overview(sys.argv[1]).savefig(sys.argv[2], dpi=70, metadata={'Software': None})"
         )
-        subprocess.run([python, "-c", plot, f"{state}/audit.jsonl", folder / "overview.png"], check=True)
+        subprocess.run([python, "-c", plot, f"{home}/state/audit.jsonl", folder / "overview.png"], check=True)
     question = next(frame for frame in frames if frame.asks)
     for name, theme in THEMES.items():
         about = "guarded-tools demo in a terminal: an agent gets carried away, a human is asked, and the guard holds"

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import sys
+from pathlib import Path
 
 import pexpect
 import pytest
@@ -39,6 +40,15 @@ def test_without_a_terminal_every_expectation_holds(env, tmp_path):
     shown = forked.run([sys.executable, "-m", "guarded_tools.cli", *look], env=env)
     assert shown.returncode == 0
     assert "limited" in shown.stdout
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_recording_on_the_first_page_ends_as_it_does(env, theme):
+    picture = (Path(__file__).parents[2] / "docs" / "images" / f"demo-{theme}.svg").read_text()
+    shown = re.findall(r">✓</text><text[^>]*>([^<]*)<", picture)
+    done = run("--yes", env=env)
+    assert shown == re.findall(r"✓ (.*)", done.stdout)
+    assert len(shown) == 10
 
 
 def test_it_runs_again_at_once_because_each_run_is_a_session_of_its_own(env):
