@@ -138,18 +138,18 @@ docs: .venv-docs/.ready
 	.venv-docs/bin/python docs/site/check.py build/site
 
 # The wheel and the source distribution of HEAD, checked and tried in clean environments: CONTRIBUTING.md, "A release".
-.venv-dist/.ready: release/requirements.txt
+.venv-dist/.ready: .ci/release/requirements.txt
 	$(PYTHON) -m venv .venv-dist
 	.venv-dist/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 dist: .venv-dist/.ready
-	PATH="$(CURDIR)/.venv-dist/bin:$$PATH" .venv-dist/bin/python -m release.dist $(ARGS)
+	PYTHONPATH=.ci PATH="$(CURDIR)/.venv-dist/bin:$$PATH" .venv-dist/bin/python -m release.dist $(ARGS)
 
 # Tests in a fresh environment for each Python, lowest and newest releases and generation of MCP; half an hour to an hour.
 # ARGS="3.12 JupyterLab" runs what begins so.
 matrix: setup
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m release.matrix $(ARGS)
+	PYTHONPATH=.ci PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m release.matrix $(ARGS)
 
 # The demo, recorded in a terminal: docs/images. What is on the page of the same folder is made by its tests.
 pictures: setup .venv-docs/.ready

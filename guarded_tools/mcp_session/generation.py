@@ -22,7 +22,7 @@ Version: TypeAlias = tuple[int, ...]
 FIRST = install("adapters")
 SECOND = install("mcp")
 _SDK, _ADAPTERS, _FASTMCP = "mcp", "langchain-mcp-adapters", "fastmcp"
-_LOWEST: dict[str, Version] = {_SDK: (2, 3), _FASTMCP: (4,)}
+_LOWEST: dict[str, Version] = {_SDK: (2, 3), _FASTMCP: (4, 1, 6)}
 
 
 @functools.cache
@@ -136,7 +136,7 @@ def _version(name: str) -> Version | None:
         said = metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-    return tuple(int(part) for part in said.split(".")[:2] if part.isdecimal())
+    return tuple(int(part) for part in said.split(".")[:3] if part.isdecimal())
 
 
 def _said(version: Version) -> str:

@@ -15,7 +15,7 @@ from tests import forked
     [
         ({"mcp": (1, 24), "langchain-mcp-adapters": (0, 3)}, 1),
         ({"mcp": (1, 30), "langchain-mcp-adapters": (0, 3), "fastmcp": (3, 1)}, 1),  # somebody's server, perhaps
-        ({"mcp": (2, 3), "fastmcp": (4, 0)}, 2),
+        ({"mcp": (2, 3), "fastmcp": (4, 2)}, 2),
         ({"mcp": (2, 11), "fastmcp": (4, 12)}, 2),
         # Left behind by a pip that was told to go on; nothing of it is imported.
         ({"mcp": (2, 3), "fastmcp": (4, 2), "langchain-mcp-adapters": (0, 3)}, 2),
@@ -35,8 +35,10 @@ def test_the_sdk_decides(versions, number):
         ({"mcp": (2, 0), "fastmcp": (4, 0)}, "mcp 2.0 is older than 2.3", [SECOND]),
         ({"mcp": (2, 0)}, "mcp 2.0 is older than 2.3", [SECOND]),
         ({"mcp": (2, 3)}, "mcp 2.3 is installed without FastMCP 4", [SECOND]),
-        ({"mcp": (2, 3), "fastmcp": (3, 4)}, "fastmcp 3.4 is older than 4", [SECOND]),
-        ({"mcp": (2, 1), "fastmcp": (3, 4)}, "mcp 2.1 is older than 2.3 and fastmcp 3.4 is older than 4", [SECOND]),
+        ({"mcp": (2, 3), "fastmcp": (3, 4)}, "fastmcp 3.4 is older than 4.1.6", [SECOND]),
+        # Of groups of servers it does not say which one a tool is from.
+        ({"mcp": (2, 3), "fastmcp": (4, 1, 4)}, "fastmcp 4.1.4 is older than 4.1.6", [SECOND]),
+        ({"mcp": (2, 1), "fastmcp": (3, 4)}, "mcp 2.1 is older than 2.3 and fastmcp 3.4 is older than 4.1.6", [SECOND]),
         (
             {"mcp": (2, 3), "langchain-mcp-adapters": (0, 3)},
             "langchain-mcp-adapters, which needs mcp 1",

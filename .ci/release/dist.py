@@ -28,7 +28,7 @@ from release.contents import BESIDE_THE_PACKAGE, PACKAGE, problems, sdist_files,
 from release.extras import PROOFS
 from release.trial import FailedTrialError, Trial
 
-ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[2]
 BIN: Final = Path(sys.executable).parent
 
 GENERATIONS: Final = (frozenset({"agent", "adapters"}), frozenset({"agent", "mcp"}))
@@ -150,7 +150,8 @@ def _all_extras_are_tried(wheel: Path) -> None:
     dists = importlib.metadata.Distribution.discover(path=[str(wheel)])
     provided = {extra for dist in dists for extra in dist.metadata.get_all("Provides-Extra") or ()}
     if untried := provided - PROOFS.keys() - for_work_on_it():
-        raise NotFitError(f"nothing is tried of {', '.join(sorted(untried))}: release/extras.py says what each is for")
+        lacking = ", ".join(sorted(untried))
+        raise NotFitError(f"nothing is tried of {lacking}: .ci/release/extras.py says what each is for")
 
 
 def for_work_on_it() -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 Each cell is a Python, the lowest or newest releases of other libraries and a generation of MCP, or a program that the
 guard is used with. A Python that is not here is fetched by uv, or the page says that it was lacking. Results are
-written after every cell to ``release/matrix.json``; what was not run again keeps its result, with its date.
+written after every cell to ``.ci/release/matrix.json``; what was not run again keeps its result, with its date.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from xml.etree import ElementTree as ET
 from release.cells import ASK_FOR_NEWER, PARTS, SHOWN, Beside, Cell
 from release.compatibility import Outcome, Results, read_results, rewritten
 
-ROOT: Final = Path(__file__).parents[1]
-RESULTS: Final = ROOT / "release" / "matrix.json"
+ROOT: Final = Path(__file__).parents[2]
+RESULTS: Final = ROOT / ".ci" / "release" / "matrix.json"
 PAGE: Final = ROOT / "docs" / "compatibility.md"
 
 LONGEST: Final = 900
