@@ -26,6 +26,7 @@ from guarded_tools.audit import read
 ROOT: Final = Path(__file__).parent.parent
 WORKERS: Final = 2
 CONNECTIONS: Final = 64
+KEPT: Final = 5  # requests of a connection: whichever worker is free takes the next one
 LIMIT: Final = 5
 MORE: Final = 2
 EACH: Final = 100  # amounts that are kept for one user: a payment's amount says whose it is, and which of them
@@ -104,27 +105,35 @@ class Service:
 
 
 async def _client(port: int, path: str, amounts: Sequence[int]) -> list[Answer]:
-    """Ask one after the other on a connection; as little of HTTP as that takes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    """Ask one after the other, on a connection that is another one every now and then."""
     answers = []
-    for amount in amounts:
-        body = json.dumps({"amount": amount}).encode()
-        head = [
-            f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Content-Type: application/json",
-            f"X-User: user-{amount // EACH}", f"Content-Length: {len(body)}", "", "",
-        ]  # fmt: skip
-        began = time.perf_counter()
-        writer.write("\r\n".join(head).encode() + body)
-        told = (await reader.readuntil(b"\r\n\r\n")).lower()
-        if b" 200 " not in told.splitlines()[0]:
-            raise RuntimeError(f"{path}: {told!r}")
-        length = int(told.partition(b"content-length:")[2].split()[0])
-        said = json.loads(await reader.readexactly(length))["said"]
-        answers.append(Answer(amount, said == f"paid {amount}", time.perf_counter() - began))
-        if not answers[-1].paid and not said.startswith("DENIED"):
-            raise RuntimeError(said)
-    writer.close()
+    for start in range(0, len(amounts), KEPT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        answers += [await _request(port, path, amount, reader, writer) for amount in amounts[start : start + KEPT]]
+        writer.close()
     return answers
+
+
+async def _request(
+    port: int, path: str, amount: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> Answer:
+    """Ask for one payment; as little of HTTP as that takes."""
+    body = json.dumps({"amount": amount}).encode()
+    head = [
+        f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Content-Type: application/json",
+        f"X-User: user-{amount // EACH}", f"Content-Length: {len(body)}", "", "",
+    ]  # fmt: skip
+    began = time.perf_counter()
+    writer.write("\r\n".join(head).encode() + body)
+    told = (await reader.readuntil(b"\r\n\r\n")).lower()
+    if b" 200 " not in told.splitlines()[0]:
+        raise RuntimeError(f"{path}: {told!r}")
+    said = json.loads(await reader.readexactly(int(told.partition(b"content-length:")[2].split()[0])))["said"]
+    took = time.perf_counter() - began
+    paid = said == f"paid {amount}"
+    if not paid and not said.startswith("DENIED"):
+        raise RuntimeError(said)
+    return Answer(amount, paid, took)
 
 
 def counted(service: Service, users: int, where: str) -> Iterator[Row]:
@@ -136,13 +145,13 @@ def counted(service: Service, users: int, where: str) -> Iterator[Row]:
     effects = service.effects()[before:]
     paid = Counter(amount // EACH for amount, _ in effects)
     refused = len(answers) - sum(answer.paid for answer in answers)
-    by_worker = " and ".join(str(number) for _, number in Counter(worker for _, worker in effects).most_common())
-    note = (
-        f"{len(effects):,} ran, by worker {by_worker}; {refused:,} were refused; "
-        f"{len(answers) / took:.0f} requests a second over {CONNECTIONS} connections"
-    )
+    rate = f"{len(answers) / took:.0f} requests a second over {CONNECTIONS} connections"
+    note = f"{len(effects):,} ran, {refused:,} were refused; {rate}"
     wrong = sum(paid[user] != LIMIT for user in {answer.amount // EACH for answer in answers})
     yield Row(f"users of {users:,} who were paid more or less than {LIMIT} times, {where}", wrong, "users", 0, note)
+    workers = Counter(worker for _, worker in effects)
+    note = " and ".join(f"{number:,}" for _, number in workers.most_common()) + " payments"
+    yield Row(f"workers that paid, {where}", len(workers), "workers", WORKERS, note, at_least=True)
     told, done = sorted(answer.amount for answer in answers if answer.paid), sorted(amount for amount, _ in effects)
     settled = sum(line["kind"] == "settled" and line["outcome"] == "ok" for line in read(service.audit))
     amiss = 0 if told == done else max(1, abs(len(told) - len(done)))
