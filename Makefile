@@ -134,7 +134,7 @@ notebooks: setup
 
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: .venv-docs/.ready
-	.venv-docs/bin/mkdocs build --strict  # --quiet would count no warnings
+	.venv-docs/bin/mkdocs build --config-file .ci/mkdocs.yml --strict  # --quiet would count no warnings
 	.venv-docs/bin/python docs/site/check.py build/site
 
 # The wheel and the source distribution of HEAD, checked and tried in clean environments: CONTRIBUTING.md, "A release".

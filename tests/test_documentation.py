@@ -289,7 +289,7 @@ def assert_real(program, words):
 
 # The site
 
-NAV = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1].split("\n\n")[0]
+NAV = (ROOT / ".ci" / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1].split("\n\n")[0]
 
 
 def test_the_site_leads_to_every_page():
@@ -299,10 +299,10 @@ def test_the_site_leads_to_every_page():
     wanted = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.parent != ROOT}
     wanted |= {f"api/{module}.md" for module in modules}
     wanted |= {f"{notebook.relative_to(ROOT)}.md" for notebook in (ROOT / "notebooks").glob("*.ipynb")}
-    assert wanted <= set(told), f"name them under nav in mkdocs.yml: {sorted(wanted - set(told))}"
+    assert wanted <= set(told), f"name them under nav in .ci/mkdocs.yml: {sorted(wanted - set(told))}"
     assert len(told) == len(set(told))
     for page in set(told) - wanted:
-        assert (ROOT / page).exists(), f"nav in mkdocs.yml names a page that is not there: {page}"
+        assert (ROOT / page).exists(), f"nav in .ci/mkdocs.yml names a page that is not there: {page}"
 
 
 # Errors
