@@ -6,8 +6,8 @@ kept, then asked by one interrupt (or one after the other), and the answers hand
 their own.
 
 A step that is resumed asks what it has kept, and works nothing out anew: the set of its questions, and with that the
-order of the answers, cannot have changed. An answer that comes where nothing was asked yet, as in a replay from an
-older checkpoint, answers nothing.
+order of the answers, cannot have changed. It keeps them once they were asked. An answer that is there before, as in a
+replay from an older checkpoint, answers nothing: its question is handed that, and keeps it.
 
 What comes up later (a rule across calls that a call beside it brought about, a server that asks back, arguments that
 other middleware has changed) is asked about in its own task, or refused, as by any other approver.
@@ -29,6 +29,7 @@ from guarded_tools.adapters.invocation import Posing, posing
 from guarded_tools.adapters.middleware import GuardMiddleware, Made, ModelAnswer
 from guarded_tools.approval.calling import acall_in_place, call_in_place
 from guarded_tools.approval.handed import Together
+from guarded_tools.approval.suspension import is_suspension
 from guarded_tools.approvers.protocol import AskingBeforehand, Misdelivered, Suspended, asks_beforehand
 from guarded_tools.errors import StoreError
 from guarded_tools.flow import Await, Flow, run
@@ -94,6 +95,7 @@ class AskingMiddleware(GuardMiddleware):
         if stand_in is None or not calls:
             return
         line, step, fresh = self._guard.beforehand(stand_in), canonical(_place()), False
+        answers: list[Verdict | str] = []
         try:
             asked = yield from line.asked(step)
             if not asked:
@@ -101,13 +103,26 @@ class AskingMiddleware(GuardMiddleware):
                 for call in calls:
                     request = yield Await(self._pose, self._apose, (call, state), foreign=True)
                     posed += [] if request is None else [request]
-                asked, fresh = (yield from line.ask(step, posed, self._asker.value)), True
+                asked, fresh = (yield from line.waiting(posed, self._asker.value)), True
+            for some in self._groups(asked):
+                said = yield Await(call_in_place, acall_in_place, (self._hear, some), foreign=True)
+                if fresh:  # at once: should a later question interrupt, this must not be its answer next time
+                    yield from line.hand(some, [_STRAY] * len(some))
+                answers += said
         except StoreError:
             log.exception("Nothing can be asked beforehand; each call is refused or asked about where it runs")
             return
-        if asked:
-            answers = yield Await(call_in_place, acall_in_place, (self._hear, asked), foreign=True)
-            yield from line.hand(asked, [_STRAY] * len(asked) if fresh else answers)
+        except Exception as error:
+            if fresh and is_suspension(error):
+                yield from line.keep(step, asked)
+            raise
+        if not fresh:
+            yield from line.hand(asked, answers)
+
+    def _groups(self, asked: list[Together]) -> list[list[Together]]:
+        if self._asker.together:
+            return [asked] if asked else []
+        return [[question] for question in asked]
 
     def _hear(self, asked: list[Together]) -> list[Verdict] | list[str]:
         try:

@@ -28,7 +28,7 @@ import secrets
 import sys
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from guarded_tools.approval.result import ApprovalResult, Spent, refusal
+from guarded_tools.approval.result import ApprovalResult, Cause, Spent, refusal
 from guarded_tools.errors import StoreError
 from guarded_tools.flow import Await, Flow
 from guarded_tools.libraries import langgraph
@@ -49,12 +49,14 @@ _STARTED = secrets.token_hex(8)
 class Paused(NamedTuple):
     """An execution that is suspended. ``key`` joins its lines in the audit.
 
-    ``verdict`` is the human's answer that permits it, unless that comes again from the approver itself.
+    ``verdict`` is the human's answer that permits it, unless that comes again from the approver itself; ``spent`` is
+    where it came from, if it was handed over.
     """
 
     key: str
     charges: Charged = ()
     verdict: Verdict | None = None
+    spent: Spent | None = None
 
 
 def task() -> str:
@@ -84,11 +86,16 @@ def come_back(name: str, *, store: Store) -> Flow[Paused | None]:
     return None if kept is None else _read(kept)
 
 
-def pause(name: str, paused: Paused, spent: Spent | None, *, store: Store) -> Flow[None]:
+def pause(name: str, paused: Paused, answer: ApprovalResult | None, *, store: Store) -> Flow[None]:
     """Keep an execution while its run is suspended; the answer it was permitted by counts once more."""
-    yield from reopen(spent, store=store)
+    spent = None if answer is None else answer.spent
+    if spent is not None and not spent.handed:
+        yield from reopen(spent, store=store)
+    elif answer is not None:
+        paused = paused._replace(verdict=answer.verdict, spent=spent)
     verdict = None if paused.verdict is None else _written(paused.verdict)
-    record = json.dumps({"key": paused.key, "charges": paused.charges, "verdict": verdict}).encode()
+    said = None if paused.spent is None else {**paused.spent._asdict(), "record": paused.spent.record.decode()}
+    record = json.dumps({"key": paused.key, "charges": paused.charges, "verdict": verdict, "spent": said}).encode()
     yield Await(store.put, store.aput, (name, record, KEPT))
 
 
@@ -98,11 +105,12 @@ def reopen(spent: Spent | None, *, store: Store) -> Flow[None]:
         yield Await(store.put, store.aput, (spent.key, spent.record, KEPT))
 
 
-def permitted_by(paused: Paused) -> ApprovalResult | None:
+def permitted_by(paused: Paused | None) -> ApprovalResult | None:
     """Give the human's answer that permits a paused execution once more; ``None`` where it needs none of this kind."""
-    if paused.verdict is None:
+    if paused is None or paused.verdict is None:
         return None
-    return ApprovalResult(paused.verdict, "remembered", "approved before its run was suspended")
+    cause: Cause = "remembered" if paused.spent is None else "human"
+    return ApprovalResult(paused.verdict, cause, "approved before its run was suspended", spent=paused.spent)
 
 
 def spend(spent: Spent, *, store: Store) -> Flow[None]:
@@ -162,13 +170,17 @@ def _written(verdict: Verdict) -> dict[str, Any]:
     return {"kind": verdict.kind, "args": verdict.args, "message": verdict.message, "by": verdict.by}
 
 
+def _spent(said: dict[str, Any] | None) -> Spent | None:
+    return None if said is None else Spent(**{**said, "record": said["record"].encode()})
+
+
 def _read(kept: bytes) -> Paused:
     try:
         record = json.loads(kept)
         verdict = None if record["verdict"] is None else Verdict(**record["verdict"])
         charges = tuple(tuple(charge) for charge in record["charges"])
         if isinstance(record["key"], str) and (verdict is None or verdict.kind in ("approve", "edit")):
-            return Paused(record["key"], charges, verdict)
-    except (ValueError, TypeError, KeyError) as error:
+            return Paused(record["key"], charges, verdict, _spent(record.get("spent")))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(f"the record of a suspended execution cannot be read ({error})") from None
     raise StoreError("the record of a suspended execution cannot be read (it holds something else)")

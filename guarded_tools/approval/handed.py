@@ -77,9 +77,10 @@ def kept(step: str, store: Store) -> Flow[list[Together]]:
 
 
 def hand(question: Together, answer: Verdict | str, now: float, store: Store) -> Flow[None]:
-    """Hand over the answer to a question, or say why what came is none."""
+    """Hand over the answer to a question, or say why what came is none. The first that is handed over stays."""
     said = dataclasses.asdict(answer) if isinstance(answer, Verdict) else answer
-    yield from _put(handed_key(question.id), said, max(question.expires - now, 0.0) + LATE, store)
+    kept = (handed_key(question.id), json.dumps(said).encode(), max(question.expires - now, 0.0) + LATE)
+    yield Await(store.add, store.aadd, kept)
 
 
 def hand_refusal(
@@ -95,7 +96,7 @@ def hand_refusal(
 def answer_to(question: str, waited: float, store: Store) -> Flow[ApprovalResult | None]:
     """Return the answer that was handed over to a question; ``None`` where none was.
 
-    It stays: a body that pauses comes by here again. It permits no more than its question does.
+    It stays, and permits no more than its question does, which is taken once.
 
     Raises:
         StoreError: what is kept there cannot be read.

@@ -36,21 +36,21 @@ def reach(
     if isinstance(place, ApprovalResult):
         return place
     key, task = keys_of(request, place)
-    refused = yield from _claim(request, approver, key, task, store)
+    refused = yield from claim(request, approver, key, task, store)
     return (key, task, place) if refused is None else refused
 
 
-def _claim(
+def claim(
     request: ApprovalRequest, approver: SuspendingApprover, key: str, task: str, store: Store
 ) -> Flow[ApprovalResult | None]:
     """Claim a task for the questions about one call: the answers that come to it have no name on them."""
-    claim = claim_of(request, key)
-    if (yield Await(store.add, store.aadd, (task, claim.encode(), request.timeout + LATE))):
+    ours = claim_of(request, key).encode()
+    if (yield Await(store.add, store.aadd, (task, ours, request.timeout + LATE))):
         return None
     holder = yield Await(store.get, store.aget, (task,))
-    became = execution.what_became(holder, key, claim)
+    became = execution.what_became(holder, key, ours.decode())
     if became is None:
-        return None if holder in (None, claim.encode()) else _said_by(approver.crowded, request)
+        return None if holder in (None, ours) else _said_by(approver.crowded, request)
     if isinstance(became, ApprovalResult):
         return became
     refused = _said_by(approver.spent, request)

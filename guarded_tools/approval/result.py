@@ -41,12 +41,14 @@ class Spent(NamedTuple):
     """An answer that was heard by resuming a run.
 
     The ``key`` of its question, what is kept there for once more, the key of its ``task``, and the ``claim`` on that.
+    ``handed``: it was handed over, and a run that is resumed once more does not hear it again.
     """
 
     key: str
     record: bytes
     task: str
     claim: str
+    handed: bool = False
 
 
 class ApprovalResult(NamedTuple):

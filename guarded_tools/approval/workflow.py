@@ -53,7 +53,7 @@ from guarded_tools.approval import execution, handed, pending
 from guarded_tools.approval.calling import acall, acall_in_place, call, call_in_place
 from guarded_tools.approval.pending import LATE, Asked
 from guarded_tools.approval.quota import count_ask, count_rejection, rejected_before
-from guarded_tools.approval.reach import claim_of, keys_of, place_of, reach
+from guarded_tools.approval.reach import claim, claim_of, keys_of, place_of, reach
 from guarded_tools.approval.remembered import find, keep
 from guarded_tools.approval.result import ApprovalResult, Spent, judge, refusal
 from guarded_tools.approval.suspension import is_suspension
@@ -80,18 +80,17 @@ def resume(
     request: ApprovalRequest,
     *,
     store: Store,
-    approver: Approver,
+    approver: SuspendingApprover,
     limits: ApprovalLimits,
     clock: Clock | None = None,
     announce: Await | None = None,
+    goes_on: bool = False,
 ) -> Flow[ApprovalResult | None]:
     """Pick up the answer for which a suspended call waits; ``None`` where it does not wait.
 
     An answer counts for exactly the call that was shown, once, until the question expires. ``announce`` is as in
-    :func:`ask`, for a question that comes by again as another one.
+    :func:`ask`, for a question that comes by again as another one. ``goes_on``: its execution had begun, and paused.
     """
-    if not suspends(approver):
-        return None
     found = yield from _waits(request, approver, store)
     if found is None or isinstance(found, ApprovalResult):
         return found
@@ -104,7 +103,7 @@ def resume(
     if asks_beforehand(approver):
         given = yield from handed.answer_to(found.question.id, _now(clock) - found.question.asked, store)
         if given is not None:
-            return (yield from _heard(request, found, given, store=store, limits=limits, clock=clock))
+            return (yield from _heard(request, found, given, True, store=store, limits=limits, clock=clock))
     said: object
     try:
         said = yield Await(call_in_place, acall_in_place, (approver, shown), foreign=True)
@@ -119,8 +118,13 @@ def resume(
             if refused is None:
                 raise
             return refused
+    if found.question.task != found.task and not goes_on:
+        # Asked elsewhere, answered here. A fork may be; a task whose answer was used hears that one once more.
+        refused = yield from claim(request, approver, found.key, found.task, store)
+        if refused is not None:
+            return refused
     answer = judge(said, _now(clock) - found.question.asked)
-    return (yield from _heard(request, found, answer, store=store, limits=limits, clock=clock))
+    return (yield from _heard(request, found, answer, False, store=store, limits=limits, clock=clock))
 
 
 def ask(
@@ -184,16 +188,17 @@ def _heard(
     request: ApprovalRequest,
     found: _Waiting,
     answer: ApprovalResult,
+    handed: bool,
     *,
     store: Store,
     limits: ApprovalLimits,
     clock: Clock | None,
 ) -> Flow[ApprovalResult]:
-    """Use up the answer with which a run was resumed."""
+    """Use up the answer with which a run was resumed, or which was ``handed`` over."""
     question = found.question
     if (yield Await(store.take, store.atake, (found.key,))) is None:
         return refusal("stray", "the answer to this question was used before")
-    spent = Spent(found.key, question._replace(begun=True).dump(), found.task, claim_of(request, found.key))
+    spent = Spent(found.key, question._replace(begun=True).dump(), found.task, claim_of(request, found.key), handed)
     # Resumed once more, the run goes by here again and hears this answer first: it must not answer another question.
     if question.begun:
         yield from execution.begin(spent, store=store)  # it did, before it paused

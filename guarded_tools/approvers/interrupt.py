@@ -53,6 +53,11 @@ class InterruptApprover:
         """What stands for this approver while a message's calls are asked about before they run; ``None``: nothing."""
         return None if self._form == "per_call" else _Beforehand()
 
+    @property
+    def together(self) -> bool:
+        """Whether one interrupt asks about all calls of a message."""
+        return self._form == "batched"
+
     def check(self, request: ApprovalRequest) -> None:
         """Make sure that the run can be resumed, and with the right answer, before anything is kept for it.
 
@@ -93,7 +98,7 @@ class InterruptApprover:
         return questions.question(request, self._form)
 
     def hear(self, asked: Mapping[str, Mapping[str, Any]]) -> list[Verdict]:
-        """Ask several questions, each a :meth:`value` by its id, in a task that asks nothing else; return the answers.
+        """Ask questions, each a :meth:`value` by its id, in a task that asks nothing else; return the answers.
 
         Raises:
             Misdelivered: what came are not the answers to these questions.

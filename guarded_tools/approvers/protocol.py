@@ -102,6 +102,11 @@ class AskingBeforehand(SuspendingApprover, Protocol):
         """What stands for this approver then; ``None`` where it asks about each call as that runs."""
         ...
 
+    @property
+    def together(self) -> bool:
+        """Whether :meth:`hear` asks all questions of a message in one; else it is given one at a time."""
+        ...
+
     def value(self, request: ApprovalRequest, /) -> dict[str, Any]:
         """Make of a question what :meth:`hear` asks, as JSON that is kept until the answer comes."""
         ...

@@ -70,22 +70,28 @@ class BeforehandPipeline(Pipeline):
         """
         return (yield from handed.kept(step, self._store))
 
-    def ask(
-        self, step: str, posed: Sequence[ApprovalRequest], value: Callable[[ApprovalRequest], Mapping[str, Any]]
+    def waiting(
+        self, posed: Sequence[ApprovalRequest], value: Callable[[ApprovalRequest], Mapping[str, Any]]
     ) -> Flow[list[Together]]:
-        """Keep the questions that a step asks, and how they are shown; return them.
+        """Return what a step is to ask, and how that is shown.
 
         Raises:
-            StoreError: they could not be kept.
+            StoreError: it cannot be read.
         """
         asked: dict[str, Together] = {}
         for request in posed:
             waits = yield from handed.waiting(request, self._stand_in, value(request), self._store)
             if waits is not None:
                 asked.setdefault(waits.id, waits)  # a message may repeat a call with its id
-        if asked:
-            yield from handed.keep(step, asked.values(), self._moment(), self._store)
         return list(asked.values())
+
+    def keep(self, step: str, asked: Sequence[Together]) -> Flow[None]:
+        """Keep what a step has asked.
+
+        Raises:
+            StoreError: it could not be kept.
+        """
+        yield from handed.keep(step, asked, self._moment(), self._store)
 
     def hand(self, asked: Sequence[Together], answers: Sequence[Verdict | str]) -> Flow[None]:
         """Hand each question its answer, or why what came is none.

@@ -139,11 +139,13 @@ class Pipeline:
     def _clear(self, context: CallContext, read: Read | None) -> Flow[CallContext]:
         """Bring a call to where the policy lets it run, through a human where it asks for one."""
         question, blocked = yield from self._in_question(context)
-        answer = None
-        if suspends(self._approver):  # which may show the question once more, so it has to be the whole of it
-            answer = yield from workflow.resume((yield from self._shown(question, read)), **self._human(question))
-        if answer is None and context.paused is not None:
-            answer = execution.permitted_by(context.paused)
+        # Before an approver that suspends has its turn: what its run is resumed with belongs to the body by now.
+        answer = execution.permitted_by(context.paused)
+        if answer is None and suspends(
+            self._approver
+        ):  # which may show the question once more, so it has to be the whole of it
+            shown, human = (yield from self._shown(question, read)), self._human(question)
+            answer = yield from workflow.resume(shown, **human, goes_on=context.paused is not None)
         if answer is not None:
             return self._answered(question, answer, read)
         self._stop_if_denied(context)
@@ -305,10 +307,8 @@ class Pipeline:
 
     def _pause(self, context: CallContext, admitted: AuditEvent, tool: float) -> Flow[None]:
         """Keep an execution that is suspended: nothing is given back, and its resume is the same one."""
-        answer = context.answer
-        verdict = None if answer is None or answer.spent is not None else answer.verdict
-        paused = execution.Paused(context.key, admitted.charges, verdict)
-        yield from execution.pause(context.execution, paused, context.spent, store=self._store)
+        paused = execution.Paused(context.key, admitted.charges)
+        yield from execution.pause(context.execution, paused, context.answer, store=self._store)
         yield from self._recorder.telling(timed(admitted, context, tool)._replace(kind="paused", outcome="suspended"))
 
     def _settle(

@@ -256,6 +256,49 @@ def test_a_question_that_is_shown_once_more_takes_no_answer_that_was_given_befor
     assert all("no answer to it" in said for said in run.answers().values())
 
 
+def test_agent_inbox_keeps_no_earlier_answer_for_a_question_that_is_shown_once_more(start):
+    run = start(form="agent_inbox").asking(TWO)
+    run.go()
+    for entry, _ in run.guard.store.scan("approvals/asked/"):
+        run.guard.store.take(f"approvals/asked/{entry.removeprefix('approvals/asked/')}")
+    run.resume([{"type": "accept"}])
+    assert run.one()["action_request"]["action"] == "u"
+    run.resume([{"type": "accept"}])  # which goes by the first question, and its answer, once more
+    assert run.ran == [("u", 2)]
+    assert "no answer to it" in run.answers()["call_0"]
+
+
+def own_question(start):
+    """A run whose tool was approved, and waits for the answer to its own question; and the checkpoint before that."""
+    run = start(tools={"asks_itself": ASK}).asking(turn(("asks_itself", {"x": 1})))
+    run.go()
+    before = run.agent.get_state(run.config).config
+    run.resume({"decisions": [APPROVE]})
+    assert run.one() == {"own question": 1}
+    return run, before
+
+
+def test_the_answer_to_a_tools_own_question_never_answers_the_guards(start):
+    run, _ = own_question(start)
+    for entry, _ in run.guard.store.scan("approvals/handed/"):  # as time does that passes
+        run.guard.store.take(f"approvals/handed/{entry.removeprefix('approvals/handed/')}")
+    edit = {"type": "edit", "edited_action": {"name": "asks_itself", "args": {"x": 99}}}
+    run.resume(edit)
+    assert run.ran == [("asks_itself", 1, edit)]
+    assert [len(run.kinds(kind)) for kind in ("asked", "answered", "admitted", "settled")] == [1, 1, 1, 1]
+
+
+def test_a_replay_of_an_answer_whose_execution_paused_begins_no_second_one(start):
+    run, before = own_question(start)
+    paused = run.agent.get_state(run.config).config
+    run.agent.invoke(Command(resume={"decisions": [APPROVE]}), before)
+    assert run.pending() == []
+    assert "no answer to it" in run.answers()["call_0"]
+    run.agent.invoke(Command(resume="mine"), paused)
+    assert run.ran == [("asks_itself", 1, "mine")]
+    assert len(run.kinds("admitted")) == 1
+
+
 def test_what_is_asked_is_what_the_tool_would_receive(start):
     seen = []
 

@@ -834,3 +834,17 @@ def test_calls_of_one_task_that_go_by_one_name_do_not_get_each_others_answers(st
     said = run.resume({asked.id: APPROVE})["messages"]
     assert run.ran == [("t", 1)]
     assert "asked about another call" in said[-2].content
+
+
+def test_an_answer_that_ran_a_call_does_not_answer_the_question_of_a_fork(start):
+    run = start().agent_of(turn(("t", {"x": 1})), middleware=True)
+    run.go()
+    before = run.agent.get_state(run.config).config
+    run.resume(APPROVE)
+    *_, first = (each for each in run.agent.get_state_history(run.config) if each.next == ("model",))
+    run.agent.invoke(None, first.config)
+    (fork,) = run.pending()
+    run.agent.invoke(Command(resume=APPROVE), before)  # hears the first answer once more
+    assert run.ran == [("t", 1)]
+    assert "used its answer already" in run.answers()["call_0"]
+    assert fork.value["name"] == "t"
