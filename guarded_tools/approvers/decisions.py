@@ -61,6 +61,8 @@ def _read(tool: str, decision: object, question: str | None = None) -> Verdict:
     kind = _KINDS.get(str(decision.get("type")))
     if kind == "approve":
         _action(tool, decision)
+        if decision.get("edited_action") is not None:
+            raise _Unclear("an approval has no edited_action: of type edit it runs that, without it what was shown")
         remember = decision.get("remember", "once")
         if remember not in ("once", "same", "tool"):
             raise _Unclear("remember has to be once, same or tool")

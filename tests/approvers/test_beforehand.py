@@ -138,6 +138,7 @@ MISDELIVERED = [
     {"decisions": [{"type": "edit", "edited_action": {"name": "u", "args": {"x": 7}}}, APPROVE]},
     {"decisions": [{"type": "accept", "args": {"action": "u", "args": {"x": 2}}}, APPROVE]},
     {"decisions": [APPROVE, APPROVE | {"question": "another"}]},
+    {"decisions": [APPROVE, APPROVE | {"edited_action": {"name": "u", "args": {"x": 7}}}]},
 ]
 
 
