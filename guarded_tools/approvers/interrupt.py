@@ -149,8 +149,11 @@ def _answered(value: Mapping[str, Any], check: EditCheck | None = None) -> Verdi
 
 
 def _interrupt(value: Mapping[str, Any]) -> Any:
+    from langgraph.config import get_config
     from langgraph.types import interrupt
 
+    if not langgraph.forget_old_resume(get_config()["configurable"]):
+        raise CannotAsk("this LangGraph does not tell an answer from an earlier one: resume by the interrupt's id")
     typed = "response_schema" in inspect.signature(interrupt).parameters
     return interrupt(value, **({"response_schema": value["response_schema"]} if typed else {}))
 

@@ -9,10 +9,15 @@
   ``langgraph_path`` that begins with ``__pregel_pull`` is a node that the graph itself runs, as all of a step's calls
   at once; others were sent one by one. LangGraph's own ``interrupt()`` reads the same scratchpad. Should a name
   change, no run counts as one that can be resumed, and whoever asks by interrupting refuses to.
+- A resume without an interrupt's id stays with the checkpoint after it was used: a run that goes on without an answer,
+  as after a crash, would hand it to the next question. One that was just given stands last among the checkpoint's
+  writes; one that was kept stands first, as every saver sorts by task. The writes stand in the closure of the
+  scratchpad's ``get_null_resume``. Should that change, such a resume is no answer any more.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,3 +45,23 @@ def runs_alone(config: Mapping[str, Any]) -> bool:
     """Whether a task is one call that was sent on its own; one of several shares its answers with them."""
     path = (config.get("metadata") or {}).get("langgraph_path") or ("__pregel_pull",)
     return bool(path[0] != "__pregel_pull")
+
+
+def forget_old_resume(configurable: Mapping[str, Any]) -> bool:
+    """Take away what a run was resumed with before, where it is resumed with nothing now.
+
+    ``False``: it was resumed with something, and nobody can tell whether that was now.
+    """
+    pad = configurable["__pregel_scratchpad"]
+    while pad is not None and pad.get_null_resume() is not None:
+        kept = inspect.getclosurevars(pad.get_null_resume).nonlocals
+        if not {"null_resume_write", "parent_scratchpad", "pending_writes"} <= kept.keys():
+            return False
+        given, writes = kept["null_resume_write"], kept["pending_writes"]
+        if given is None:
+            pad = kept["parent_scratchpad"]
+            continue
+        if given in writes and any(write[0] != given[0] for write in writes[writes.index(given) + 1 :]):
+            pad.get_null_resume(True)
+        return True
+    return True

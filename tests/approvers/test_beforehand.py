@@ -1,7 +1,7 @@
 """Asking about all calls of a message before any runs: one interrupt, each answer for its own call, nothing twice."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +12,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.prebuilt import InjectedState
 from langgraph.types import Command
 
@@ -19,6 +20,7 @@ from guarded_tools import Guard, InterruptApprover, Policy, Verdict, open_store
 from guarded_tools.approval import pending
 from guarded_tools.approvers.decisions import verdicts
 from guarded_tools.approvers.protocol import CallAddress
+from guarded_tools.approvers.questions import Form
 from guarded_tools.audit import AuditLog
 from guarded_tools.flow import run as walk
 from guarded_tools.policy.document import ApprovalLimits
@@ -298,6 +300,50 @@ def test_a_replay_of_an_answer_whose_execution_paused_begins_no_second_one(start
     run.agent.invoke(Command(resume="mine"), paused)
     assert run.ran == [("asks_itself", 1, "mine")]
     assert len(run.kinds("admitted")) == 1
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def saver(request):
+    if request.param == "memory":
+        yield InMemorySaver()
+        return
+    with SqliteSaver.from_conn_string(":memory:") as kept:
+        yield kept
+
+
+def test_a_run_that_goes_on_without_an_answer_gives_none_to_the_next_question(start, saver):
+    run = start(form="agent_inbox")
+    run.checkpointer = saver
+    run.asking(TWO).go()
+    run.resume(APPROVE)
+    for _ in range(2):
+        run.agent.invoke(None, run.config)
+        assert run.ran == []
+        assert run.one()["action_request"]["action"] == "u"
+    run.resume(APPROVE)
+    assert sorted(run.ran) == [("t", 1), ("u", 2)]
+
+
+@pytest.mark.parametrize("form", get_args(Form))
+def test_nor_to_the_next_question_of_an_agent_within_a_tool(start, saver, form):
+    run = start(form=form, tools={"delegate": {"action": "allow"}})
+    run.checkpointer, tools = saver, run.tools[:2]
+
+    @tool
+    def delegate(x: int) -> str:
+        """Hand work to another agent."""
+        turns = [turn(("t", {"x": x})), turn(("u", {"x": 2}))]
+        agent = create_agent(Scripted(turns=turns), tools, middleware=[run.guard.middleware()])
+        return str(agent.invoke({"messages": [HumanMessage("go")]})["messages"][-1].content)
+
+    run.tools = [delegate]
+    run.asking(turn(("delegate", {"x": 1}))).go()
+    answer = {"decisions": [APPROVE]}
+    run.resume(answer)
+    run.agent.invoke(None, run.config)
+    assert run.ran == [("t", 1)]
+    run.resume(answer)
+    assert run.ran == [("t", 1), ("u", 2)]
 
 
 def test_what_is_asked_is_what_the_tool_would_receive(start):
