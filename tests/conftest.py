@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import sys
 import weakref
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ TESTS = str(Path(__file__).parent)
 
 def pytest_configure(config):
     """One server of forks for the run and all its workers; where tests run, what starts Python starts a fork."""
+    # A shell has what it starts in the background ignore it, and with that all tests of Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" not in os.environ:
         forked.start()
     if not config.getoption("numprocesses", None):  # or this process starts workers

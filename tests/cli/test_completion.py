@@ -40,7 +40,8 @@ def test_a_shell_completes_once_it_is_installed_there(shell: str, tmp_path: Path
         pytest.skip("the command is not installed")
     env = {"HOME": str(tmp_path), "PATH": f"{own}:/usr/bin:/bin", "TERM": "xterm", "LANG": "C.UTF-8"}
     command = [forked.PYTHON, "-m", "guarded_tools.cli", "--install-completion", shell]
-    _, code = pexpect.run(" ".join(command), env=env, withexitstatus=True, encoding="utf-8", timeout=60)
+    told = {**env, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # else it is the shell that started the tests
+    _, code = pexpect.run(" ".join(command), env=told, withexitstatus=True, encoding="utf-8", timeout=60)
     assert code == 0
     child = pexpect.spawn(program, ["-i"], env=env, encoding="utf-8", timeout=60, dimensions=(40, 100))
     child.send("echo rea''dy\r")

@@ -63,7 +63,7 @@ def test_all_is_fine():
             "pip install 'guarded-tools[redis]'",
         ),
         ({"mcp": {}}, "MCP", "ok", "not installed", "pip install 'guarded-tools[adapters]'"),
-        ({"mcp": {"mcp": (2, 3), "fastmcp": (4, 0)}}, "MCP", "ok", "the second generation (mcp 2.3, fastmcp 4.0)", ""),
+        ({"mcp": {"mcp": (2, 3), "fastmcp": (4, 2)}}, "MCP", "ok", "the second generation (mcp 2.3, fastmcp 4.2)", ""),
         (
             {"mcp": {"mcp": (1, 30)}},
             "MCP",
