@@ -21,16 +21,19 @@ class _Unclear(ValueError):  # noqa: N818 - says what an answer is
     """An answer that says nothing."""
 
 
-def verdict(tool: str, answer: object) -> Verdict:
-    """Read the answer to the question about one call.
+def verdict(tool: str, args: Mapping[str, Any], answer: object) -> Verdict:
+    """Read the answer to the question about one call, which was shown with these arguments.
 
     Raises:
-        ValueError: it says nothing, or more than one thing.
+        ValueError: it says nothing, or more than one thing, or what was approved is not what was shown.
     """
     said = _listed(answer)
     if len(said) != 1:
         raise _Unclear(f"one call takes one decision, and this is a list of {len(said)}")
-    return _read(tool, said[0])
+    read = _read(tool, said[0])
+    if read.kind == "approve" and isinstance(said[0], Mapping):
+        _compare(args, _action(tool, said[0]))
+    return read
 
 
 def verdicts(questions: Sequence[tuple[str, str]], answer: object) -> list[Verdict]:
@@ -94,6 +97,36 @@ def _action(tool: str, decision: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if name != tool:
         raise _Unclear(f"an answer cannot switch the tool from {tool} to {plain(str(name), 80)}")
     return action
+
+
+def _compare(shown: Mapping[str, Any], approved: Mapping[str, Any] | None) -> None:
+    """Refuse an approval that says of which arguments it is, where those are others: a second click, perhaps."""
+    args = None if approved is None else approved.get("args")
+    try:
+        same = not isinstance(args, Mapping) or _in_a_page(args) == _in_a_page(shown)
+    except RecursionError:
+        same = False
+    if not same:
+        raise _Unclear("an approval of other arguments than were asked about is the answer to another question")
+
+
+def _in_a_page(args: Mapping[str, Any]) -> dict[str, str]:
+    """Write arguments as they are after a page: its numbers have 53 bits, and what was edited and put back is text."""
+    return {name: value if isinstance(value, str) else canonical(_as_numbers(value)) for name, value in args.items()}
+
+
+def _as_numbers(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _as_numbers(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_as_numbers(each) for each in value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    try:
+        number = float(value)
+    except OverflowError:
+        return value
+    return int(number) if number.is_integer() else number
 
 
 def _edited(tool: str, decision: Mapping[str, Any]) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def _answered(value: Mapping[str, Any], check: EditCheck | None = None) -> Verdi
         # An answer that was refused stays the task's first; the next interrupt() has an answer of its own.
         answer = _interrupt(shown)
         try:
-            return decisions.verdict(value["name"], answer)
+            return decisions.verdict(value["name"], value["args"], answer)
         except ValueError as error:
             shown = {**value, "error": f"the last answer was not understood: {error}"}
 

@@ -18,7 +18,7 @@ from langgraph.types import Command
 
 from guarded_tools import Guard, InterruptApprover, Policy, Verdict, open_store
 from guarded_tools.approval import pending
-from guarded_tools.approvers.decisions import verdicts
+from guarded_tools.approvers.decisions import verdict, verdicts
 from guarded_tools.approvers.protocol import CallAddress
 from guarded_tools.approvers.questions import Form
 from guarded_tools.audit import AuditLog
@@ -500,6 +500,45 @@ def test_agent_inbox_is_asked_again_where_its_answer_says_nothing(start):
     run.resume([{"type": "response", "args": "forty"}])
     assert run.ran == [("t", 7)]
     assert run.answers()["call_1"].endswith("\nforty")
+
+
+def test_a_second_click_on_one_question_does_not_approve_the_next(start):
+    calls = turn(("t", {"x": 1}), ("t", {"x": 500}))
+    run = start(form="agent_inbox").asking(calls)
+    run.go()
+    click = [{"type": "accept", "args": {"action": "t", "args": {"x": 1}}}]
+    run.resume(click)
+    run.resume(click)
+    assert "the answer to another question" in run.one()["error"]
+    assert run.one()["action_request"]["args"] == {"x": 500}
+    assert run.ran == []
+    run.resume([{"type": "ignore", "args": None}])
+    assert run.ran == [("t", 1)]
+
+
+@pytest.mark.parametrize(
+    ("shown", "said", "same"),
+    [
+        ({"a": 5}, {"a": 5.0}, True),
+        ({"a": 5, "b": {"c": [1, True, None]}}, {"a": "5", "b": '{"c":[1,true,null]}'}, True),  # edited, and put back
+        ({"id": 2**53 + 1}, {"id": 2**53}, True),  # as JavaScript has it
+        ({"a": "5"}, {"a": 5}, True),
+        ({"a": True}, {"a": 1}, False),
+        ({"a": 5}, {"a": 6}, False),
+        ({"a": 5}, {}, False),
+        ({"a": 5}, {"a": 5, "b": 1}, False),
+        ({"a": 5}, {"a": float("nan")}, False),
+        ({"a": 10**400}, {"a": 10**400 + 1}, False),
+    ],
+)
+def test_an_approval_that_says_of_which_arguments_it_is_has_to_be_of_those(shown, said, same):
+    answer = {"type": "accept", "args": {"action": "t", "args": said}}
+    assert verdict("t", shown, {"type": "approve"}).kind == verdict("t", shown, {"type": "accept", "args": None}).kind
+    if same:
+        assert verdict("t", shown, answer).kind == "approve"
+    else:
+        with pytest.raises(ValueError, match=r"another question|not JSON compliant"):
+            verdict("t", shown, answer)
 
 
 @pytest.mark.parametrize("form", ["batched", "agent_inbox"])

@@ -402,8 +402,8 @@ def test_a_card_is_never_longer_than_a_few_screens_and_says_what_it_folds(args):
 def test_a_session_cannot_pass_for_an_identity():
     real = request(session="7", grant="alice")
     for fake in ("7, acting for alice", "7\nacting for:        alice", "7  acting for: alice"):
-        for shown in (card.to_text, card.to_rich, lambda rows: card.rows_to_html(rows, "")):
-            drawn = [str(shown(card.rows(one))) for one in (real, request(session=fake))]
+        for shown in (card.to_text, rich_of, lambda rows: card.rows_to_html(rows, "")):
+            drawn = [shown(card.rows(one)) for one in (real, request(session=fake))]
             assert drawn[0] != drawn[1]
         assert not re.search("^acting for", card.to_text(card.rows(request(session=fake))), re.MULTILINE)
 
