@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 
 from guarded_tools.errors import ConnectionFailed
 from guarded_tools.mcp_session.generation import sdk
@@ -19,6 +20,9 @@ def load_sdk() -> None:
     """
     sdk()
     from guarded_tools.mcp_session import http, sse, stdio  # noqa: F401 - loaded here, used below
+
+    # anyio would import it in the first loop that runs, and a second one, of another session, would wait for that.
+    import_module("anyio._backends._asyncio")
 
 
 @asynccontextmanager

@@ -7,9 +7,9 @@ here is a long one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -19,15 +19,24 @@ _AT_ONCE: Final = 0.5  # seconds
 
 def result_of(future: Future[T]) -> T:
     """Wait for a future and return its result, or raise what it raised."""
-    while not future.done():
-        with suppress(TimeoutError):
-            future.exception(_AT_ONCE)
-    return future.result()
+    return next(as_they_end([future])).result()
 
 
-def as_they_end(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
-    """Yield futures in the order in which they are done."""
-    pending = set(futures)
-    while pending:
-        done, pending = wait(pending, _AT_ONCE, FIRST_COMPLETED)
-        yield from done
+def as_they_end(futures: Collection[Future[T]]) -> Iterator[Future[T]]:
+    """Yield futures in the order in which they are done.
+
+    Each is told once to say so, and not looked at again: its lock is one that an event loop would wait for.
+    """
+    ended: SimpleQueue[Future[T]] = SimpleQueue()
+    for future in futures:
+        future.add_done_callback(ended.put)
+    for _ in futures:
+        yield _next(ended)
+
+
+def _next(ended: SimpleQueue[T]) -> T:
+    while True:
+        try:
+            return ended.get(timeout=_AT_ONCE)
+        except Empty:
+            continue

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
 import threading
 from concurrent.futures import CancelledError, Future
 
 import pytest
 
 from guarded_tools.mcp_session.waiting import as_they_end, result_of
+from tests import forked
 
 
 @pytest.mark.parametrize("wait", [result_of, lambda future: next(as_they_end([future]))])
@@ -51,3 +53,17 @@ def test_what_ends_while_it_is_waited_for_is_returned():
     threading.Thread(target=end).start()
     assert [result_of(future) for future in futures] == [os.getpid()] * 20
     assert len(list(as_they_end(futures))) == 20
+
+
+def test_what_a_loop_needs_is_imported_before_there_is_one():
+    program = """
+import sys
+from guarded_tools.mcp_session.streams import load_sdk
+load_sdk()
+before = set(sys.modules)
+import anyio
+anyio.run(anyio.sleep, 0)
+print([name for name in set(sys.modules) - before if name.startswith("anyio")])
+"""
+    done = subprocess.run([forked.PYTHON, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
